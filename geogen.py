@@ -1,0 +1,147 @@
+"""GeoGen for Hugging Face `datasets`: seven renders of each of 10,000 synthetic heads.
+
+`load` is `load_dataset` for the eight upstream zips, on any version of `datasets`. Where it still
+runs scripts (before 4.0), this file is one: `load_dataset("geogen.py", trust_remote_code=True)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+
+# datasets 3.6 finds what a script needs by reading its import lines: one module a line.
+import geogen_hf
+from geogen_hf.building import ReleaseBuilder
+from geogen_hf.building import load_from
+from geogen_hf.parts import locate_parts
+from geogen_hf.parts import select_parts
+from geogen_hf.release import read_release
+from geogen_hf.report import Policy
+from geogen_hf.rows import camera_rows
+from geogen_hf.rows import sequence_rows
+from geogen_hf.rows import view_rows
+from geogen_hf.schema import FEATURES
+from geogen_hf.schema import CITATION
+from geogen_hf.schema import DESCRIPTION
+from geogen_hf.schema import HOMEPAGE
+from geogen_hf.schema import LICENSE_URL
+from geogen_hf.shards import Shard
+from geogen_hf.shards import make_shards
+
+VERSION = datasets.Version(geogen_hf.__version__)
+ROWS = {"sequences": sequence_rows, "views": view_rows, "cameras": camera_rows}
+
+
+@dataclass
+class GeoGenConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """What to load, and how.
+
+    Attributes:
+        parts: Numbers (1 … 7) of the image parts to use; None for all.
+        split_seed: Another seed divides the identities over the splits in another way.
+        on_bad_subject: `"raise"` on any structural problem, or `"skip"` the identities concerned.
+        base_url: Where the parts are served; any URL fsspec opens. None for the publisher's host.
+    """
+
+    parts: tuple[int, ...] | None = None
+    split_seed: int = 0
+    on_bad_subject: Policy = "raise"
+    base_url: str | None = None
+
+
+class GeoGen(ReleaseBuilder):
+    """The data set: images, cameras and identity, in identity-disjoint splits."""
+
+    VERSION = VERSION
+    BUILDER_CONFIG_CLASS = GeoGenConfig
+    BUILDER_CONFIGS = [  # noqa: RUF012 (what datasets expects)
+        GeoGenConfig(name="sequences", version=VERSION, description="One identity a row."),
+        GeoGenConfig(name="views", version=VERSION, description="One image a row."),
+        GeoGenConfig(name="cameras", version=VERSION, description="One image a row, no pixels."),
+    ]
+    DEFAULT_CONFIG_NAME = "sequences"
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=DESCRIPTION,
+            features=FEATURES[self.config.name],
+            homepage=HOMEPAGE,
+            license=LICENSE_URL,
+            citation=CITATION,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        config: GeoGenConfig = self.config
+        parts = select_parts(config.parts)
+        sources = locate_parts(parts, data_dir=config.data_dir, base_url=config.base_url)
+        paths = dl_manager.download({part.name: source for part, source in sources.items()})
+        release = read_release({part: str(paths[part.name]) for part in parts})
+        subjects = release.sound_subjects(config.on_bad_subject)
+        shards = make_shards(
+            subjects, split_seed=config.split_seed, on_bad_subject=config.on_bad_subject
+        )
+        # A split without any identity is left out: datasets fails on reading an empty one.
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards[split]})
+            for split in shards
+            if shards[split]
+        ]
+
+    def _generate_examples(self, shards: list[Shard]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for shard in shards:
+            yield from ROWS[self.config.name](shard)
+
+
+def load(
+    config: str = "sequences",
+    split: str | None = None,
+    *,
+    data_dir: str | None = None,
+    streaming: bool = False,
+    num_proc: int | None = None,
+    cache_dir: str | None = None,
+    **options: Any,
+) -> Any:
+    """Load GeoGen from its upstream zips, as `load_dataset` would, on any version of `datasets`.
+
+    Args:
+        config: `"sequences"` (one identity a row), `"views"` (one image a row) or `"cameras"` (one
+            image a row, without its pixels).
+        split: `"train"`, `"validation"`, `"test"`, a slice such as `"train[:10%]"`, or None for a
+            dictionary of all three.
+        data_dir: Folder with the eight zips; None downloads them.
+        streaming: Read the zips while iterating instead of preparing Arrow files first.
+        num_proc: Processes that prepare.
+        cache_dir: Where downloads and Arrow files go; None for the cache of `datasets`.
+        **options: Fields of `GeoGenConfig` (`parts`, `split_seed`, `on_bad_subject`, `base_url`),
+            and `download_config`, `download_mode`, `keep_in_memory`, `storage_options` and `token`
+            as for `load_dataset`.
+
+    Returns:
+        A `Dataset` or, streaming, an `IterableDataset`; for `split=None` a dictionary of them. Rows
+        are described in `geogen_hf.schema`.
+
+    Raises:
+        geogen_hf.errors.GeoGenError: Parts are missing or damaged, or do not add up.
+
+    Example:
+        >>> from geogen_hf.sample import write_release
+        >>> parts = write_release(tmp_path, subjects=2, size=16)
+        >>> rows = load("views", split="train", data_dir=parts, streaming=True)
+        >>> row = next(iter(rows))
+        >>> row["image"].size, row["view_id"]
+        ((16, 16), 0)
+    """
+    return load_from(
+        GeoGen,
+        config,
+        split=split,
+        data_dir=data_dir,
+        streaming=streaming,
+        num_proc=num_proc,
+        cache_dir=cache_dir,
+        **options,
+    )

@@ -1,0 +1,78 @@
+"""Every error this package raises on purpose.
+
+Each class also subclasses the builtin it resembles, so that callers may catch either. A message
+says what was wrong, where, what was expected, what was found and what to do next; `explain` puts
+those together in one order.
+"""
+
+from __future__ import annotations
+
+
+class GeoGenError(Exception):
+    """Base of all errors raised on purpose; the command line shows its text and exits with 1."""
+
+
+class UsageError(GeoGenError, ValueError):
+    """An argument or option has a value that cannot work."""
+
+
+class PartsError(GeoGenError, FileNotFoundError):
+    """A part of the release, or the place that should hold it, is missing."""
+
+
+class ArchiveError(GeoGenError, OSError):
+    """A part is not a readable zip, or a member's bytes are damaged."""
+
+
+class MetadataError(GeoGenError, ValueError):
+    """Camera metadata cannot be read."""
+
+
+class CameraError(GeoGenError, ValueError):
+    """A matrix is not what its name says."""
+
+
+class ReleaseError(GeoGenError, ValueError):
+    """Images and cameras do not add up; the message is the report of every problem."""
+
+
+def explain(
+    what: str,
+    *,
+    where: object = None,
+    expected: object = None,
+    found: object = None,
+    remedy: str | None = None,
+) -> str:
+    """Put an error message together, a line each for what is known.
+
+    Args:
+        what: One sentence, without a full stop.
+        where: Part, member, subject or view.
+        expected: What should have been there.
+        found: What was there.
+        remedy: What the reader can do.
+
+    Returns:
+        The message.
+
+    Example:
+        >>> print(explain("not a zip archive", where="images_batch_3.zip", found="an HTML page"))
+        not a zip archive
+          where: images_batch_3.zip
+          found: an HTML page
+    """
+    facts = {"where": where, "expected": expected, "found": found, "remedy": remedy}
+    return "\n".join(
+        [what, *(f"  {label}: {fact}" for label, fact in facts.items() if fact is not None)]
+    )
+
+
+def one_line(error: Exception) -> str:
+    """Fold an error's message into one line, for a list of problems.
+
+    Example:
+        >>> one_line(GeoGenError(explain("not a rotation", found="det -1")))
+        'not a rotation; found: det -1'
+    """
+    return "; ".join(line.strip() for line in str(error).splitlines())

@@ -1,0 +1,171 @@
+"""Members' bytes, read in place and checked; nothing is extracted to disk.
+
+Files are read with one positioned read a member rather than mapped into memory: mapped pages count
+as resident for as long as the mapping lives (17 GB of them over a whole release), and a file that
+is truncated meanwhile kills the process instead of raising.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from contextlib import ExitStack
+from typing import BinaryIO, Protocol
+
+from geogen_hf.archive import Member
+from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.inflate import InflateError, crc32, inflate_raw
+
+_LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER_BYTES = 24
+
+
+class RangeReader(Protocol):
+    """An archive whose bytes can be read at any place."""
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Read `[start, stop)`; fewer bytes where the archive ends earlier."""
+        ...
+
+
+class LocalFile:
+    """A file on disk, read at any place, by any thread; a context manager."""
+
+    def __init__(self, path: str) -> None:
+        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115
+        self._lock = threading.Lock()
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(stop - start)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> LocalFile:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Archives:
+    """Archives opened when first needed, closed together; a context manager."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, LocalFile] = {}
+        self._stack = ExitStack()
+
+    def __getitem__(self, archive: str) -> RangeReader:
+        if archive not in self._open:
+            self._open[archive] = self._stack.enter_context(LocalFile(archive))
+        return self._open[archive]
+
+    def __enter__(self) -> Archives:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def read(self, member: Member) -> bytes:
+        """Read one member and check it.
+
+        Args:
+            member: Which one.
+
+        Returns:
+            Its uncompressed bytes.
+
+        Raises:
+            ArchiveError: They are damaged; the message names archive, member and offset.
+        """
+        return unpack_member(member, self[member.archive].read_range(member.start, member.stop))
+
+    def read_png(self, member: Member) -> bytes:
+        """As `read`, and raise `ArchiveError` too if it is not a PNG."""
+        data = self.read(member)
+        png_size(member, data)
+        return data
+
+    def read_png_size(self, member: Member) -> tuple[int, int]:
+        """Read width and height, in pixels, without reading the rest of the image.
+
+        Raises:
+            ArchiveError: The member is damaged or not a PNG.
+        """
+        reader = self[member.archive]
+        # Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
+        record = reader.read_range(member.start, min(member.stop, member.start + 512))
+        packed = _packed_bytes(member, record)
+        if len(packed) < min(member.compressed_size, 128):
+            packed = _packed_bytes(member, reader.read_range(member.start, member.stop))
+        return png_size(member, _decompress(member, packed, _PNG_HEADER_BYTES))
+
+
+def unpack_member(member: Member, record: bytes | memoryview) -> bytes:
+    """Take a member's uncompressed bytes out of its record, as `[start, stop)` of the archive.
+
+    Raises:
+        ArchiveError: The record is cut short, or size or CRC-32 are not as the directory says.
+    """
+    packed = _packed_bytes(member, record)
+    if len(packed) < member.compressed_size:
+        raise _damaged(member, f"{member.compressed_size:,} bytes", f"{len(packed):,}: cut short")
+    data = _decompress(member, packed, member.size + 1)
+    if len(data) != member.size:
+        raise _damaged(member, f"{member.size:,} bytes when unpacked", f"{len(data):,} or more")
+    if crc32(data) != member.crc:
+        raise _damaged(member, f"CRC-32 {member.crc:08x}", f"{crc32(data):08x}")
+    return data
+
+
+def _packed_bytes(member: Member, record: bytes | memoryview) -> memoryview:
+    """Skip the local header, whose extra field may differ from the directory's."""
+    if len(record) < _LOCAL_HEADER.size:
+        raise _damaged(member, "a local file header", f"{len(record)} bytes: cut short")
+    signature, *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(record)
+    if signature != b"PK\x03\x04":
+        raise _damaged(member, "a local file header", repr(signature))
+    data_start = _LOCAL_HEADER.size + name_length + extra_length
+    return memoryview(record)[data_start : data_start + member.compressed_size]
+
+
+def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
+    if not member.deflated:
+        return bytes(packed[:max_size])
+    try:
+        return inflate_raw(packed, max_size)
+    except InflateError as error:
+        raise _damaged(member, "a deflate stream", str(error)) from error
+
+
+def _damaged(member: Member, expected: str, found: str) -> ArchiveError:
+    return ArchiveError(
+        explain(
+            "a member is damaged",
+            where=member,
+            expected=expected,
+            found=found,
+            remedy="download this part again, or leave the subject out with on_bad_subject='skip'",
+        )
+    )
+
+
+def png_size(member: Member, data: bytes) -> tuple[int, int]:
+    """Read width and height, in pixels, from a PNG's header.
+
+    Args:
+        member: Where the bytes are from, for the message.
+        data: The file, or at least its first 24 bytes.
+
+    Raises:
+        ArchiveError: It is not a PNG.
+    """
+    if data[:8] != _PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < _PNG_HEADER_BYTES:
+        raise _damaged(member, "a PNG file", f"a file beginning {data[:16]!r}")
+    width, height = struct.unpack(">II", data[16:24])
+    return int(width), int(height)

@@ -1,0 +1,112 @@
+"""A release, opened: every subject known, no image read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from geogen_hf.archive import Directory, read_directory
+from geogen_hf.errors import ArchiveError, GeoGenError, ReleaseError, explain
+from geogen_hf.members import Archives
+from geogen_hf.metadata import Document, read_metadata
+from geogen_hf.parts import IMAGE_PARTS, METADATA_PART, Part
+from geogen_hf.report import Policy, Problem, Report
+from geogen_hf.subjects import Subject, index_images, join_subjects
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the parts hold.
+
+    Attributes:
+        directories: The archives listed, by part.
+        subjects: Every identity that has images and cameras, in archive order.
+        report: What does not add up.
+    """
+
+    directories: dict[Part, Directory]
+    subjects: tuple[Subject, ...]
+    report: Report
+
+    def sound_subjects(self, on_bad_subject: Policy = "raise") -> tuple[Subject, ...]:
+        """The identities without problems.
+
+        Args:
+            on_bad_subject: `"raise"` if there is any problem at all, or `"skip"` the identities
+                concerned and log which.
+
+        Raises:
+            ReleaseError: There are problems and they are not to be skipped, or nothing is left.
+        """
+        left_out = self.report.settle(on_bad_subject)
+        sound = tuple(s for s in self.subjects if s.subject_id not in left_out)
+        if not sound:
+            raise ReleaseError(
+                explain(
+                    "no subject with images and cameras in these parts",
+                    where=", ".join(d.archive for d in self.directories.values()),
+                    found=f"{len(left_out)} subjects, all with problems:\n{self.report}"
+                    if left_out
+                    else "no image",
+                )
+            )
+        return sound
+
+
+def read_release(locations: Mapping[Part, str]) -> Release:
+    """Index the archives, read the metadata and join the two.
+
+    Args:
+        locations: Path or URL of each part, the metadata part among them.
+
+    Returns:
+        The release; its report holds every structural problem.
+
+    Raises:
+        ArchiveError: Parts are not zip archives (all such parts are named), or a metadata file is
+            damaged.
+    """
+    directories = _read_directories(locations)
+    images, image_problems = index_images(
+        directory for part, directory in directories.items() if part.kind == "images"
+    )
+    documents, document_problems = _read_documents(directories[METADATA_PART])
+    cameras, metadata_problems = read_metadata(documents)
+    complete = set(IMAGE_PARTS) <= set(locations)
+    subjects, report = join_subjects(images, cameras, complete=complete)
+    problems = (*image_problems, *document_problems, *metadata_problems, *report.problems)
+    logger.info("%d subjects, %d problems", len(subjects), len(problems))
+    return Release(directories, subjects, Report(problems))
+
+
+def _read_directories(locations: Mapping[Part, str]) -> dict[Part, Directory]:
+    directories: dict[Part, Directory] = {}
+    failures: list[GeoGenError] = []
+    for part, location in sorted(locations.items(), key=lambda item: item[0].number):
+        try:
+            directories[part] = read_directory(location)
+        except ArchiveError as error:
+            failures.append(error)
+    if failures:
+        raise ArchiveError("\n".join(map(str, failures))) from failures[0]
+    return directories
+
+
+def _read_documents(directory: Directory) -> tuple[list[Document], list[Problem]]:
+    problems = [
+        Problem("refused member", None, f"{directory.label}: {refused.name!a}: {refused.reason}")
+        for refused in directory.refused
+    ]
+    documents: list[Document] = []
+    with Archives() as archives:
+        for member in directory.members:
+            if member.name.lower().endswith(".json"):
+                name = f"{directory.label}: {member.name}"
+                documents.append(Document(name, archives.read(member)))
+            else:
+                detail = f"{directory.label}: {member.name!a} is not a .json file"
+                problems.append(Problem("unreadable name", None, detail))
+    return documents, problems

@@ -1,0 +1,220 @@
+"""Who a subject is: the numbers that shape and colour one head, drawn from its seed.
+
+World frame: right-handed, +y up, the face towards +z, +x towards the subject's own left, metres,
+the origin between the ears. No head is its own mirror image: one shoulder is higher, the head is
+turned and tilted, the hair leans to a side. So a picture taken by a mirrored camera can be told
+from a true one by its outline alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from geogen_hf.errors import UsageError, explain
+from geogen_hf.sample.primitives import Vector
+
+HairStyle = Literal[
+    "short", "long", "mohawk", "bun", "cropped", "bob", "swept", "balding", "curly", "ponytail"
+]
+CollarStyle = Literal["crew", "turtleneck", "shirt"]
+ClothPattern = Literal["plain", "stripes", "zigzag", "dots", "knit"]
+
+HAIR_STYLES: tuple[HairStyle, ...] = (
+    "short", "long", "mohawk", "bun", "cropped", "bob", "swept", "balding", "curly", "ponytail",
+)  # fmt: skip
+COLLARS: tuple[CollarStyle, ...] = ("crew", "turtleneck", "shirt")
+PATTERNS: tuple[ClothPattern, ...] = ("plain", "stripes", "zigzag", "dots", "knit")
+
+# sRGB, 0..255: chosen by eye.
+SKIN_TONES = (
+    (246, 216, 196), (234, 194, 166), (222, 176, 142), (203, 152, 116),
+    (172, 120, 86), (134, 90, 64), (98, 66, 50),
+)  # fmt: skip
+HAIR_TONES = (
+    (30, 24, 22), (54, 38, 30), (92, 60, 38), (128, 84, 46), (196, 150, 82),
+    (222, 186, 120), (158, 74, 36), (150, 148, 146), (206, 202, 196),
+)  # fmt: skip
+DARK_SKIN, DARK_HAIR = (4, 5, 6), (0, 1, 2, 7)  # fair hair on dark skin reads as a mistake
+CLOTH_TONES = (
+    (44, 56, 86), (98, 168, 210), (36, 70, 44), (126, 44, 122), (226, 214, 150), (150, 34, 36),
+    (66, 66, 70), (196, 198, 204), (210, 120, 60), (40, 120, 118), (230, 226, 218),
+)  # fmt: skip
+EYE_TONES = ((70, 44, 28), (96, 66, 36), (84, 110, 74), (82, 118, 150), (58, 40, 30))
+
+_SUBJECT_ID = re.compile(r"subj_([0-9]{5}|[1-9][0-9]{5,8})")
+_HEAD_STREAM = 0  # keeps the draws of heads and cameras apart
+
+
+@dataclass(frozen=True)
+class Head:
+    """One subject. Lengths in metres, angles in radians, colours sRGB 0..255.
+
+    `side` is +1 where hair and the higher shoulder are on the subject's own left, else -1;
+    `stubble` is how much of the jaw's colour is hair, 0..1.
+    """
+
+    side: float
+    yaw: float
+    roll: float
+    skull_radii: Vector
+    jaw_width: float
+    chin_length: float
+    nose_length: float
+    nose_width: float
+    ear_size: float
+    eye_spacing: float
+    mouth_width: float
+    mouth_y: float
+    brow_weight: float
+    hair_style: HairStyle
+    hair_thickness: float
+    hairline: float
+    stubble: float
+    full_beard: bool
+    neck_radius: float
+    shoulder_width: float
+    shoulder_drop: float
+    shoulder_raise: float
+    collar: CollarStyle
+    pattern: ClothPattern
+    pattern_scale: float
+    skin_rgb: Vector
+    hair_rgb: Vector
+    eye_rgb: Vector
+    cloth_rgb: Vector
+    accent_rgb: Vector
+    collar_rgb: Vector
+    head_rows: tuple[Vector, Vector, Vector]  # rotation from the world frame to the head's own
+
+
+def subject_name(index: int) -> str:
+    """The id of the subject of this number.
+
+    Example:
+        >>> subject_name(10)
+        'subj_00010'
+    """
+    return f"subj_{index:05d}"
+
+
+def subject_index(subject_id: str) -> int:
+    """The number in a subject id, which has five digits or, without leading zeros, more.
+
+    Raises:
+        UsageError: The id is not written `subj_<5 digits>`.
+
+    Example:
+        >>> subject_index("subj_00010")
+        10
+    """
+    match = _SUBJECT_ID.fullmatch(subject_id)
+    if match is None:
+        raise UsageError(
+            explain(
+                "not a subject id",
+                expected="subj_<5 digits>, as subj_00012",
+                found=repr(subject_id),
+            )
+        )
+    return int(match.group(1))
+
+
+@lru_cache(maxsize=64)
+def head_of(subject_id: str, seed: int = 0) -> Head:
+    """Draw a subject's head; it depends on the seed and its own number only.
+
+    Args:
+        subject_id: `subj_<5 digits>`.
+        seed: Seed of the release, not negative.
+
+    Returns:
+        The head.
+
+    Raises:
+        UsageError: Unknown form of the id, or a negative seed.
+
+    Example:
+        >>> head_of("subj_00003") == head_of("subj_00003", seed=0) != head_of("subj_00003", seed=1)
+        True
+    """
+    index = subject_index(subject_id)
+    if seed < 0:
+        raise UsageError(explain("seed is negative", expected=">= 0", found=seed))
+    rng = np.random.default_rng((seed, index, _HEAD_STREAM))
+    side = float(rng.choice((-1.0, 1.0)))
+    yaw = float(rng.choice((-1.0, 1.0)) * rng.uniform(0.05, 0.2))
+    roll = -side * float(rng.uniform(0.04, 0.1))
+    tones = rng.choice(len(CLOTH_TONES), size=3, replace=False)
+    # Neighbours get different styles, so that even a release of three shows three kinds of hair.
+    style = HAIR_STYLES[(index + seed) % len(HAIR_STYLES)]
+
+    def between(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    skin = int(rng.integers(len(SKIN_TONES)))
+    hair = int(rng.choice(DARK_HAIR if skin in DARK_SKIN else range(len(HAIR_TONES))))
+    stubble, full_beard = _beard(rng, style)
+    return Head(
+        side=side,
+        yaw=yaw,
+        roll=roll,
+        skull_radii=(between(0.071, 0.079), between(0.085, 0.092), between(0.093, 0.102)),
+        jaw_width=between(0.046, 0.058),
+        chin_length=between(-0.006, 0.01),
+        nose_length=between(0.008, 0.026),
+        nose_width=between(0.009, 0.014),
+        ear_size=between(0.85, 1.25),
+        eye_spacing=between(0.029, 0.034),
+        mouth_width=between(0.02, 0.028),
+        mouth_y=between(-0.073, -0.066),
+        brow_weight=between(0.003, 0.006),
+        hair_style=style,
+        hair_thickness=between(0.8, 1.25),
+        hairline=between(0.062, 0.08),
+        stubble=stubble,
+        full_beard=full_beard,
+        neck_radius=between(0.045, 0.056),
+        shoulder_width=between(0.15, 0.19),
+        shoulder_drop=between(0.235, 0.26),
+        shoulder_raise=side * between(0.016, 0.026),
+        collar=COLLARS[int(rng.integers(len(COLLARS)))],
+        pattern=PATTERNS[int(rng.integers(len(PATTERNS)))],
+        pattern_scale=between(0.8, 1.4),
+        skin_rgb=_tone(rng, SKIN_TONES[skin], 6),
+        hair_rgb=_tone(rng, HAIR_TONES[hair], 8),
+        eye_rgb=_tone(rng, EYE_TONES[int(rng.integers(len(EYE_TONES)))], 8),
+        cloth_rgb=_vector(CLOTH_TONES[tones[0]]),
+        accent_rgb=_vector(CLOTH_TONES[tones[1]]),
+        collar_rgb=_vector(CLOTH_TONES[tones[2]]),
+        head_rows=_head_rows(yaw, roll),
+    )
+
+
+def _beard(rng: np.random.Generator, style: HairStyle) -> tuple[float, bool]:
+    """How dark the jaw is, 0 for shaven, and whether a beard has a shape of its own."""
+    kind = str(rng.choice(("shaven", "stubble", "full"), p=(0.4, 0.25, 0.35)))
+    darkness = float(rng.uniform(0.45, 0.75))
+    if kind == "shaven" or style in ("long", "bob", "bun", "ponytail"):
+        return 0.0, False
+    return darkness, kind == "full"
+
+
+def _tone(rng: np.random.Generator, tone: tuple[int, int, int], spread: int) -> Vector:
+    varied = np.array(tone) + rng.uniform(-spread, spread, 3)
+    return _vector(np.clip(varied, 4, 250).tolist())
+
+
+def _vector(values: tuple[int, int, int] | list[float]) -> Vector:
+    first, second, third = (float(v) for v in values)
+    return first, second, third
+
+
+def _head_rows(yaw: float, roll: float) -> tuple[Vector, Vector, Vector]:
+    """World to head: undo the turn about +y, then the tilt about +z."""
+    cy, sy, cr, sr = (float(f(a)) for a in (yaw, roll) for f in (np.cos, np.sin))
+    return (cr * cy, sr, -cr * sy), (-sr * cy, cr, sr * sy), (sy, 0.0, cy)

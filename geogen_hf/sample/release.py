@@ -1,0 +1,230 @@
+"""Write a small release of rendered heads: eight zips laid out as the publisher's.
+
+Same arguments, same bytes: nothing in the zips depends on the clock, the machine's file system or
+the number of workers.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import tempfile
+import zipfile
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from PIL import Image
+
+from geogen_hf.errors import GeoGenError, UsageError, explain
+from geogen_hf.sample.heads import head_of, subject_name
+from geogen_hf.sample.render import render_all
+from geogen_hf.sample.rig import subject_cameras
+from geogen_hf.sample.schema import Schema, canonical_schema
+
+Layout = Literal["by-subject", "by-view"]
+Compression = Literal["deflated", "stored"]
+
+IMAGE_PARTS = tuple(f"images_batch_{number}.zip" for number in range(1, 8))
+METADATA_PART = "metadata_files.zip"
+
+# Below this many pixels a pool takes longer to start than it saves.
+_POOL_FROM_PIXELS = 500_000
+_MAX_SIZE_PX = 4096
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to write: checked arguments, small enough to send to a worker."""
+
+    subjects: int
+    views: int
+    size: int
+    seed: int
+    layout: Layout
+    compression: Compression
+
+    def part_of(self, index: int, view: int) -> str:
+        """The image zip that holds a view of a subject."""
+        if self.layout == "by-view":
+            return IMAGE_PARTS[view % len(IMAGE_PARTS)]
+        return IMAGE_PARTS[index * len(IMAGE_PARTS) // self.subjects]
+
+
+def write_release(
+    out: Path,
+    *,
+    subjects: int = 12,
+    views: int = 7,
+    size: int = 128,
+    seed: int = 0,
+    layout: Layout = "by-subject",
+    compression: Compression = "deflated",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render heads with exact cameras and write them as a release of eight zips.
+
+    Images are members `subj_<i>/<view>.png`, cameras `metadata_<i>.json`; ids have five digits.
+    The zips replace earlier ones in `out` when all of them are complete; an interrupted run leaves
+    `out` as it was. Other files there are left alone.
+
+    With more than one worker, a script must call this under `if __name__ == "__main__":`, as
+    `multiprocessing` demands of programs that start processes.
+
+    Args:
+        out: Folder; made where missing.
+        subjects: How many identities, `subj_00000` onwards.
+        views: Images an identity, round the whole circle.
+        size: Width and height of the images in pixels.
+        seed: Another seed, other people and other cameras.
+        layout: Whether a zip holds whole identities, or one view of every identity (view v goes to
+            zip v modulo 7). Upstream does not say which it has. Small releases may have empty zips.
+        compression: How members are stored.
+        workers: Processes; the default is as many as there are cores where that saves time.
+        progress: Called as `progress(done, total)` after each identity.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: An argument has a value that cannot work.
+        GeoGenError: A worker process died.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     out = write_release(Path(folder), subjects=2, views=3, size=16)
+        ...     zipfile.ZipFile(out / "images_batch_1.zip").namelist()
+        ['subj_00000/0.png', 'subj_00000/1.png', 'subj_00000/2.png']
+    """
+    plan = _Plan(subjects, views, size, seed, layout, compression)
+    _check(plan, workers)
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(explain("cannot write there", expected="a folder", found=out))
+    out.mkdir(parents=True, exist_ok=True)
+    # On the same file system as `out`, so that each zip can be renamed into place.
+    with tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch:
+        _write_zips(Path(scratch), plan, workers or _useful_workers(plan), progress)
+        for name in (*IMAGE_PARTS, METADATA_PART):
+            Path(scratch, name).replace(out / name)
+    return out
+
+
+def _check(plan: _Plan, workers: int | None) -> None:
+    least = {"subjects": 1, "views": 1, "size": 8, "seed": 0}
+    for name, low in least.items():
+        value = getattr(plan, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            what = f"{name} must be a whole number of at least {low}"
+            raise UsageError(explain(what, found=repr(value)))
+    if plan.size > _MAX_SIZE_PX:
+        raise UsageError(
+            explain("size is too large", expected=f"<= {_MAX_SIZE_PX}", found=plan.size)
+        )
+    if workers is not None and workers < 1:
+        raise UsageError(explain("workers must be at least 1, or None", found=workers))
+    for name, choices in (("layout", get_args(Layout)), ("compression", get_args(Compression))):
+        if getattr(plan, name) not in choices:
+            expected = " or ".join(choices)
+            raise UsageError(
+                explain(f"unknown {name}", expected=expected, found=repr(getattr(plan, name)))
+            )
+
+
+def _useful_workers(plan: _Plan) -> int:
+    if plan.subjects * plan.views * plan.size**2 < _POOL_FROM_PIXELS:
+        return 1
+    return min(os.cpu_count() or 1, plan.subjects)
+
+
+def _write_zips(
+    folder: Path,
+    plan: _Plan,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    schema: Schema = canonical_schema,
+) -> None:
+    with ExitStack() as stack:
+        zips = {
+            name: stack.enter_context(_SyncedZip(folder / name, plan.compression))
+            for name in (*IMAGE_PARTS, METADATA_PART)
+        }
+        # Closed with the zips: an exception's traceback would keep the processes alive otherwise.
+        rendered = stack.enter_context(closing(_rendered(plan, workers)))
+        for index, pictures in enumerate(rendered):
+            subject_id = subject_name(index)
+            for view, png in enumerate(pictures):
+                zips[plan.part_of(index, view)].add(f"{subject_id}/{view}.png", png)
+            cameras = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
+            for name, text in schema(subject_id, *cameras).items():
+                zips[METADATA_PART].add(name, text.encode())
+            if progress is not None:
+                progress(index + 1, plan.subjects)
+
+
+def _rendered(plan: _Plan, workers: int) -> Generator[list[bytes], None, None]:
+    """The PNGs of each subject, in order, whoever renders them."""
+    if workers == 1:
+        yield from (_subject_pngs(plan, index) for index in range(plan.subjects))
+        return
+    # Started afresh, not forked: a fork copies the locks of whatever threads the caller runs.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        waiting: deque[Future[list[bytes]]] = deque()
+        for index in range(plan.subjects):
+            waiting.append(pool.submit(_subject_pngs, plan, index))
+            if len(waiting) > 2 * workers:  # bounds how many finished pictures wait in memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        remedy = 'call write_release under `if __name__ == "__main__":`, or pass workers=1'
+        raise GeoGenError(explain("a rendering process died", remedy=remedy)) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _subject_pngs(plan: _Plan, index: int) -> list[bytes]:
+    subject_id = subject_name(index)
+    cameras = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
+    pngs = []
+    for pixels in render_all(head_of(subject_id, plan.seed), *cameras, plan.size):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=6, optimize=False)
+        pngs.append(buffer.getvalue())
+    return pngs
+
+
+class _SyncedZip:
+    """A new zip whose bytes are on the disk when it closes, so that a rename never shows half."""
+
+    def __init__(self, path: Path, compression: Compression) -> None:
+        self._method = {"deflated": zipfile.ZIP_DEFLATED, "stored": zipfile.ZIP_STORED}[compression]
+        self._file = path.open("wb")
+        self._zip = zipfile.ZipFile(self._file, "w")
+
+    def __enter__(self) -> _SyncedZip:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file:
+            self._zip.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def add(self, name: str, content: bytes) -> None:
+        """Append a member whose header says nothing of time, owner or platform."""
+        member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+        member.compress_type = self._method
+        member.create_system = 3  # Unix, whatever writes it: else the bytes differ on Windows
+        member.external_attr = 0o100644 << 16
+        self._zip.writestr(member, content, compresslevel=6)

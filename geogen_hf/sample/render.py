@@ -1,0 +1,205 @@
+"""Pictures of heads: soft light, smooth outlines, one even background.
+
+The pictures are what an sRGB screen expects. Pixels whose whole area misses the head are exactly
+`BACKGROUND_RGB`; pixels on an outline or a strong edge are averaged from several rays, in linear
+light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geogen_hf.sample.heads import Head, head_of
+from geogen_hf.sample.paint import albedo, linear_from_srgb
+from geogen_hf.sample.primitives import Array, Points
+from geogen_hf.sample.rig import subject_cameras
+from geogen_hf.sample.shape import layer_distances, surface_distance
+from geogen_hf.sample.trace import TILE_PX, Views, points_at, tile_starts, trace
+
+BACKGROUND_RGB = (213, 213, 213)
+
+# Directions towards the lights, world frame; linear strength. One key, one fill from behind.
+_LIGHTS = (((0.35, 0.6, 0.72), 0.62), ((-0.55, 0.45, -0.7), 0.42), ((-0.8, 0.1, 0.55), 0.18))
+_SKY, _GROUND = 0.5, 0.26
+_GLOSS = (0.05, 0.06, 0.008, 0.01)  # by layer
+_NORMAL_STEP_M = 6e-4
+_EDGE_CONTRAST = 34  # of 255: strand-to-strand contrast stays below, features of the face above
+_SUBPIXELS = ((0.125, 0.375), (0.375, -0.125), (-0.125, -0.375), (-0.375, 0.125))
+_BLOCK = 1 << 14
+
+
+def render_view(
+    subject_id: str, view: int, *, views: int = 7, size: int = 128, seed: int = 0
+) -> NDArray[np.uint8]:
+    """Draw one view of a subject, as it is in the release of these arguments.
+
+    Args:
+        subject_id: `subj_<5 digits>`.
+        view: Which of the views, from 0.
+        views: How many views the subject has.
+        size: Width and height in pixels.
+        seed: Seed of the release.
+
+    Returns:
+        `(H, W, 3)` uint8 sRGB.
+
+    Example:
+        >>> render_view("subj_00000", 2, size=16)[0, 0].tolist()
+        [213, 213, 213]
+    """
+    extrinsics, intrinsics = subject_cameras(subject_id, views=views, size=size, seed=seed)
+    return render(head_of(subject_id, seed), extrinsics[view], intrinsics[view], size)
+
+
+def render(
+    head: Head, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64], size: int
+) -> NDArray[np.uint8]:
+    """Draw a head as one camera sees it.
+
+    Args:
+        head: Whom to draw.
+        world_to_camera: `(4, 4)` float64 extrinsics, OpenCV axes, metres.
+        intrinsics: `(3, 3)` float64 pixels.
+        size: Width and height in pixels.
+
+    Returns:
+        `(H, W, 3)` uint8 sRGB.
+    """
+    return np.asarray(render_all(head, world_to_camera[None], intrinsics[None], size)[0])
+
+
+def render_all(
+    head: Head, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64], size: int
+) -> NDArray[np.uint8]:
+    """Draw a head as `(V, 4, 4)` cameras see it: `(V, H, W, 3)` uint8.
+
+    All views at once, because small pictures spend their time in calls and not in pixels.
+    """
+    views = Views.of(world_to_camera, intrinsics)
+    count = len(views.eyes)
+    starts = tile_starts(head, views, size)
+    every = np.arange(count * size * size)
+    colours, hit = _shoot(head, views, starts, _Samples.at(every, size, (0.0, 0.0)))
+    edges = np.flatnonzero(_edges(colours, hit, (count, size, size)))
+    if len(edges):
+        finer = _Samples.joined([_Samples.at(edges, size, offset) for offset in _SUBPIXELS])
+        several, _ = _shoot(head, views, starts, finer)
+        colours[edges] = several.reshape(len(_SUBPIXELS), len(edges), 3).mean(axis=0)
+    return _srgb(colours).reshape(count, size, size, 3)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Places in pictures to send rays through: view number and pixel coordinates, `(N,)` each."""
+
+    view: NDArray[np.intp]
+    x_px: NDArray[np.float64]
+    y_px: NDArray[np.float64]
+
+    @classmethod
+    def at(cls, pixels: NDArray[np.intp], size: int, offset: tuple[float, float]) -> _Samples:
+        """The centres of pixels, flat indices into (V, H, W), moved by an offset in pixels."""
+        view, rest = np.divmod(pixels, size * size)
+        row, column = np.divmod(rest, size)
+        return cls(view, column + (0.5 + offset[0]), row + (0.5 + offset[1]))
+
+    @classmethod
+    def joined(cls, samples: list[_Samples]) -> _Samples:
+        """One after the other: a ray costs less the more there are in an array."""
+        return cls(
+            np.concatenate([s.view for s in samples]),
+            np.concatenate([s.x_px for s in samples]),
+            np.concatenate([s.y_px for s in samples]),
+        )
+
+
+def _shoot(
+    head: Head, views: Views, starts: Array, samples: _Samples
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Linear colour `(N, 3)` and hit `(N,)` of a ray through each sample."""
+    row, column = (axis.astype(np.intp) // TILE_PX for axis in (samples.y_px, samples.x_px))
+    start = starts[samples.view, row, column]
+    colours = np.tile(linear_from_srgb(BACKGROUND_RGB), (len(start), 1))
+    near = np.flatnonzero(np.isfinite(start))
+    origins, directions = views.rays(samples.view[near], samples.x_px[near], samples.y_px[near])
+    reached = trace(head, origins, directions, start[near])
+    on = np.flatnonzero(np.isfinite(reached))
+    for first in range(0, len(on), _BLOCK):
+        part = on[first : first + _BLOCK]
+        toward = directions[:, part]
+        points = points_at(origins[:, part], toward, reached[part])
+        colours[near[part]] = _shade(head, points, toward)
+    hit = np.zeros(len(start), dtype=np.bool_)
+    hit[near[on]] = True
+    return colours, hit
+
+
+def _shade(head: Head, points: Points, toward: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Linear colour `(N, 3)` of surface points seen along `toward`."""
+    layer = np.argmin(np.stack(layer_distances(head, points)), axis=0)
+    normal = _normals(head, points)
+    open_sky = _openness(head, points, normal)
+    light = (_GROUND + (_SKY - _GROUND) * (0.5 + 0.5 * normal[1])) * open_sky
+    shine = np.zeros_like(light)
+    for direction, strength in _LIGHTS:
+        unit = np.array(direction, dtype=np.float32)
+        unit /= np.sqrt((unit * unit).sum())
+        facing = normal[0] * unit[0] + normal[1] * unit[1] + normal[2] * unit[2]
+        # Wrapped a little round the edge, as light is in skin and hair.
+        light += strength * np.maximum((facing + 0.25) / 1.25, 0.0) * (0.4 + 0.6 * open_sky)
+        half = unit[:, None] - toward
+        half /= np.sqrt((half * half).sum(axis=0))
+        shine += strength * np.maximum((half * normal).sum(axis=0), 0.0) ** 24
+    gloss = np.array(_GLOSS, dtype=np.float32)[layer]
+    return np.asarray(
+        albedo(head, layer, points) * light[:, None] + (shine * gloss * open_sky)[:, None]
+    )
+
+
+def _normals(head: Head, points: Points) -> NDArray[np.float32]:
+    """Unit normals `(3, N)` from four distances at the corners of a tetrahedron."""
+    total = np.zeros((3, len(points[0])), dtype=np.float32)
+    for corner in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
+        x, y, z = (p + c * _NORMAL_STEP_M for p, c in zip(points, corner, strict=True))
+        total += np.array(corner, dtype=np.float32)[:, None] * surface_distance(head, (x, y, z))
+    total /= np.maximum(np.sqrt((total * total).sum(axis=0)), 1e-12)
+    return total
+
+
+def _openness(head: Head, points: Points, normal: NDArray[np.float32]) -> Array:
+    """How much of the sky a point sees, 0..1, judged by the room along its normal."""
+    hidden = np.zeros(len(points[0]), dtype=np.float32)
+    for reach_m, weight in ((0.012, 0.35), (0.045, 0.65)):
+        x, y, z = (p + n * reach_m for p, n in zip(points, normal, strict=True))
+        room = surface_distance(head, (x, y, z))
+        hidden += weight * np.clip(1.0 - room / (0.8 * reach_m), 0.0, 1.0)
+    return np.asarray(1.0 - 0.75 * hidden)
+
+
+def _edges(
+    colours: NDArray[np.float32], hit: NDArray[np.bool_], shape: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    """Flat mask of pixels that differ from a neighbour in hit or, strongly, in colour."""
+    encoded = _srgb(colours).reshape(*shape, 3).astype(np.int16)
+    covered = hit.reshape(shape)
+    edge = np.zeros(shape, dtype=np.bool_)
+    for axis in (1, 2):
+        step = np.abs(np.diff(encoded, axis=axis)).max(axis=-1) > _EDGE_CONTRAST
+        step |= np.diff(covered, axis=axis)
+        low = [slice(None)] * 3
+        high = [slice(None)] * 3
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        edge[tuple(low)] |= step
+        edge[tuple(high)] |= step
+    return edge.ravel()
+
+
+def _srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Bytes, in sRGB, of linear light (IEC 61966-2-1)."""
+    clipped = np.clip(linear, 0.0, 1.0)
+    high = 1.055 * clipped ** np.float32(1 / 2.4) - 0.055
+    encoded = np.where(clipped <= 0.0031308, 12.92 * clipped, high)
+    return (encoded * 255.0 + 0.5).astype(np.uint8)

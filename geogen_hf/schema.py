@@ -1,0 +1,73 @@
+"""What a row is: the features of every config, and the facts about the data set."""
+
+from __future__ import annotations
+
+from datasets import Array2D, Array3D, Features, Image, Sequence, Value
+
+HOMEPAGE = "https://github.com/microsoft/GeoGen"
+LICENSE_NAME = "r-uda-1.0"
+LICENSE_URL = "https://github.com/microsoft/GeoGen/blob/main/LICENSE"
+DESCRIPTION = (
+    "GeoGen: renders of 10,000 synthetic heads, seven views each over the full circle, with camera "
+    "extrinsics (world-to-camera, OpenCV axes) and intrinsics (pixels of the stored image)."
+)
+CITATION = """\
+@inproceedings{esposito2024geogen,
+    author = {Esposito, Salvatore and Xu, Qingshan and Kania, Kacper and Hewitt, Charlie and \
+Mariotti, Octave and Petikam, Lohit and Valentin, Julien and Onken, Arno and Mac Aodha, Oisin},
+    title = {GeoGen: Geometry-Aware Generative Modeling via Signed Distance Functions},
+    booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition \
+(CVPR) Workshops},
+    month = {June},
+    year = {2024},
+    pages = {7479-7488}
+}
+"""
+
+_ONE_VIEW = {
+    "subject_id": Value("string"),
+    "view_id": Value("int32"),
+    "extrinsics": Array2D((4, 4), "float32"),
+    "intrinsics": Array2D((3, 3), "float32"),
+}
+
+FEATURES = {
+    "sequences": Features(
+        {
+            "subject_id": Value("string"),
+            "images": Sequence(Image()),
+            "view_ids": Sequence(Value("int32")),
+            "extrinsics": Array3D((None, 4, 4), "float32"),
+            "intrinsics": Array3D((None, 3, 3), "float32"),
+        }
+    ),
+    "views": Features(
+        {
+            "subject_id": _ONE_VIEW["subject_id"],
+            "view_id": _ONE_VIEW["view_id"],
+            "image": Image(),
+            "extrinsics": _ONE_VIEW["extrinsics"],
+            "intrinsics": _ONE_VIEW["intrinsics"],
+        }
+    ),
+    "cameras": Features(
+        {
+            **_ONE_VIEW,
+            "width": Value("int32"),
+            "height": Value("int32"),
+            "metadata": Value("string"),
+        }
+    ),
+}
+"""The columns of every config, in order.
+
+- `subject_id`: the identity, as upstream names it.
+- `image`, `images`: PNG bytes exactly as published, decoded by `datasets` on access.
+- `view_id`, `view_ids`: the number in the image's file name, ascending in a sequence.
+- `extrinsics`: float32 world-to-camera, OpenCV axes (x right, y down, z into the scene), upstream's
+  unit of length; `(4, 4)` a view, `(V, 4, 4)` a sequence.
+- `intrinsics`: float32, in pixels of the stored image, pixel (0, 0) covering [0, 1) × [0, 1);
+  `(3, 3)` a view, `(V, 3, 3)` a sequence.
+- `width`, `height`: of the stored image, pixels.
+- `metadata`: the identity's JSON, untouched.
+"""
