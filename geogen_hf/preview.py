@@ -88,8 +88,8 @@ def camera_rig(views: Views, size_px: int = 900) -> Image.Image:
         size_px: Width of the picture; it is 2/3 as high.
 
     Returns:
-        The picture, RGB: frusta, the world's axes at the point the cameras look at, and the circle
-        they stand around.
+        The picture, RGB: frusta, the axes of each camera, the world's axes at the point the cameras
+        look at, and the circle they stand around.
     """
     scale = 2  # drawn larger and reduced, since Pillow draws lines with hard edges
     width, height = size_px * scale, size_px * scale * 2 // 3
@@ -102,12 +102,15 @@ def camera_rig(views: Views, size_px: int = 900) -> Image.Image:
     behind = [v for v in np.argsort(-depths) if depths[v] > observer.distance]
     for view in behind:
         _draw_camera(picture, observer, views, int(view), 0.28 * distance)
-    _draw_axes(picture, observer, orbit.centre, 0.35 * distance)
+    _draw_axes(picture, observer, orbit.centre, 0.35 * distance * np.eye(3), 32)
     for view in np.argsort(-depths):
         if view not in behind:
             _draw_camera(picture, observer, views, int(view), 0.28 * distance)
-    font = ImageFont.load_default(13 * scale)
-    text = f"{views.subject_id}: {len(views.images)} cameras, world axes at the point they look at"
+    font = ImageFont.load_default(12 * scale)
+    text = (
+        f"{views.subject_id}: {len(views.images)} cameras with their axes (x right, y down, "
+        "z forward); large: the world's, where they look"
+    )
     ImageDraw.Draw(picture).text((12 * scale, 10 * scale), text, _INK, font)
     return picture.resize((width // scale, height // scale), Image.Resampling.LANCZOS)
 
@@ -136,14 +139,18 @@ def _draw_ring(picture: Image.Image, observer: _Observer, orbit: Orbit, radius: 
 
 
 def _draw_axes(
-    picture: Image.Image, observer: _Observer, origin: FloatArray, length: float
+    picture: Image.Image,
+    observer: _Observer,
+    origin: FloatArray,
+    directions: FloatArray,
+    font_px: int,
 ) -> None:
+    """Draw x, y and z, the rows of `directions`, in their colours and with their names."""
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(32)
-    for (name, colour), direction in zip(_AXIS_COLOURS.items(), np.eye(3), strict=True):
-        tip = origin + length * direction
-        _draw_lines(picture, observer, np.stack([origin, tip]), colour, 6)
-        x_px, y_px = observer.see((origin + 1.15 * length * direction)[None])[0][0]
+    font = ImageFont.load_default(font_px)
+    for (name, colour), direction in zip(_AXIS_COLOURS.items(), directions, strict=True):
+        _draw_lines(picture, observer, np.stack([origin, origin + direction]), colour, 6)
+        x_px, y_px = observer.see((origin + 1.2 * direction)[None])[0][0]
         draw.text((x_px, y_px), name, colour, font, anchor="mm")
 
 
@@ -161,6 +168,7 @@ def _draw_camera(
     centre = camera_centre(extrinsics)
     for corner in corners:
         _draw_lines(picture, observer, np.stack([centre, corner]), _FRUSTUM_COLOUR, 3)
+    _draw_axes(picture, observer, centre, 0.4 * depth * extrinsics[:3, :3], 20)
 
 
 def _draw_lines(

@@ -13,7 +13,7 @@ import geogen_hf
 MODULES = sorted(
     info.name
     for info in pkgutil.walk_packages(geogen_hf.__path__, "geogen_hf.")
-    if not info.name.endswith(".cli")
+    if not info.name.startswith("geogen_hf.cli")
 )
 MODULES.append("geogen")
 

@@ -7,13 +7,12 @@ the number of workers.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import tempfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from geogen_hf.sample.heads import head_of, subject_name
 from geogen_hf.sample.render import render_all
 from geogen_hf.sample.rig import subject_cameras
 from geogen_hf.sample.schema import Schema, canonical_schema
+from geogen_hf.workers import process_pool
 
 Layout = Literal["by-subject", "by-view"]
 Compression = Literal["deflated", "stored"]
@@ -175,22 +175,18 @@ def _rendered(plan: _Plan, workers: int) -> Generator[list[bytes], None, None]:
     if workers == 1:
         yield from (_subject_pngs(plan, index) for index in range(plan.subjects))
         return
-    # Started afresh, not forked: a fork copies the locks of whatever threads the caller runs.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
     try:
-        waiting: deque[Future[list[bytes]]] = deque()
-        for index in range(plan.subjects):
-            waiting.append(pool.submit(_subject_pngs, plan, index))
-            if len(waiting) > 2 * workers:  # bounds how many finished pictures wait in memory
+        with process_pool(workers) as pool:
+            waiting: deque[Future[list[bytes]]] = deque()
+            for index in range(plan.subjects):
+                waiting.append(pool.submit(_subject_pngs, plan, index))
+                if len(waiting) > 2 * workers:  # bounds how many finished pictures wait in memory
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         remedy = 'call write_release under `if __name__ == "__main__":`, or pass workers=1'
         raise GeoGenError(explain("a rendering process died", remedy=remedy)) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _subject_pngs(plan: _Plan, index: int) -> list[bytes]:

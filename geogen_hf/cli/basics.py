@@ -1,34 +1,16 @@
-"""The command line: the only place that prints."""
+"""`geogen demo`, `sample` and `inspect`."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from geogen_hf import __version__
-from geogen_hf.errors import GeoGenError
-
-app = typer.Typer(
-    name="geogen",
-    help="Microsoft's GeoGen data set for Hugging Face datasets. Start with: geogen demo",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from geogen_hf.cli.console import PartNumbers, Source, out, progress_bar
 
 
 class Layout(str, Enum):
@@ -38,62 +20,6 @@ class Layout(str, Enum):
     by_view = "by-view"
 
 
-Source = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="SRC",
-        help="Folder with the eight zips, or a base URL. Default: the publisher's host.",
-        show_default=False,
-    ),
-]
-PartNumbers = Annotated[
-    list[int] | None,
-    typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
-]
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while work goes on; nothing where stderr is not a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield show
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        out.print(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Print the version.", callback=_print_version, is_eager=True
-        ),
-    ] = False,
-) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-
-
-@app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the eight zips.")],
     subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
@@ -123,7 +49,6 @@ def sample(
     out.print(f"{subjects} heads, {views} views each, {size} px: {folder}")
 
 
-@app.command()
 def inspect(
     source: Source = None,
     part: PartNumbers = None,
@@ -161,7 +86,6 @@ def _counts(counts: dict[str, int] | dict[int, int]) -> str:
     return ", ".join(f"{key}: {count:,}" for key, count in counts.items())
 
 
-@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Argument(metavar="[OUT]", help="Where to put it.", show_default=True)
@@ -193,19 +117,3 @@ def demo(
         f"  python -c \"import geogen; print(geogen.load('views', split='train', "
         f"data_dir='{result.parts}')[0])\""
     )
-
-
-def main() -> None:
-    """Run the command line; a known error ends with its message and status 1."""
-    if not err.is_terminal:
-        # Read by datasets when it is imported: its own bars would fill a log file.
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    try:
-        app()
-    except GeoGenError as error:
-        err.print(f"error: {error}", markup=False)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,63 @@
+"""The command line: the only place that prints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from geogen_hf import __version__
+from geogen_hf.cli.basics import demo, inspect, sample
+from geogen_hf.cli.console import err, out
+from geogen_hf.errors import GeoGenError
+
+app = typer.Typer(
+    name="geogen",
+    help="Microsoft's GeoGen data set for Hugging Face datasets. Start with: geogen demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+for command in (demo, sample, inspect):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; a known error ends with its message and status 1."""
+    if not err.is_terminal:
+        # Read by datasets when it is imported: its own bars would fill a log file.
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except GeoGenError as error:
+        err.print(f"error: {error}", markup=False)
+        sys.exit(1)

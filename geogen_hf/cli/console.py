@@ -1,0 +1,45 @@
+"""What the commands share: consoles, the progress bar, arguments that several take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SRC",
+        help="Folder with the eight zips, or a base URL. Default: the publisher's host.",
+        show_default=False,
+    ),
+]
+PartNumbers = Annotated[
+    list[int] | None,
+    typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
+]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while work goes on; nothing where stderr is not a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield show

@@ -1,0 +1,127 @@
+"""The command line as a person or a script meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ReleaseMaker
+from PIL import Image
+
+GEOGEN = [sys.executable, "-m", "geogen_hf.cli"]
+
+
+def geogen(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GEOGEN, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_demo_shows_splits_features_row_and_pictures(tmp_path: Path) -> None:
+    run = geogen("demo", "--subjects", 12, "--size", 32, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    for expected in ("train", "validation", "test", "extrinsics", "subj_00000", "Next:"):
+        assert expected in run.stdout
+    with Image.open(tmp_path / "geogen_demo" / "contact_sheet.png") as sheet:
+        assert sheet.width > 7 * 128
+    with Image.open(tmp_path / "geogen_demo" / "camera_rig.png") as rig:
+        assert len(np.unique(np.asarray(rig).reshape(-1, 3), axis=0)) > 500
+    again = geogen("demo", "--subjects", 12, "--size", 32, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_command_that_the_demo_suggests_works(tmp_path: Path) -> None:
+    run = geogen("demo", "--subjects", 12, "--size", 16, cwd=tmp_path)
+    suggestions = run.stdout.split("Next:\n")[1].strip().splitlines()
+    assert len(suggestions) == 2
+    for suggestion in suggestions:
+        command = suggestion.strip().replace("geogen inspect", " ".join([*GEOGEN, "inspect"]))
+        command = command.replace("python -c", f"{sys.executable} -c")
+        environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=environment)
+
+
+def test_sample_writes_what_inspect_reports(tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    run = geogen("sample", out, "--subjects", 9, "--size", 16, "--layout", "by-view")
+    assert run.returncode == 0, run.stderr
+    run = geogen("inspect", out)
+    assert run.returncode == 0, run.stdout
+    assert "problems           0" in run.stdout
+    found = json.loads(geogen("inspect", out, "--json").stdout)
+    assert found["subjects"] == 9
+    assert found["images"] == 63
+    assert found["views_per_subject"] == {"7": 9}
+    assert found["image_sizes"] == {"16 x 16": 63}
+    assert sum(found["splits"].values()) == 9
+    assert found["problems"] == {}
+    assert [archive["members"] for archive in found["archives"]] == [9] * 8
+    part = json.loads(geogen("inspect", out, "--json", "--part", 3).stdout)
+    assert part["images"] == 9
+
+
+def test_inspect_reports_problems_and_exits_with_1(maker: ReleaseMaker) -> None:
+    zip_name, member = maker.first_image()
+    maker.zips[zip_name][member] = b"no picture"
+    del maker.zips["metadata_files.zip"]["metadata_00003.json"]
+    folder = maker.write()
+    run = geogen("inspect", folder)
+    assert run.returncode == 1
+    assert "images without metadata: 1" in run.stdout
+    assert "damaged image: 1" in run.stdout
+    assert "subj_00003" in run.stdout
+    assert member in run.stdout
+    run = geogen("inspect", folder, "--json")
+    assert run.returncode == 1
+    assert json.loads(run.stdout)["problems"]["damaged image"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["inspect", "/nowhere/at/all"], "does not exist"),
+        (["inspect", "."], "parts missing"),
+        (["inspect", ".", "--part", "9"], "from 1 to 7"),
+    ],
+)
+def test_errors_have_no_traceback(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    run = geogen(*arguments, cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: ")
+    assert expected in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    assert geogen("--version").stdout.strip().count(".") == 2
+    listing = geogen("--help").stdout
+    for command in ("demo", "sample", "inspect"):
+        assert command in listing
+        assert "--help" in geogen(command, "--help").stdout
+
+
+def test_interrupting_leaves_nothing_half_written(tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    process = subprocess.Popen(
+        [*GEOGEN, "sample", str(out), "--subjects", "500", "--size", "64"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not list(out.glob(".sample-*/*.zip")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Traceback" not in stderr
+    assert list(out.iterdir()) == []

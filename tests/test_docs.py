@@ -1,0 +1,60 @@
+"""README and card say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import geogen
+from geogen_hf.cli import app
+from geogen_hf.schema import CITATION, FEATURES, LICENSE_NAME, LICENSE_URL
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CARD = (ROOT / "dataset_card.md").read_text()
+
+
+def rows_of_table(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| (.*) \|$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("text", [README, CARD], ids=["README", "card"])
+def test_table_names_every_column_of_every_config(text: str) -> None:
+    table = rows_of_table(text)
+    for config, features in FEATURES.items():
+        named = set(re.findall(r"`(\w+)`", table[config]))
+        if "as `views` less `image`" in table[config]:
+            named = (named - {"views", "image"}) | (set(FEATURES["views"]) - {"image"})
+        assert named == set(features)
+
+
+def test_readme_lists_every_command_and_option() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    commands = set(re.findall(r"^  (\w+)  ", result.output.split("Commands:")[1], re.MULTILINE))
+    assert commands == set(re.findall(r"^geogen (\w+) ", README, re.MULTILINE))
+    own = set(vars(geogen.GeoGenConfig())) - {
+        "name", "version", "data_dir", "data_files", "description",
+    }  # fmt: skip
+    assert own == set(re.findall(r"^\| `(\w+)=", README, re.MULTILINE))
+
+
+def test_card_has_valid_front_matter_with_licence_and_gate() -> None:
+    front = yaml.safe_load(CARD.split("---")[1])
+    assert front["license"] == "other"
+    assert front["license_name"] == LICENSE_NAME
+    assert front["license_link"] == LICENSE_URL
+    assert LICENSE_URL in front["extra_gated_prompt"]
+
+
+@pytest.mark.parametrize("text", [README, CARD], ids=["README", "card"])
+def test_citation_is_the_same_everywhere(text: str) -> None:
+    assert CITATION.strip() in text
+
+
+def test_pictures_and_links_within_the_project_exist() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
