@@ -105,9 +105,8 @@ def test_every_route_gives_the_same_rows(
     assert rows_of(loaded) == reference
 
 
-@pytest.mark.skipif(not RUNS_SCRIPTS, reason="this version of datasets runs no scripts")
 @pytest.mark.parametrize("options", [{}, {"streaming": True}, {"num_proc": 2}], ids=str)
-def test_the_script_itself_gives_the_same_rows(
+def test_the_script_itself_gives_the_same_rows_where_scripts_still_run(
     config: str,
     options: dict[str, Any],
     reference: dict[str, dict[tuple[Any, ...], Any]],
@@ -116,15 +115,13 @@ def test_the_script_itself_gives_the_same_rows(
 ) -> None:
     assert geogen.__file__ is not None
     script = shutil.copy(geogen.__file__, tmp_path)
-    loaded = datasets.load_dataset(
-        script,
-        config,
-        data_dir=str(by_subject),
-        trust_remote_code=True,
-        cache_dir=str(tmp_path / "cache"),
-        **options,
-    )
-    assert rows_of(loaded) == reference
+    options = {**options, "data_dir": str(by_subject), "cache_dir": str(tmp_path / "cache")}
+    if RUNS_SCRIPTS:
+        loaded = datasets.load_dataset(script, config, trust_remote_code=True, **options)
+        assert rows_of(loaded) == reference
+    else:
+        with pytest.raises(RuntimeError, match="scripts are no longer supported"):
+            datasets.load_dataset(script, config, **options)
 
 
 def test_cameras_are_the_ones_rendered_with(by_subject: Path, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from typing import Literal, get_args
 from PIL import Image
 
 from geogen_hf.errors import GeoGenError, UsageError, explain
+from geogen_hf.processes import process_pool
 from geogen_hf.sample.heads import head_of, subject_name
 from geogen_hf.sample.render import render_all
 from geogen_hf.sample.rig import subject_cameras
 from geogen_hf.sample.schema import Schema, canonical_schema
-from geogen_hf.workers import process_pool
 
 Layout = Literal["by-subject", "by-view"]
 Compression = Literal["deflated", "stored"]
