@@ -1,6 +1,6 @@
 """Indexing a whole release: `python -m benchmarks.index --subjects 10000`.
 
-Against the same done with `zipfile` and `json` alone: list 70,000 members of seven zips, read 10,000
+Against the same with `zipfile` and `json` alone: list 70,000 members of seven zips, read 10,000
 metadata files, join. Images are tiny: only their number matters here.
 """
 
