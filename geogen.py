@@ -20,9 +20,7 @@ from geogen_hf.parts import locate_parts
 from geogen_hf.parts import select_parts
 from geogen_hf.release import read_release
 from geogen_hf.report import Policy
-from geogen_hf.rows import camera_rows
-from geogen_hf.rows import sequence_rows
-from geogen_hf.rows import view_rows
+from geogen_hf.rows import shard_rows
 from geogen_hf.schema import FEATURES
 from geogen_hf.schema import CITATION
 from geogen_hf.schema import DESCRIPTION
@@ -32,7 +30,6 @@ from geogen_hf.shards import Shard
 from geogen_hf.shards import make_shards
 
 VERSION = datasets.Version(geogen_hf.__version__)
-ROWS = {"sequences": sequence_rows, "views": view_rows, "cameras": camera_rows}
 
 
 @dataclass
@@ -92,7 +89,7 @@ class GeoGen(ReleaseBuilder):
 
     def _generate_examples(self, shards: list[Shard]) -> Iterator[tuple[str, dict[str, Any]]]:
         for shard in shards:
-            yield from ROWS[self.config.name](shard)
+            yield from shard_rows(self.config.name, shard)
 
 
 def load(

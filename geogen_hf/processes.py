@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Start worker processes, and end them when the block is left, however it is left.
+    """Start worker processes, and end them when the block is left.
+
+    Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do.
 
     They are started afresh, not forked: a fork copies the locks of whatever threads the caller
     runs. So a script that gets here must be importable, with its work under
@@ -28,14 +30,22 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         The pool; all of its processes are started.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_serve_parent)
+    work_on, stop = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_serve_parent, initargs=(work_on,)
+    )
     try:
         resource_tracker.ensure_running()  # starting it would lift the block below
         with _interrupts_held_back():
             pool.submit(_nothing)  # starts them all
         yield pool
+    except BaseException:
+        stop.close()  # ends them in the midst of their work
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        work_on.close()
+        stop.close()
 
 
 @contextmanager
@@ -59,8 +69,8 @@ def _nothing() -> None:
     pass
 
 
-def _serve_parent() -> None:
-    """Leave Ctrl-C to the parent, and watch for its death: an orphan would wait for ever."""
+def _serve_parent(work_on: Connection) -> None:
+    """Leave Ctrl-C to the parent, and end when it says so or dies: an orphan waits for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -68,7 +78,7 @@ def _serve_parent() -> None:
     sentinel = parent.sentinel
 
     def watch() -> None:
-        wait([sentinel])
+        wait([sentinel, work_on])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,1 @@
+"""The folder that is the Hub repository: Parquet, card, split manifest, checksums."""

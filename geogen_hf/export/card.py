@@ -1,0 +1,161 @@
+"""The card of an exported folder: the template's text with this export's YAML and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasets import DatasetInfo
+from datasets.splits import SplitDict, SplitInfo
+
+from geogen_hf.errors import ReleaseError, explain
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.export.parquet import FileRecord
+from geogen_hf.schema import FEATURES
+from geogen_hf.splits import SPLITS
+
+TEMPLATE = "dataset_card.md"
+FIGURES_MARK = "<!-- figures of this export -->"
+
+
+def card_template() -> str:
+    """Read `dataset_card.md`, from the installed package or from the source tree."""
+    installed = resources.files("geogen_hf") / TEMPLATE
+    beside = Path(__file__).parents[2] / TEMPLATE
+    return (installed if installed.is_file() else beside).read_text(encoding="utf-8")
+
+
+def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
+    r"""Take a card apart.
+
+    Args:
+        card: Text that begins with YAML between lines of three dashes.
+
+    Returns:
+        The YAML's values, and the rest.
+
+    Raises:
+        ReleaseError: There is no YAML at its beginning.
+
+    Example:
+        >>> split_front_matter("---\nlicense: other\n---\n# Title\n")
+        ({'license': 'other'}, '# Title\n')
+    """
+    opening, *rest = card.split("---\n", 2)
+    if opening or len(rest) != 2:
+        raise ReleaseError(explain("a card without YAML at its beginning", found=card[:60]))
+    return yaml.safe_load(rest[0]), rest[1]
+
+
+def write_card(
+    files: Sequence[FileRecord], options: ExportOptions, source: dict[str, Any], picture: str
+) -> str:
+    """Fill the card in.
+
+    Args:
+        files: All Parquet files.
+        options: Of the export.
+        source: As `describe_source` gives it.
+        picture: Name of the contact sheet.
+
+    Returns:
+        The text of `README.md`.
+    """
+    front, body = split_front_matter(card_template())
+    images = _rows(files, "views") or _rows(files, "cameras") or 7 * _rows(files, "sequences")
+    front["size_categories"] = [size_category(images)]
+    front["configs"] = [
+        {
+            "config_name": config,
+            "data_files": [
+                {"split": split, "path": f"data/{config}/{split}-*.parquet"}
+                for split in SPLITS
+                if any(f.config == config and f.split == split for f in files)
+            ],
+            **({"default": True} if config == options.configs[0] else {}),
+        }
+        for config in options.configs
+    ]
+    front["dataset_info"] = [
+        dataset_info(config, [f for f in files if f.config == config]) for config in options.configs
+    ]
+    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
+    figures = _figures(files, options, source, picture)
+    return f"---\n{text}---\n{body.replace(FIGURES_MARK, figures)}"
+
+
+def size_category(images: int) -> str:
+    """Name the Hub's size category.
+
+    Example:
+        >>> size_category(999), size_category(70_000)
+        ('n<1K', '10K<n<100K')
+    """
+    for bound, name in ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")):
+        if images < bound:
+            return name
+    return "100K<n<1M"
+
+
+def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
+    """Describe a config as `datasets` does in a card's YAML.
+
+    Lists are spelt `sequence`, as `datasets` before 4 writes them: later ones read both.
+    """
+    splits = SplitDict()
+    for split in SPLITS:
+        of_split = [file for file in files if file.split == split]
+        if of_split:
+            size = sum(file.arrow_bytes for file in of_split)
+            rows = sum(file.rows for file in of_split)
+            splits.add(SplitInfo(name=split, num_bytes=size, num_examples=rows))
+    info = DatasetInfo(
+        features=FEATURES[config],
+        splits=splits,
+        download_size=sum(file.size for file in files),
+        dataset_size=sum(file.arrow_bytes for file in files),
+    )
+    values: dict[str, Any] = {"config_name": config, **info._to_yaml_dict()}
+    for feature in values["features"]:
+        if "list" in feature:
+            feature["sequence"] = feature.pop("list")
+    return values
+
+
+def _rows(files: Sequence[FileRecord], config: str) -> int:
+    return sum(file.rows for file in files if file.config == config)
+
+
+def _figures(
+    files: Sequence[FileRecord], options: ExportOptions, source: dict[str, Any], picture: str
+) -> str:
+    lines = [
+        f"![Some of the identities]({picture})",
+        "",
+        "| config | split | rows | files | size |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for config in options.configs:
+        for split in SPLITS:
+            some = [f for f in files if (f.config, f.split) == (config, split)]
+            if some:
+                rows, size = sum(f.rows for f in some), sum(f.size for f in some)
+                megabytes = f"{size / 1e6:,.1f} MB"
+                lines.append(f"| `{config}` | {split} | {rows:,} | {len(some)} | {megabytes} |")
+    images = "the published PNG bytes" if options.keeps_images else _encoding(options)
+    lines += [
+        "",
+        f"Exported by geogen-hf {source['versions']['geogen-hf']}; split seed "
+        f"{options.split_seed}; images: {images}. `provenance.json` has the parts and every "
+        "option, `splits.csv` the split of each identity, `SHA256SUMS` a digest of every file.",
+    ]
+    return "\n".join(lines)
+
+
+def _encoding(options: ExportOptions) -> str:
+    name = {"png": "PNG", "webp": "lossless WebP", "jpeg": f"JPEG, quality {options.quality}"}
+    size = f", longer side {options.image_size} px" if options.image_size else ""
+    return name[options.image_format] + size

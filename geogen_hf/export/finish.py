@@ -1,0 +1,100 @@
+"""What stands beside the Parquet files: manifest, provenance, picture, checksums, card."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geogen_hf.durable import write_durably
+from geogen_hf.export.card import write_card
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.export.parquet import FileRecord
+from geogen_hf.export.provenance import provenance
+from geogen_hf.export.tasks import ShardTask, TaskRecord
+from geogen_hf.preview import contact_sheet, decode_views
+from geogen_hf.release import Release
+from geogen_hf.shards import Shard, read_images
+
+PICTURE = "contact_sheet.png"
+PICTURE_SUBJECTS = 4
+
+
+def finish_folder(
+    folder: Path,
+    release: Release,
+    tasks: Sequence[ShardTask],
+    records: Sequence[TaskRecord],
+    options: ExportOptions,
+    source: dict[str, Any],
+) -> None:
+    """Write everything else, the card last.
+
+    Args:
+        folder: Holds the Parquet files.
+        release: What was exported.
+        tasks: All of them.
+        records: What they wrote, in the same order.
+        options: Of the export.
+        source: As `describe_source` gave it.
+    """
+    files = [file for record in records for file in record.files]
+    _remove_strangers(folder, files)
+    contents = {
+        "splits.csv": _manifest(tasks, records),
+        "provenance.json": _json(provenance(source, _counts(files))),
+        PICTURE: _picture(tasks),
+        "README.md": write_card(files, options, source, PICTURE).encode(),
+    }
+    sums = {file.path: file.sha256 for file in files}
+    sums |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+    card = contents.pop("README.md")
+    for name, content in (*contents.items(), ("SHA256SUMS", listing.encode())):
+        write_durably(folder / name, content)
+    write_durably(folder / "README.md", card)
+
+
+def _remove_strangers(folder: Path, files: Sequence[FileRecord]) -> None:
+    """Remove Parquet files that are none of this export's: the card's patterns would match them."""
+    ours = {folder / file.path for file in files}
+    for path in (folder / "data").rglob("*"):
+        if path.is_file() and path not in ours:
+            path.unlink()
+
+
+def _manifest(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["subject_id", "split"])
+    for task, record in zip(tasks, records, strict=True):
+        writer.writerows((subject_id, task.split) for subject_id in record.subject_ids)
+    return text.getvalue().encode()
+
+
+def _counts(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for file in files:
+        of_config = counts.setdefault(file.config, {})
+        of_config[file.split] = of_config.get(file.split, 0) + file.rows
+    return counts
+
+
+def _picture(tasks: Sequence[ShardTask]) -> bytes:
+    shard = tasks[0].shard
+    few = Shard(shard.subjects[:PICTURE_SUBJECTS], "skip")
+    views = [
+        decode_views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
+        for subject, images in read_images(few)
+    ]
+    buffer = io.BytesIO()
+    contact_sheet(views).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

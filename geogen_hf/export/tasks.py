@@ -1,0 +1,132 @@
+"""One task, one shard of subjects: every config's file of it in one pass over the images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from geogen_hf.durable import write_durably
+from geogen_hf.export.options import ExportOptions, shard_name
+from geogen_hf.export.parquet import FileRecord, ShardWriter
+from geogen_hf.export.transcode import transcode_subject
+from geogen_hf.report import Policy
+from geogen_hf.rows import subject_rows
+from geogen_hf.shards import Shard, make_shards, read_images
+from geogen_hf.splits import Split, split_position
+from geogen_hf.subjects import Subject
+
+STATE_FOLDER = ".export"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs, picklable.
+
+    Attributes:
+        folder: Of the export.
+        split: Split of all its subjects.
+        index: Number of the shard within the split.
+        count: Of shards in the split.
+        shard: The subjects.
+        options: Of the export.
+    """
+
+    folder: str
+    split: Split
+    index: int
+    count: int
+    shard: Shard
+    options: ExportOptions
+
+    @property
+    def record_path(self) -> Path:
+        """Where a finished task says so."""
+        name = f"{self.split}-{self.index:05d}-of-{self.count:05d}.json"
+        return Path(self.folder) / STATE_FOLDER / name
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What a finished task wrote.
+
+    Attributes:
+        files: One a config.
+        subject_ids: The identities, in the order of their rows.
+        images: How many were written to the first config.
+    """
+
+    files: tuple[FileRecord, ...]
+    subject_ids: tuple[str, ...]
+    images: int
+
+
+def plan_tasks(
+    folder: Path, subjects: Sequence[Subject], options: ExportOptions, on_bad_subject: Policy
+) -> list[ShardTask]:
+    """Divide the subjects over splits and shards, in the order of their hash.
+
+    So whoever reads from the front sees identities in random order, and always the same.
+    """
+    ordered = sorted(
+        subjects, key=lambda s: (split_position(s.subject_id, options.split_seed), s.subject_id)
+    )
+    shards = make_shards(ordered, split_seed=options.split_seed, on_bad_subject=on_bad_subject)
+    return [
+        ShardTask(str(folder), split, index, len(of_split), shard, options)
+        for split, of_split in shards.items()
+        for index, shard in enumerate(of_split)
+    ]
+
+
+def run_task(task: ShardTask) -> TaskRecord:
+    """Write the files of one shard, unless an earlier run has.
+
+    Args:
+        task: The shard.
+
+    Returns:
+        What it wrote.
+
+    Raises:
+        GeoGenError: The parts cannot be read.
+    """
+    return finished(task) or _write(task)
+
+
+def finished(task: ShardTask) -> TaskRecord | None:
+    """Read what an earlier run wrote for this task; None if it did not finish."""
+    try:
+        values = json.loads(task.record_path.read_text())
+        files = tuple(FileRecord(**value) for value in values["files"])
+        whole = all((Path(task.folder) / f.path).stat().st_size == f.size for f in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return TaskRecord(files, tuple(values["subject_ids"]), values["images"]) if whole else None
+
+
+def _write(task: ShardTask) -> TaskRecord:
+    subject_ids: list[str] = []
+    images_written = 0
+    with ExitStack() as stack:
+        writers = {
+            config: stack.enter_context(_writer(task, config)) for config in task.options.configs
+        }
+        for stored, encoded in read_images(task.shard):
+            subject, images, sizes = transcode_subject(stored, encoded, task.options)
+            subject_ids.append(subject.subject_id)
+            images_written += len(images)
+            for config, writer in writers.items():
+                for _, row in subject_rows(config, subject, images, sizes):
+                    writer.add(row)
+    files = tuple(writer.record() for writer in writers.values())
+    record = TaskRecord(files, tuple(subject_ids), images_written)
+    write_durably(task.record_path, json.dumps(asdict(record)).encode())
+    return record
+
+
+def _writer(task: ShardTask, config: str) -> ShardWriter:
+    path = shard_name(config, task.split, task.index, task.count)
+    return ShardWriter(Path(task.folder), path, config, task.split)

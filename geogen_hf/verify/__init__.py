@@ -1,0 +1,1 @@
+"""Everything an exported folder promises, checked."""

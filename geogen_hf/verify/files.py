@@ -1,0 +1,165 @@
+"""Checking one Parquet file by itself; what other files must agree with is handed back."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geogen_hf.cameras import FloatArray
+from geogen_hf.checks import validate_extrinsics, validate_intrinsics
+from geogen_hf.errors import CameraError, one_line
+from geogen_hf.export.parquet import portable_schema
+from geogen_hf.verify.fingerprints import Picture, fingerprint
+
+
+@dataclass(frozen=True)
+class View:
+    """One view as one config tells it.
+
+    Attributes:
+        subject_id: The identity.
+        view_id: The view.
+        cameras: Bytes of extrinsics and intrinsics, float32.
+        size: Width and height in pixels; None where the config has no say.
+        picture: Fingerprints, where the config has images and they were decoded.
+    """
+
+    subject_id: str
+    view_id: int
+    cameras: bytes
+    size: tuple[int, int] | None
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class FileFindings:
+    """What one file holds, and what is wrong with it by itself."""
+
+    path: str
+    config: str
+    split: str
+    rows: int = 0
+    views: tuple[View, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+@dataclass
+class _Collector:
+    failures: list[str] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_file(
+    local: Path, path: str, config: str, split: str, expected_sha256: str | None, decode: bool
+) -> FileFindings:
+    """Check digest, schema, cameras and images of one file.
+
+    Args:
+        local: Where it can be read.
+        path: What it is called in the folder.
+        config: Its config.
+        split: Its split.
+        expected_sha256: From `SHA256SUMS`; None where it is not listed.
+        decode: Whether to read rows and decode images; else only digest and schema.
+
+    Returns:
+        Its views and every failure found.
+    """
+    found = _Collector()
+    if expected_sha256 is None:
+        found.failures.append(f"{path}: not in SHA256SUMS")
+    elif sha256_of(local) != expected_sha256:
+        found.failures.append(f"{path}: its SHA-256 is not the one in SHA256SUMS")
+    try:
+        with pq.ParquetFile(local) as file:
+            rows = file.metadata.num_rows
+            _check_schema(path, file.schema_arrow, portable_schema(config), found)
+            if decode and not found.failures:
+                for batch in file.iter_batches(batch_size=8):
+                    for row in batch.to_pylist():
+                        _check_row(path, config, row, found)
+    except (pa.ArrowException, OSError) as error:
+        found.failures.append(f"{path}: cannot be read: {one_line(error)}")
+        rows = 0
+    return FileFindings(path, config, split, rows, tuple(found.views), tuple(found.failures))
+
+
+def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Collector) -> None:
+    if schema.names != expected.names:
+        names = f"{', '.join(schema.names)} instead of {', '.join(expected.names)}"
+        found.failures.append(f"{path}: columns are {names}")
+    elif [str(kind) for kind in schema.types] != [str(kind) for kind in expected.types]:
+        found.failures.append(f"{path}: columns have other types than the config's")
+    elif (schema.metadata or {}).get(b"huggingface") != expected.metadata[b"huggingface"]:
+        found.failures.append(f"{path}: the features in its schema are not the config's")
+
+
+def _check_row(path: str, config: str, row: dict[str, Any], found: _Collector) -> None:
+    subject_id = row["subject_id"]
+    sequence = config == "sequences"
+    view_ids = row["view_ids"] if sequence else [row["view_id"]]
+    images = row["images"] if sequence else [row["image"]] if config == "views" else []
+    extrinsics = _matrices(row["extrinsics"], 4)
+    intrinsics = _matrices(row["intrinsics"], 3)
+    lengths = {len(view_ids), len(extrinsics), len(intrinsics), *([len(images)] if images else [])}
+    if len(lengths) != 1 or list(view_ids) != sorted(set(view_ids)):
+        found.failures.append(f"{path}: {subject_id}: views, images and cameras do not match")
+        return
+    pictures = list(_pictures(path, subject_id, view_ids, images, found))
+    for index, view_id in enumerate(view_ids):
+        picture = pictures[index] if pictures else None
+        size: tuple[int, int] | None = picture.size if picture else None
+        if config == "cameras":
+            size = row["width"], row["height"]
+        place = f"{path}: {subject_id} view {view_id}"
+        _check_camera(place, extrinsics[index], intrinsics[index], size, found)
+        both = np.concatenate([extrinsics[index].ravel(), intrinsics[index].ravel()])
+        cameras = both.astype("<f4").tobytes()
+        found.views.append(View(subject_id, view_id, cameras, size, picture))
+
+
+def _matrices(values: Any, side: int) -> FloatArray:
+    return np.asarray(values, dtype=np.float64).reshape(-1, side, side)
+
+
+def _pictures(
+    path: str, subject_id: str, view_ids: list[int], images: list[Any], found: _Collector
+) -> Iterator[Picture | None]:
+    for view_id, image in zip(view_ids, images, strict=False):
+        try:
+            yield fingerprint(image["bytes"])
+        except (OSError, SyntaxError, ValueError, struct.error) as error:
+            message = f"{path}: {subject_id} view {view_id}: does not decode: {one_line(error)}"
+            found.failures.append(message)
+            yield None
+
+
+def _check_camera(
+    place: str,
+    extrinsics: FloatArray,
+    intrinsics: FloatArray,
+    size: tuple[int, int] | None,
+    found: _Collector,
+) -> None:
+    try:
+        validate_extrinsics(extrinsics)
+        validate_intrinsics(intrinsics, *(size or (None, None)))
+    except CameraError as error:
+        found.failures.append(f"{place}: {one_line(error)}")
