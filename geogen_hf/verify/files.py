@@ -105,7 +105,7 @@ def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Col
     if schema.names != expected.names:
         names = f"{', '.join(schema.names)} instead of {', '.join(expected.names)}"
         found.failures.append(f"{path}: columns are {names}")
-    elif [str(kind) for kind in schema.types] != [str(kind) for kind in expected.types]:
+    elif not all(a.equals(b) for a, b in zip(schema.types, expected.types, strict=True)):
         found.failures.append(f"{path}: columns have other types than the config's")
     elif (schema.metadata or {}).get(b"huggingface") != expected.metadata[b"huggingface"]:
         found.failures.append(f"{path}: the features in its schema are not the config's")
