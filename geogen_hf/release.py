@@ -105,7 +105,7 @@ def _read_documents(directory: Directory) -> tuple[list[Document], list[Problem]
         for member in directory.members:
             if member.name.lower().endswith(".json"):
                 name = f"{directory.label}: {member.name}"
-                documents.append(Document(name, archives.read(member)))
+                documents.append(Document(name, archives.read(member), member.name))
             else:
                 detail = f"{directory.label}: {member.name!a} is not a .json file"
                 problems.append(Problem("unreadable name", None, detail))

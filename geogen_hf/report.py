@@ -17,6 +17,7 @@ Kind = Literal[
     "duplicate image",
     "duplicate metadata",
     "bad metadata",
+    "mixed metadata",
     "bad matrix",
     "image without camera",
     "camera without image",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geogen_hf.archive import Directory, Member
 from geogen_hf.cameras import FloatArray
+from geogen_hf.canonical import as_stored
 from geogen_hf.checks import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
 from geogen_hf.metadata import SubjectCameras
@@ -18,6 +19,8 @@ from geogen_hf.report import Problem, Report
 _VIEW_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.png", re.ASCII | re.IGNORECASE)
 
 ImageIndex = dict[str, dict[int, Member]]
+Canonicalise = Callable[[SubjectCameras], tuple[FloatArray, FloatArray]]
+"""Canonical extrinsics `(V, 4, 4)` and pixel intrinsics `(V, 3, 3)` of cameras as stored."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,11 @@ def _subject_and_view(name: str) -> tuple[str, int] | None:
 
 
 def join_subjects(
-    images: ImageIndex, cameras: Mapping[str, SubjectCameras], *, complete: bool = True
+    images: ImageIndex,
+    cameras: Mapping[str, SubjectCameras],
+    *,
+    complete: bool = True,
+    canonicalise: Canonicalise = as_stored,
 ) -> tuple[tuple[Subject, ...], Report]:
     """Put images and cameras together.
 
@@ -94,6 +101,8 @@ def join_subjects(
         cameras: By identity.
         complete: Whether `images` covers the whole release. If not, cameras without an image are
             in another part and no problem.
+        canonicalise: Brings the cameras of one subject, those with images, to canonical form; its
+            `CameraError` is a problem of the subject.
 
     Returns:
         Every identity that has both, in archive order, views ascending (only views that have image
@@ -108,7 +117,11 @@ def join_subjects(
             problems.append(Problem("images without metadata", subject_id, detail))
             continue
         problems.extend(_unmatched_views(found, views, complete))
-        subjects.append(_join(found, views))
+        try:
+            subjects.append(_join(found, views, canonicalise))
+        except CameraError as error:
+            detail = f"{subject_id}: {one_line(error)}"
+            problems.append(Problem("bad matrix", subject_id, detail))
     if complete:
         for subject_id in cameras.keys() - images.keys():
             detail = f"{subject_id}: named in {cameras[subject_id].source}, no image of it"
@@ -130,15 +143,18 @@ def _unmatched_views(
         yield Problem("camera without image", found.subject_id, detail)
 
 
-def _join(found: SubjectCameras, views: Mapping[int, Member]) -> Subject:
+def _join(
+    found: SubjectCameras, views: Mapping[int, Member], canonicalise: Canonicalise
+) -> Subject:
     kept = [row for row, view_id in enumerate(found.view_ids) if view_id in views]
     view_ids = tuple(found.view_ids[row] for row in kept)
+    extrinsics, intrinsics = canonicalise(found.of_views(kept))
     return Subject(
         subject_id=found.subject_id,
         view_ids=view_ids,
         images=tuple(views[view_id] for view_id in view_ids),
-        extrinsics=found.extrinsics[kept],
-        intrinsics=found.intrinsics[kept],
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
         metadata=found.text,
     )
 

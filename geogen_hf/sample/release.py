@@ -11,7 +11,7 @@ import os
 import tempfile
 import zipfile
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
@@ -21,12 +21,13 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+from geogen_hf.candidates import Convention
 from geogen_hf.errors import GeoGenError, UsageError, explain
 from geogen_hf.processes import process_pool
 from geogen_hf.sample.heads import head_of, subject_name
 from geogen_hf.sample.render import render_all
 from geogen_hf.sample.rig import subject_cameras
-from geogen_hf.sample.schema import Schema, canonical_schema
+from geogen_hf.sample.schema import SCHEMAS, CamerasOf
 
 Layout = Literal["by-subject", "by-view"]
 Compression = Literal["deflated", "stored"]
@@ -49,6 +50,8 @@ class _Plan:
     seed: int
     layout: Layout
     compression: Compression
+    schema: str
+    convention: Convention | None
 
     def part_of(self, index: int, view: int) -> str:
         """The image zip that holds a view of a subject."""
@@ -66,12 +69,15 @@ def write_release(
     seed: int = 0,
     layout: Layout = "by-subject",
     compression: Compression = "deflated",
+    schema: str = "list",
+    convention: Convention | str | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Render heads with exact cameras and write them as a release of eight zips.
 
-    Images are members `subj_<i>/<view>.png`, cameras `metadata_<i>.json`; ids have five digits.
+    Images are members `subj_<i>/<view>.png`, cameras `metadata_<i>.json` (other schemas have other
+    files); ids have five digits.
     The zips replace earlier ones in `out` when all of them are complete; an interrupted run leaves
     `out` as it was. Other files there are left alone.
 
@@ -87,6 +93,8 @@ def write_release(
         layout: Whether a zip holds whole identities, or one view of every identity (view v goes to
             zip v modulo 7). Upstream does not say which it has. Small releases may have empty zips.
         compression: How members are stored.
+        schema: How metadata is laid out: a key of `geogen_hf.sample.schema.SCHEMAS`.
+        convention: Of its matrices, by name or not; None for the one usual with the schema.
         workers: Processes; the default is as many as there are cores where that saves time.
         progress: Called as `progress(done, total)` after each identity.
 
@@ -104,7 +112,9 @@ def write_release(
         ...     zipfile.ZipFile(out / "images_batch_1.zip").namelist()
         ['subj_00000/0.png', 'subj_00000/1.png', 'subj_00000/2.png']
     """
-    plan = _Plan(subjects, views, size, seed, layout, compression)
+    if isinstance(convention, str):
+        convention = Convention.from_name(convention)
+    plan = _Plan(subjects, views, size, seed, layout, compression, schema, convention)
     _check(plan, workers)
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -131,12 +141,19 @@ def _check(plan: _Plan, workers: int | None) -> None:
         )
     if workers is not None and workers < 1:
         raise UsageError(explain("workers must be at least 1, or None", found=workers))
-    for name, choices in (("layout", get_args(Layout)), ("compression", get_args(Compression))):
+    for name, choices in (
+        ("layout", get_args(Layout)),
+        ("compression", get_args(Compression)),
+        ("schema", tuple(SCHEMAS)),
+    ):
         if getattr(plan, name) not in choices:
             expected = " or ".join(choices)
             raise UsageError(
                 explain(f"unknown {name}", expected=expected, found=repr(getattr(plan, name)))
             )
+
+    if plan.convention is not None:
+        SCHEMAS[plan.schema].demand(plan.convention)
 
 
 def _useful_workers(plan: _Plan) -> int:
@@ -150,7 +167,6 @@ def _write_zips(
     plan: _Plan,
     workers: int,
     progress: Callable[[int, int], None] | None,
-    schema: Schema = canonical_schema,
 ) -> None:
     with ExitStack() as stack:
         zips = {
@@ -163,11 +179,16 @@ def _write_zips(
             subject_id = subject_name(index)
             for view, png in enumerate(pictures):
                 zips[plan.part_of(index, view)].add(f"{subject_id}/{view}.png", png)
-            cameras = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
-            for name, text in schema(subject_id, *cameras).items():
-                zips[METADATA_PART].add(name, text.encode())
             if progress is not None:
                 progress(index + 1, plan.subjects)
+        for name, text in SCHEMAS[plan.schema].members(_cameras(plan), plan.convention):
+            zips[METADATA_PART].add(name, text.encode())
+
+
+def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
+    for subject_id in map(subject_name, range(plan.subjects)):
+        exact = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
+        yield CamerasOf(subject_id, *exact, plan.size)
 
 
 def _rendered(plan: _Plan, workers: int) -> Generator[list[bytes], None, None]:

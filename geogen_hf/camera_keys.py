@@ -1,0 +1,178 @@
+"""What the keys of camera metadata say: the one table of spellings, with what each of them claims.
+
+A key is looked up without case, `-`, `_`, `.` and spaces, and where that is unknown also without
+words that add nothing (`camera_intrinsics`, `world_to_camera_matrix`). A key claims a direction or
+axes only where its name leaves no doubt; everything else is left to evidence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from geogen_hf.candidates import CameraAxes, Direction
+from geogen_hf.conventions import QuaternionOrder
+
+RoleName = Literal[
+    "pose", "rotation", "translation", "quaternion", "location", "label",
+    "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "sensor_mm", "fov_x",
+    "width", "height", "resolution", "distortion",
+    "layout", "column_major", "row_major", "quaternion_order", "axes",
+    "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects",
+]  # fmt: skip
+
+W2C: Direction = "world_to_camera"
+C2W: Direction = "camera_to_world"
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a key holds, and what its name claims.
+
+    Attributes:
+        name: What it holds.
+        direction: Of the matrix, where the key says so.
+        axes: Of the camera, where the key belongs to one tool only.
+        column_major: True where the key says that flat numbers go column by column.
+        order: Of a quaternion's numbers, where the key says so.
+        degrees: Of an angle: True or False where the key says so.
+    """
+
+    name: RoleName
+    direction: Direction | None = None
+    axes: CameraAxes | None = None
+    column_major: bool | None = None
+    order: QuaternionOrder | None = None
+    degrees: bool | None = None
+
+
+def _spelt(role: Role, spellings: str) -> dict[str, Role]:
+    return dict.fromkeys(spellings.split(), role)
+
+
+_ROLES: dict[str, Role] = {
+    **_spelt(
+        Role("pose", W2C),
+        "worldtocamera world2camera worldtocam world2cam w2c worldtoview world2view worldview "
+        "worldviewtransform viewmatrix camerafromworld camfromworld",
+    ),
+    **_spelt(
+        Role("pose", C2W),
+        "cameratoworld camera2world camtoworld cam2world c2w viewtoworld view2world "
+        "worldfromcamera worldfromcam transformmatrix",
+    ),
+    **_spelt(Role("pose", C2W, "opengl"), "matrixworld"),  # a property of Blender's objects
+    **_spelt(
+        Role("pose"),
+        "extrinsics extrinsic ext rt pose poses transform transformation matrix transforms",
+    ),
+    **_spelt(Role("label", C2W, "opencv"), "label"),  # EG3D's 25 numbers
+    **_spelt(Role("rotation"), "r rot rotation rotationmatrix"),
+    **_spelt(Role("translation"), "t trans translation translationvector"),
+    # COLMAP's names for the pose in images.txt: world-to-camera, w first.
+    **_spelt(Role("quaternion", W2C, "opencv", order="wxyz"), "qvec"),
+    **_spelt(Role("translation", W2C, "opencv"), "tvec"),
+    **_spelt(Role("quaternion"), "q quat quaternion"),
+    # Blender's names for the pose of an object: camera-to-world, w first.
+    **_spelt(Role("quaternion", C2W, "opengl", order="wxyz"), "rotationquaternion"),
+    **_spelt(Role("location", C2W), "location position centre center origin eye"),
+    **_spelt(
+        Role("matrix"), "k intrinsics intrinsic intr cameratoimage camera2image calibration cammat"
+    ),
+    **_spelt(Role("matrix"), "cameramatrix"),  # OpenCV's name for K
+    **_spelt(Role("fx"), "fx flx focalx focallengthx"),
+    **_spelt(Role("fy"), "fy fly focaly focallengthy"),
+    **_spelt(Role("cx"), "cx ppx principalpointx"),
+    **_spelt(Role("cy"), "cy ppy principalpointy"),
+    **_spelt(Role("focal"), "f focal focallength"),
+    **_spelt(Role("principal"), "c pp principal principalpoint"),
+    **_spelt(Role("focal_mm"), "focalmm focallengthmm fmm lens lensmm"),
+    **_spelt(Role("sensor_mm"), "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
+    **_spelt(Role("fov_x", degrees=False), "cameraanglex anglex fovxrad fovxradians"),
+    **_spelt(Role("fov_x", degrees=True), "fovxdeg fovxdegrees"),
+    **_spelt(Role("width"), "w width imagewidth imgwidth resolutionx"),
+    **_spelt(Role("height"), "h height imageheight imgheight resolutiony"),
+    **_spelt(Role("resolution"), "resolution imagesize imgsize imageresolution"),
+    **_spelt(
+        Role("distortion"),
+        "k1 k2 k3 k4 k5 k6 p1 p2 distortion distortioncoefficients distcoeffs distortionparams "
+        "shiftx shifty skew",
+    ),
+    **_spelt(Role("layout"), "layout order storageorder matrixorder memoryorder major"),
+    **_spelt(Role("column_major"), "columnmajor colmajor"),
+    **_spelt(Role("row_major"), "rowmajor"),
+    **_spelt(Role("quaternion_order"), "quaternionorder quatorder qorder"),
+    **_spelt(Role("axes"), "axes cameraaxes axesconvention cameraconvention convention"),
+    **_spelt(
+        Role("view"),
+        "view viewid viewindex viewidx viewno viewnumber index idx cameraid camid cameraindex "
+        "camidx frameid frameindex imageid imageindex",
+    ),
+    **_spelt(
+        Role("file"),
+        "file filename filepath image imagename imagepath imagefile imagefilename img imgpath path",
+    ),
+    **_spelt(Role("name"), "name"),
+    **_spelt(Role("id"), "id"),
+    **_spelt(
+        Role("subject"),
+        "subject subjectid subjectname subj subjid identity identityid person personid",
+    ),
+    **_spelt(Role("wrapper"), "camera cam params parameters cameraparams cameraparameters calib"),
+    **_spelt(Role("cameras"), "cameras cams views frames images labels"),
+    **_spelt(Role("subjects"), "subjects identities people"),
+}
+
+_NOISE = re.compile(r"[-_.\s]+")
+_ORDER = re.compile(r"(wxyz|xyzw)$")
+_MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
+_TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3)$")
+_HEAD = re.compile(r"^(camera|cam)(?=.)")
+
+
+def normalise_key(key: str) -> str:
+    """Leave out case and separators.
+
+    Example:
+        >>> normalise_key("World-to_Camera matrix")
+        'worldtocameramatrix'
+    """
+    return _NOISE.sub("", key).lower()
+
+
+@lru_cache(maxsize=4096)
+def role_of(key: str) -> Role | None:
+    """Say what a key holds; None where its name is not known.
+
+    Example:
+        >>> role_of("World-To-Camera")
+        Role(name='pose', direction='world_to_camera', axes=None, column_major=None, order=None, \
+degrees=None)
+        >>> role_of("camera_extrinsics_column_major").column_major
+        True
+        >>> role_of("quaternion_xyzw").order, role_of("landmarks")
+        ('xyzw', None)
+    """
+    word = normalise_key(key)
+    if len(word) > 64:
+        return None
+    known = _known(word)
+    if known is not None:
+        return known
+    if (order := _ORDER.search(word)) and (role := _known(word[: order.start()])):
+        said: QuaternionOrder = "wxyz" if order[1] == "wxyz" else "xyzw"
+        return replace(role, order=said) if role.name in ("quaternion", "rotation") else None
+    if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):
+        return replace(role, column_major=major[1] != "rowmajor")
+    return None
+
+
+def _known(word: str) -> Role | None:
+    """Look a normalised key up, as it is and without words that add nothing."""
+    tailless = _TAIL.sub("", word)
+    for candidate in (word, tailless, _HEAD.sub("", word), _HEAD.sub("", tailless)):
+        if candidate in _ROLES:
+            return _ROLES[candidate]
+    return None

@@ -1,0 +1,181 @@
+"""Every schema in every convention it can hold is written, read, and gives the same cameras."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import geogen
+from geogen_hf.candidates import CANDIDATES, CANONICAL, Convention
+from geogen_hf.canonical import to_canonical
+from geogen_hf.errors import CameraError, UsageError
+from geogen_hf.metadata import Document, SubjectCameras, read_metadata
+from geogen_hf.sample import subject_cameras, write_release
+from geogen_hf.sample.schema import SCHEMAS, CamerasOf
+
+SIZE = 48
+CAMERAS = [
+    CamerasOf(f"subj_{index:05d}", *subject_cameras(f"subj_{index:05d}", views=4, size=SIZE), SIZE)
+    for index in (3, 11)
+]
+COMBINATIONS = [
+    pytest.param(name, convention, id=f"{name} {convention}")
+    for name, schema in SCHEMAS.items()
+    for convention in CANDIDATES
+    if schema.allows(convention)
+]
+
+
+def documents(
+    name: str, convention: Convention | None = None, cameras: list[CamerasOf] = CAMERAS
+) -> list[Document]:
+    members = SCHEMAS[name].members(cameras, convention)
+    return [Document(f"P8: {path}", text.encode(), path) for path, text in members]
+
+
+def parsed(name: str, convention: Convention | None = None) -> dict[str, SubjectCameras]:
+    found, problems = read_metadata(documents(name, convention))
+    assert problems == []
+    return found
+
+
+@pytest.mark.parametrize(("name", "convention"), COMBINATIONS)
+def test_what_is_written_comes_back(name: str, convention: Convention) -> None:
+    found = parsed(name, convention)
+    assert sorted(found) == ["subj_00003", "subj_00011"]
+    for true in CAMERAS:
+        cameras = found[true.subject_id]
+        assert cameras.view_ids == (0, 1, 2, 3)
+        assert cameras.claims.allow(convention)
+        extrinsics, intrinsics = to_canonical(cameras, convention, (SIZE, SIZE), "upstream")
+        np.testing.assert_allclose(extrinsics, true.extrinsics, atol=1e-9)
+        np.testing.assert_allclose(intrinsics, true.intrinsics, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_claims_are_those_of_the_keys(name: str) -> None:
+    schema = SCHEMAS[name]
+    for cameras in parsed(name).values():
+        assert (cameras.claims.direction, cameras.claims.axes) == (schema.direction, schema.axes)
+        if not schema.transposable:
+            assert cameras.claims.transposed is False
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_convention_that_the_keys_deny_is_not_written_and_not_read(name: str) -> None:
+    denied = [convention for convention in CANDIDATES if not SCHEMAS[name].allows(convention)]
+    for convention in denied:
+        with pytest.raises(UsageError, match="claim another camera convention"):
+            documents(name, convention)
+        with pytest.raises(CameraError, match="contradicts the keys"):
+            to_canonical(parsed(name)["subj_00003"], convention, (SIZE, SIZE), "upstream")
+
+
+def test_every_candidate_is_written_by_some_schema_and_enough_of_them_in_all() -> None:
+    assert all(SCHEMAS["list"].allows(convention) for convention in CANDIDATES)
+    assert len(COMBINATIONS) > 400
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_text_of_each_subject_is_its_own_and_as_written(name: str) -> None:
+    files = documents(name)
+    texts = [document.text.decode() for document in files]
+    joined = "\n".join(texts) if name in ("image-files", "synthmocap") else None
+    stripped = [
+        {line.strip(" ,[]{}") for line in text.splitlines()}
+        for text in ([joined] if joined else texts)
+    ]
+    for subject_id, cameras in parsed(name).items():
+        other = next(c.subject_id for c in CAMERAS if c.subject_id != subject_id)
+        json.loads(cameras.text)
+        assert other not in cameras.text
+        lines = {line.strip(" ,[]{}") for line in cameras.text.splitlines()}
+        assert len(lines) > 10
+        assert any(lines <= each for each in stripped)
+        assert len(cameras.text) < 0.6 * sum(map(len, texts))
+
+
+def test_the_usual_schema_is_what_it_was() -> None:
+    (name, text), _ = SCHEMAS["list"].members(CAMERAS)
+    true = CAMERAS[0]
+    value = {
+        "name": "subj_00003",
+        "cameras": [
+            {"extrinsics": e.tolist(), "intrinsics": k.tolist()}
+            for e, k in zip(true.extrinsics, true.intrinsics, strict=True)
+        ],
+    }
+    assert (name, text) == ("metadata_00003.json", json.dumps(value, indent=1) + "\n")
+
+
+@pytest.mark.parametrize("name", ["all-listed", "nerf", "image-files"])
+def test_a_written_release_has_the_schema(tmp_path: Path, name: str) -> None:
+    arguments = {"subjects": 2, "views": 3, "size": 8, "schema": name}
+    folder = write_release(tmp_path / "one", **arguments)
+    again = write_release(tmp_path / "two", **arguments)
+    assert (folder / "metadata_files.zip").read_bytes() == (
+        again / "metadata_files.zip"
+    ).read_bytes()
+    with zipfile.ZipFile(folder / "metadata_files.zip") as zipped:
+        found, problems = read_metadata(
+            Document(name, zipped.read(name)) for name in zipped.namelist()
+        )
+    assert problems == []
+    for subject_id, cameras in found.items():
+        extrinsics, _ = subject_cameras(subject_id, views=3, size=8)
+        convention = SCHEMAS[name].usual
+        np.testing.assert_allclose(
+            to_canonical(cameras, convention, (8, 8))[0], extrinsics, atol=1e-9
+        )
+
+
+def test_a_release_in_another_schema_loads(tmp_path: Path) -> None:
+    folder = write_release(tmp_path, subjects=3, size=16, schema="all-by-path")
+    rows = [row for split in geogen.load("cameras", data_dir=str(folder)).values() for row in split]
+    assert len(rows) == 21
+    extrinsics, _ = subject_cameras(rows[0]["subject_id"], size=16)
+    np.testing.assert_allclose(rows[0]["extrinsics"], extrinsics[rows[0]["view_id"]], atol=1e-6)
+    metadata = json.loads(rows[0]["metadata"])
+    assert list(metadata) == [f"{rows[0]['subject_id']}/{view}.png" for view in range(7)]
+
+
+def test_write_release_refuses_what_does_not_go_together(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown schema"):
+        write_release(tmp_path, schema="lists")
+    with pytest.raises(UsageError, match="no such camera convention"):
+        write_release(tmp_path, convention="opencv")
+    with pytest.raises(UsageError, match="claim another"):
+        write_release(tmp_path, schema="eg3d", convention="w2c opencv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(COMBINATIONS),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 12),
+)
+def test_any_rig_comes_back(combination: object, seed: int, views: int) -> None:
+    name, convention = combination.values  # type: ignore[attr-defined]
+    subject_id = "subj_00042"
+    exact = subject_cameras(subject_id, views=views, size=33, seed=seed)
+    true = CamerasOf(subject_id, *exact, 33)
+    found, problems = read_metadata(documents(name, convention, [true]))
+    assert problems == []
+    cameras = found[subject_id]
+    assert cameras.view_ids == tuple(range(views))
+    extrinsics, intrinsics = to_canonical(cameras, convention, (33, 33), "upstream")
+    np.testing.assert_allclose(extrinsics, true.extrinsics, atol=1e-9)
+    np.testing.assert_allclose(intrinsics, true.intrinsics, atol=1e-9)
+
+
+def test_canonical_is_the_usual_convention_where_keys_claim_nothing() -> None:
+    for schema in SCHEMAS.values():
+        assert schema.allows(schema.usual)
+        assert schema.usual == CANONICAL or schema.direction == "camera_to_world"
