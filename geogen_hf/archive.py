@@ -15,6 +15,9 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.headers import RemoteInfo
+from geogen_hf.parts import archive_label, is_url
+from geogen_hf.remote import TailFile, open_remote
 
 MAX_MEMBER_BYTES = 256 * 2**20
 """No render and no metadata file comes near this size; a larger member is refused unread."""
@@ -27,16 +30,6 @@ LOCAL_HEADER_BYTES = 30
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-
-
-def archive_label(archive: str) -> str:
-    """Shorten a path or URL to the file's name.
-
-    Example:
-        >>> archive_label("https://host/v1/images_batch_1.zip?sig=x")
-        'images_batch_1.zip'
-    """
-    return archive.replace(os.sep, "/").rsplit("/", 1)[-1].split("?", 1)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +45,7 @@ class Member:
         compressed_size: Stored size, bytes.
         crc: CRC-32 of the uncompressed bytes.
         deflated: Whether the bytes are deflated (else stored as they are).
+        version: Of the archive, when it was listed; None for one on disk.
     """
 
     archive: str
@@ -62,6 +56,7 @@ class Member:
     compressed_size: int
     crc: int
     deflated: bool
+    version: RemoteInfo | None = None
 
     def __str__(self) -> str:
         return f"{archive_label(self.archive)}: {self.name!a} (at byte {self.start})"
@@ -98,27 +93,30 @@ class Directory:
         return archive_label(self.archive)
 
 
-def read_directory(archive: str, file: BinaryIO | None = None) -> Directory:
+def read_directory(archive: str) -> Directory:
     """List an archive from its central directory.
 
     Args:
-        archive: Its path, or its URL for messages.
-        file: The archive, seekable; opened from `archive` where None.
+        archive: Its path, or its URL: then one request reads most directories, two a long one.
 
     Returns:
         Its members, with every one that cannot be read safely set apart.
 
     Raises:
         ArchiveError: It is not a whole zip archive.
+        FetchError: Its host does not let it be read.
     """
-    if file is None:
-        try:
-            with open(archive, "rb") as opened:
-                return read_directory(archive, opened)
-        except IsADirectoryError as error:
-            raise ArchiveError(
-                explain("not a zip archive", where=archive, found="a folder")
-            ) from error
+    if is_url(archive):
+        remote = open_remote(archive)
+        return _list(archive, TailFile(remote), remote.info)
+    try:
+        with open(archive, "rb") as file:
+            return _list(archive, file, None)
+    except IsADirectoryError as error:
+        raise ArchiveError(explain("not a zip archive", where=archive, found="a folder")) from error
+
+
+def _list(archive: str, file: BinaryIO | TailFile, version: RemoteInfo | None) -> Directory:
     try:
         with zipfile.ZipFile(file) as zipped:
             infos = zipped.infolist()
@@ -127,10 +125,10 @@ def read_directory(archive: str, file: BinaryIO | None = None) -> Directory:
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         raise _not_a_zip(archive, file, error) from error
     infos = [info for info in infos if not info.is_dir() and not _is_junk(info.filename)]
-    return _sort_members(archive, size, infos, directory_start)
+    return _sort_members(archive, version, size, infos, directory_start)
 
 
-def _not_a_zip(archive: str, file: BinaryIO, error: Exception) -> ArchiveError:
+def _not_a_zip(archive: str, file: BinaryIO | TailFile, error: Exception) -> ArchiveError:
     """Say what the file looks like instead."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -148,7 +146,9 @@ def _not_a_zip(archive: str, file: BinaryIO, error: Exception) -> ArchiveError:
             "not a whole zip archive",
             where=archive,
             found=found,
-            remedy="delete the file and download this part again",
+            remedy="choose another source with base_url"
+            if is_url(archive)
+            else "delete the file and download this part again",
         )
     )
 
@@ -160,7 +160,11 @@ def _is_junk(name: str) -> bool:
 
 
 def _sort_members(
-    archive: str, size: int, infos: Iterable[zipfile.ZipInfo], directory_start: int
+    archive: str,
+    version: RemoteInfo | None,
+    size: int,
+    infos: Iterable[zipfile.ZipInfo],
+    directory_start: int,
 ) -> Directory:
     """Turn directory entries into members, each knowing where its record ends."""
     ordered = sorted(infos, key=lambda info: info.header_offset)
@@ -184,6 +188,7 @@ def _sort_members(
                 compressed_size=info.compress_size,
                 crc=info.CRC,
                 deflated=info.compress_type == _DEFLATED,
+                version=version,
             )
         )
     return Directory(archive, size, tuple(members), tuple(refused))

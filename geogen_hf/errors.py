@@ -24,6 +24,10 @@ class ArchiveError(GeoGenError, OSError):
     """A part is not a readable zip, or a member's bytes are damaged."""
 
 
+class FetchError(GeoGenError, OSError):
+    """A part cannot be fetched: the server, the connection or the disk fails, or it changed."""
+
+
 class MetadataError(GeoGenError, ValueError):
     """Camera metadata cannot be read."""
 

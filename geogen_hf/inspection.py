@@ -7,12 +7,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, one_line
 from geogen_hf.members import Archives
-from geogen_hf.parts import Part
+from geogen_hf.parts import Part, is_url
 from geogen_hf.release import Release, read_release
 from geogen_hf.report import EXAMPLES, Problem, Report
 from geogen_hf.splits import SPLITS, split_of
+
+REMOTE_SAMPLE = 64
+"""So many images' headers are read from parts behind URLs, where each costs a request."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -36,7 +40,9 @@ class Inspection:
         subjects: Identities with images and cameras.
         images: Images with a camera.
         views_per_subject: How many identities have so many views.
-        image_sizes: How many images have so many pixels, as `"width x height"`.
+        headers_read: How many images' headers were read: all or, from parts behind URLs, a sample
+            spread evenly over the release.
+        image_sizes: How many of those images have so many pixels, as `"width x height"`.
         splits: Identities in each split.
         report: What does not add up.
     """
@@ -45,6 +51,7 @@ class Inspection:
     subjects: int
     images: int
     views_per_subject: dict[int, int]
+    headers_read: int
     image_sizes: dict[str, int]
     splits: dict[str, int]
     report: Report
@@ -56,6 +63,7 @@ class Inspection:
             "subjects": self.subjects,
             "images": self.images,
             "views_per_subject": {str(k): v for k, v in self.views_per_subject.items()},
+            "headers_read": self.headers_read,
             "image_sizes": self.image_sizes,
             "splits": self.splits,
             "problems": {
@@ -71,10 +79,10 @@ class Inspection:
 def inspect_release(
     locations: dict[Part, str], *, split_seed: int = 0, progress: Progress | None = None
 ) -> Inspection:
-    """Read directories, metadata and the header of every image.
+    """Read directories, metadata and the header of every image, or of a sample of remote ones.
 
     Args:
-        locations: Path of each part.
+        locations: Path or URL of each part.
         split_seed: Seed of the split.
         progress: Told how far it is.
 
@@ -83,9 +91,12 @@ def inspect_release(
 
     Raises:
         ArchiveError: A part is not a zip archive.
+        FetchError: A part cannot be read from its host.
     """
     release = read_release(locations)
-    sizes, damaged = _image_sizes(release, progress)
+    remote = any(map(is_url, locations.values()))
+    looked_at = _images(release, REMOTE_SAMPLE if remote else None)
+    sizes, damaged = _image_sizes(looked_at, progress)
     splits = Counter(split_of(subject.subject_id, split_seed) for subject in release.subjects)
     views = Counter(len(subject.view_ids) for subject in release.subjects)
     return Inspection(
@@ -96,23 +107,36 @@ def inspect_release(
         subjects=len(release.subjects),
         images=sum(len(subject.images) for subject in release.subjects),
         views_per_subject=dict(sorted(views.items())),
+        headers_read=len(looked_at),
         image_sizes=dict(sizes.most_common()),
         splits={split: splits[split] for split in SPLITS},
         report=Report((*release.report.problems, *damaged)),
     )
 
 
-def _image_sizes(release: Release, progress: Progress | None) -> tuple[Counter[str], list[Problem]]:
+def _images(release: Release, most: int | None) -> list[tuple[str, Member]]:
+    """Images with the identity they show: all, or so many at even distances."""
+    images = [(s.subject_id, member) for s in release.subjects for member in s.images]
+    if most is None or most >= len(images):
+        return images
+    return [images[len(images) * i // most] for i in range(most)]
+
+
+def _image_sizes(
+    images: list[tuple[str, Member]], progress: Progress | None
+) -> tuple[Counter[str], list[Problem]]:
     sizes: Counter[str] = Counter()
     damaged: list[Problem] = []
-    pairs = [(s.subject_id, member) for s in release.subjects for member in s.images]
     with Archives() as archives:
-        for done, (subject_id, member) in enumerate(pairs, start=1):
+        heads = archives.heads([[member] for _, member in images])
+        for done, ((subject_id, member), (head,)) in enumerate(
+            zip(images, heads, strict=True), start=1
+        ):
             try:
-                width, height = archives.read_png_size(member)
+                width, height = archives.png_size_from(member, head)
                 sizes[f"{width} x {height}"] += 1
             except ArchiveError as error:
                 damaged.append(Problem("damaged image", subject_id, one_line(error)))
             if progress is not None:
-                progress(done, len(pairs))
+                progress(done, len(images))
     return sizes, damaged

@@ -1,31 +1,47 @@
 """Members' bytes, read in place and checked; nothing is extracted to disk.
 
-Files are read with one positioned read a member rather than mapped into memory: mapped pages count
-as resident for as long as the mapping lives (17 GB of them over a whole release), and a file that
-is truncated meanwhile kills the process instead of raising.
+Archives behind URLs are read by ranges fetched ahead, files on disk with one positioned read a
+member. Those are not mapped into memory: mapped pages count as resident for as long as the mapping
+lives (17 GB of them over a whole release), and a file that is truncated meanwhile kills the process
+instead of raising.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import BinaryIO, Protocol
 
 from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, explain
 from geogen_hf.inflate import InflateError, crc32, inflate_raw
+from geogen_hf.parts import is_url
+from geogen_hf.prefetch import Limits, Run, stream_records
+from geogen_hf.remote import open_remote
 
 _LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 24
+# Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
+_HEAD_BYTES = 512
+
+
+Record = bytes | bytearray | memoryview
+"""A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
 
 
 class RangeReader(Protocol):
     """An archive whose bytes can be read at any place."""
 
-    def read_range(self, start: int, stop: int) -> bytes:
+    def read_range(self, start: int, stop: int) -> bytes | bytearray:
         """Read `[start, stop)`; fewer bytes where the archive ends earlier."""
+        ...
+
+    def close(self) -> None:
+        """Close it, whoever may still be reading."""
         ...
 
 
@@ -46,30 +62,63 @@ class LocalFile:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> LocalFile:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
 
 class Archives:
-    """Archives opened when first needed, closed together; a context manager."""
+    """Archives opened when first needed, closed together; a context manager, for one process."""
 
-    def __init__(self) -> None:
-        self._open: dict[str, LocalFile] = {}
-        self._stack = ExitStack()
+    def __init__(self, limits: Limits | None = None) -> None:
+        """Open nothing yet.
 
-    def __getitem__(self, archive: str) -> RangeReader:
-        if archive not in self._open:
-            self._open[archive] = self._stack.enter_context(LocalFile(archive))
-        return self._open[archive]
+        Args:
+            limits: How far ahead to fetch from archives behind URLs; None for the default.
+        """
+        self._limits = limits or Limits()
+        self._open: dict[str, RangeReader] = {}
+        self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Archives:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; reads under way for `records` give up."""
+        for reader in self._open.values():
+            reader.close()
+        if self._pool is not None:
+            # Not waiting: the readers, closed, give up by themselves.
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def records(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
+        """Read members' records, unchecked: those behind URLs ahead of their use.
+
+        Args:
+            runs: Members used together, such as the images of a subject, in the order of their use.
+
+        Yields:
+            The records of each run, in its order; shorter where an archive ends early.
+
+        Raises:
+            FetchError: A remote archive cannot be read, or was replaced since it was listed.
+        """
+        readers = {member.archive: self._reader(member) for run in runs for member in run}
+        if not any(map(is_url, readers)):
+            for run in runs:
+                yield [readers[m.archive].read_range(m.start, m.stop) for m in run]
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._limits.requests, "geogen-fetch")
+        yield from stream_records(
+            runs,
+            lambda wanted: readers[wanted.archive].read_range(wanted.start, wanted.stop),
+            self._pool,
+            self._limits,
+        )
+
+    def heads(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
+        """As `records`, but only the first bytes of each, enough for `png_size_from`."""
+        return self.records([[_head_of(member) for member in run] for run in runs])
 
     def read(self, member: Member) -> bytes:
         """Read one member and check it.
@@ -83,13 +132,11 @@ class Archives:
         Raises:
             ArchiveError: They are damaged; the message names archive, member and offset.
         """
-        return unpack_member(member, self[member.archive].read_range(member.start, member.stop))
+        return unpack_member(member, self._record(member))
 
     def read_png(self, member: Member) -> bytes:
         """As `read`, and raise `ArchiveError` too if it is not a PNG."""
-        data = self.read(member)
-        png_size(member, data)
-        return data
+        return unpack_png(member, self._record(member))
 
     def read_png_size(self, member: Member) -> tuple[int, int]:
         """Read width and height, in pixels, without reading the rest of the image.
@@ -97,16 +144,48 @@ class Archives:
         Raises:
             ArchiveError: The member is damaged or not a PNG.
         """
-        reader = self[member.archive]
-        # Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
-        record = reader.read_range(member.start, min(member.stop, member.start + 512))
-        packed = _packed_bytes(member, record)
+        return self.png_size_from(member, self._record(_head_of(member)))
+
+    def png_size_from(self, member: Member, head: Record) -> tuple[int, int]:
+        """Tell width and height, in pixels, from the first bytes of a member's record.
+
+        Args:
+            member: Which one.
+            head: As `heads` gives it. Should its header be so long that these do not suffice, the
+                rest is read.
+
+        Raises:
+            ArchiveError: The member is damaged or not a PNG.
+        """
+        packed = _packed_bytes(member, head)
         if len(packed) < min(member.compressed_size, 128):
-            packed = _packed_bytes(member, reader.read_range(member.start, member.stop))
+            packed = _packed_bytes(member, self._record(member))
         return png_size(member, _decompress(member, packed, _PNG_HEADER_BYTES))
 
+    def _record(self, member: Member) -> bytes | bytearray:
+        return self._reader(member).read_range(member.start, member.stop)
 
-def unpack_member(member: Member, record: bytes | memoryview) -> bytes:
+    def _reader(self, member: Member) -> RangeReader:
+        archive = member.archive
+        if archive not in self._open:
+            self._open[archive] = (
+                open_remote(archive, member.version) if is_url(archive) else LocalFile(archive)
+            )
+        return self._open[archive]
+
+
+def _head_of(member: Member) -> Member:
+    return replace(member, stop=min(member.stop, member.start + _HEAD_BYTES))
+
+
+def unpack_png(member: Member, record: Record) -> bytes:
+    """As `unpack_member`, and raise `ArchiveError` too if it is not a PNG."""
+    data = unpack_member(member, record)
+    png_size(member, data)
+    return data
+
+
+def unpack_member(member: Member, record: Record) -> bytes:
     """Take a member's uncompressed bytes out of its record, as `[start, stop)` of the archive.
 
     Raises:
@@ -123,7 +202,7 @@ def unpack_member(member: Member, record: bytes | memoryview) -> bytes:
     return data
 
 
-def _packed_bytes(member: Member, record: bytes | memoryview) -> memoryview:
+def _packed_bytes(member: Member, record: Record) -> memoryview:
     """Skip the local header, whose extra field may differ from the directory's."""
     if len(record) < _LOCAL_HEADER.size:
         raise _damaged(member, "a local file header", f"{len(record)} bytes: cut short")

@@ -76,6 +76,16 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
+def archive_label(archive: str) -> str:
+    """Shorten a path or URL to the file's name.
+
+    Example:
+        >>> archive_label("https://host/v1/images_batch_1.zip?sig=x")
+        'images_batch_1.zip'
+    """
+    return archive.replace(os.sep, "/").rsplit("/", 1)[-1].split("?", 1)[0]
+
+
 def parts_in_folder(folder: str | os.PathLike[str], parts: Sequence[Part]) -> dict[Part, str]:
     """Find parts in a folder.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from geogen_hf.archive import Directory, read_directory
-from geogen_hf.errors import ArchiveError, GeoGenError, ReleaseError, explain
-from geogen_hf.members import Archives
+from geogen_hf.archive import Directory, Member, read_directory
+from geogen_hf.errors import ArchiveError, FetchError, ReleaseError, explain
+from geogen_hf.members import Archives, unpack_member
 from geogen_hf.metadata import Document, read_metadata
 from geogen_hf.parts import IMAGE_PARTS, METADATA_PART, Part
 from geogen_hf.report import Policy, Problem, Report
@@ -68,6 +69,7 @@ def read_release(locations: Mapping[Part, str]) -> Release:
     Raises:
         ArchiveError: Parts are not zip archives (all such parts are named), or a metadata file is
             damaged.
+        FetchError: Parts cannot be read from their host (all such parts are named).
     """
     directories = _read_directories(locations)
     images, image_problems = index_images(
@@ -83,15 +85,21 @@ def read_release(locations: Mapping[Part, str]) -> Release:
 
 
 def _read_directories(locations: Mapping[Part, str]) -> dict[Part, Directory]:
+    """List all archives at a time: behind URLs, that is mostly waiting."""
+    ordered = sorted(locations.items(), key=lambda item: item[0].number)
     directories: dict[Part, Directory] = {}
-    failures: list[GeoGenError] = []
-    for part, location in sorted(locations.items(), key=lambda item: item[0].number):
+    failures: list[ArchiveError | FetchError] = []
+    with ThreadPoolExecutor(max(1, len(ordered))) as pool:
+        listings = {part: pool.submit(read_directory, location) for part, location in ordered}
+    for part, listing in listings.items():
         try:
-            directories[part] = read_directory(location)
-        except ArchiveError as error:
+            directories[part] = listing.result()
+        except (ArchiveError, FetchError) as error:
             failures.append(error)
     if failures:
-        raise ArchiveError("\n".join(map(str, failures))) from failures[0]
+        damaged = any(isinstance(failure, ArchiveError) for failure in failures)
+        kind = ArchiveError if damaged else FetchError
+        raise kind("\n".join(map(str, failures))) from failures[0]
     return directories
 
 
@@ -100,13 +108,20 @@ def _read_documents(directory: Directory) -> tuple[list[Document], list[Problem]
         Problem("refused member", None, f"{directory.label}: {refused.name!a}: {refused.reason}")
         for refused in directory.refused
     ]
-    documents: list[Document] = []
+    wanted: list[Member] = []
+    for member in directory.members:
+        if member.name.lower().endswith(".json"):
+            wanted.append(member)
+        else:
+            detail = f"{directory.label}: {member.name!a} is not a .json file"
+            problems.append(Problem("unreadable name", None, detail))
     with Archives() as archives:
-        for member in directory.members:
-            if member.name.lower().endswith(".json"):
-                name = f"{directory.label}: {member.name}"
-                documents.append(Document(name, archives.read(member), member.name))
-            else:
-                detail = f"{directory.label}: {member.name!a} is not a .json file"
-                problems.append(Problem("unreadable name", None, detail))
+        # All in one run, since all are needed: as few requests as can be.
+        documents = [
+            Document(
+                f"{directory.label}: {member.name}", unpack_member(member, record), member.name
+            )
+            for records in archives.records([wanted])
+            for member, record in zip(wanted, records, strict=True)
+        ]
     return documents, problems

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
 from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError
-from geogen_hf.members import Archives
+from geogen_hf.members import Archives, Record, unpack_png
 from geogen_hf.report import Policy
 from geogen_hf.splits import SPLITS, Split, split_of
 from geogen_hf.subjects import Subject
@@ -80,6 +80,20 @@ def make_shards(
     }
 
 
+def split_shard(shard: Shard) -> list[Shard]:
+    """Divide a shard into the smallest ones that are still read in few requests.
+
+    Args:
+        shard: Any.
+
+    Returns:
+        Shards of about `SUBJECTS_PER_SHARD` subjects, in order.
+    """
+    count = max(1, len(shard.subjects) // SUBJECTS_PER_SHARD)
+    bounds = [len(shard.subjects) * i // count for i in range(count + 1)]
+    return [replace(shard, subjects=shard.subjects[a:b]) for a, b in pairwise(bounds)]
+
+
 def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
     count, total = shard_count(len(subjects)), len(subjects)
     bounds = [total * i // count for i in range(count + 1)] if count else [0]
@@ -87,16 +101,18 @@ def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
 
 
 def read_images(shard: Shard) -> Iterator[tuple[Subject, list[bytes]]]:
-    """Read a shard's images.
+    """Read a shard's images, from archives behind URLs ahead of their use.
 
     Yields:
         Each subject with its V encoded images, bit for bit as in the archives.
 
     Raises:
         ArchiveError: A member is damaged or not a PNG, and is not to be skipped.
+        FetchError: An archive cannot be read, or was replaced since it was listed; never skipped.
     """
     with Archives() as archives:
-        yield from _read_each(shard, archives.read_png)
+        records = archives.records([subject.images for subject in shard.subjects])
+        yield from _unpack_each(shard, records, unpack_png)
 
 
 def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, int]]]]:
@@ -107,15 +123,21 @@ def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, in
 
     Raises:
         ArchiveError: As `read_images`.
+        FetchError: As `read_images`.
     """
     with Archives() as archives:
-        yield from _read_each(shard, archives.read_png_size)
+        heads = archives.heads([subject.images for subject in shard.subjects])
+        yield from _unpack_each(shard, heads, archives.png_size_from)
 
 
-def _read_each(shard: Shard, read: Callable[[Member], T]) -> Iterator[tuple[Subject, list[T]]]:
-    for subject in shard.subjects:
+def _unpack_each(
+    shard: Shard,
+    records: Iterable[Sequence[Record]],
+    unpack: Callable[[Member, Record], T],
+) -> Iterator[tuple[Subject, list[T]]]:
+    for subject, found in zip(shard.subjects, records, strict=True):
         try:
-            images = [read(member) for member in subject.images]
+            images = list(map(unpack, subject.images, found))
         except ArchiveError as error:
             if shard.on_bad_subject == "raise":
                 raise

@@ -1,0 +1,406 @@
+"""An HTTP/1.1 server on loopback that serves a folder, counts, and fails when told to.
+
+with OriginServer(folder) as origin:
+    origin.faults["images_batch_1.zip"] = Faults(cut_at=[1000])
+    fetch(origin.url)
+    assert origin.bytes_sent < ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+HTML = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
+PIECE = 16_384
+
+
+@dataclass
+class Faults:
+    """How the server misbehaves over one file; offsets are counted in the file.
+
+    Attributes:
+        cut_at: The connection is reset when the transfer gets here; each offset once.
+        cut_every: Every answer is reset after so many bytes.
+        truncate_at: Every answer ends here in an orderly way, short of its Content-Length.
+        stall_at: Nothing more is sent from here on, the connection stays open; each offset once.
+        stall_headers: So many requests are taken and never answered.
+        status: Answer of the first `status_times` requests.
+        status_times: See `status`.
+        status_methods: Requests that `status` applies to.
+        retry_after: Sent along with `status`.
+        missing: 404 for this file.
+        ignore_range: The whole file is sent whatever was asked for.
+        ignore_if_range: Ranges are served though the file is another one.
+        extra_length: Added to the true length in every header that tells it.
+        length: Whether answers to GET have a Content-Length (else they end with the connection).
+        replace_at: When the transfer gets here, the file is replaced by `replacement`; once.
+        replacement: See `replace_at`.
+        in_place: The open file is overwritten, so that the running answer mixes both contents.
+        trickle_s: Pause after each piece of `piece` bytes.
+        piece: Bytes sent at once.
+        html_times: So many requests are answered by a web page with status 200.
+        html_methods: Requests that it answers.
+        html_type: Content-Type of that page.
+        validators: Whether ETag and Last-Modified are sent.
+        weak: Whether the ETag is weak and the date is left out.
+        head: Whether HEAD is allowed (else 405).
+        on_piece: Called with the offset before each piece is sent.
+    """
+
+    cut_at: list[int] = field(default_factory=list)
+    cut_every: int | None = None
+    truncate_at: int | None = None
+    stall_at: list[int] = field(default_factory=list)
+    stall_headers: int = 0
+    status: int = 503
+    status_times: int = 0
+    status_methods: tuple[str, ...] = ("GET", "HEAD")
+    retry_after: str | None = None
+    missing: bool = False
+    ignore_range: bool = False
+    ignore_if_range: bool = False
+    extra_length: int = 0
+    length: bool = True
+    replace_at: int | None = None
+    replacement: bytes = b""
+    in_place: bool = False
+    trickle_s: float = 0.0
+    piece: int = PIECE
+    html_times: int = 0
+    html_methods: tuple[str, ...] = ("GET", "HEAD")
+    html_type: str = "text/html; charset=utf-8"
+    validators: bool = True
+    weak: bool = False
+    head: bool = True
+    on_piece: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked and answered."""
+
+    method: str
+    name: str
+    range: str | None
+    if_range: str | None
+    status: int
+    authorization: str | None
+
+
+class OriginServer:
+    """See the module's head. `requests` and `sent` may be read, and cleared, at any time.
+
+    Attributes:
+        faults: By file name; looked up at each request.
+        requests: Everything asked, in order.
+        sent: Bytes of file content sent, by file name.
+        connections: How many were opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.faults: dict[str, Faults] = {}
+        self.requests: list[Request] = []
+        self.sent: dict[str, int] = {}
+        self.connections = 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of file content sent so far."""
+        with self.lock:
+            return sum(self.sent.values())
+
+    def count(self, method: str, name: str | None = None) -> int:
+        """Count requests."""
+        with self.lock:
+            return sum(r.method == method and name in (None, r.name) for r in self.requests)
+
+    def reset_counts(self) -> None:
+        """Forget what was asked and sent."""
+        with self.lock:
+            self.requests.clear()
+            self.sent.clear()
+
+    def __enter__(self) -> OriginServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.close_connections()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    block_on_close = True
+    request_queue_size = 64
+
+    def __init__(self, origin: OriginServer) -> None:
+        self.origin = origin
+        self.open: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        request, address = super().get_request()
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self.origin.lock:
+            self.origin.connections += 1
+            self.open.add(request)
+        return request, address
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        with self.origin.lock:
+            self.open.discard(request)
+        lingers = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+        if lingers == (1, 0):
+            request.close()  # a FIN first would make an orderly end of the reset
+        else:
+            super().shutdown_request(request)
+
+    def close_connections(self) -> None:
+        """Wake handlers that wait for the next request on an idle connection."""
+        with self.origin.lock:
+            for request in self.open:
+                with contextlib.suppress(OSError):  # the client was quicker
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # clients are killed in these tests; what arrives is asserted at their end
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        origin = self.server.origin
+        self.name = unquote(urlsplit(self.path).path).rsplit("/", 1)[-1]
+        with origin.lock:
+            faults = self.faults = origin.faults.get(self.name, Faults())
+            fails = faults.status_times > 0 and self.command in faults.status_methods
+            faults.status_times -= fails
+            stalls = not fails and faults.stall_headers > 0
+            faults.stall_headers -= stalls
+            page = not fails and not stalls and faults.html_times > 0
+            page = page and self.command in faults.html_methods
+            faults.html_times -= page
+        if stalls:
+            self._stall()
+        elif fails:
+            headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}
+            self._short(faults.status, b"", headers, with_body=with_body)
+        elif page:
+            self._short(200, HTML, {"Content-Type": faults.html_type}, with_body=with_body)
+        elif self.command == "HEAD" and not faults.head:
+            self._short(405, b"", {}, with_body=False)
+        else:
+            self._file(with_body=with_body)
+
+    def _short(self, status: int, body: bytes, headers: dict[str, str], *, with_body: bool) -> None:
+        self._note(status)
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def _file(self, *, with_body: bool) -> None:
+        path = self.server.origin.folder / unquote(urlsplit(self.path).path).lstrip("/")
+        if self.faults.missing or not path.is_file():
+            self._short(404, b"no such file", {}, with_body=with_body)
+            return
+        with path.open("rb") as file:
+            stat = path.stat()
+            size = stat.st_size
+            etag = f'"{stat.st_mtime_ns:x}-{size:x}"'
+            etag = f"W/{etag}" if self.faults.weak else etag
+            modified = formatdate(stat.st_mtime, usegmt=True)
+            start, stop, status = self._wanted(size, etag, modified)
+            claimed = size + self.faults.extra_length
+            self._note(status)
+            self.send_response(status)
+            if not self.faults.ignore_range:
+                self.send_header("Accept-Ranges", "bytes")
+            if self.faults.validators:
+                self.send_header("ETag", etag)
+                if not self.faults.weak:
+                    self.send_header("Last-Modified", modified)
+            if status == 416:
+                self.send_header("Content-Range", f"bytes */{size}")
+            elif status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{claimed}")
+            self.send_header("Content-Type", "application/zip")
+            extra = self.faults.extra_length if stop == size and status != 416 else 0
+            if self.faults.length or not with_body:
+                self.send_header("Content-Length", str(stop - start + extra))
+            else:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            if with_body:
+                file.seek(start)
+                self._send(file, path, start, stop)
+
+    def _wanted(self, size: int, etag: str, modified: str) -> tuple[int, int, int]:
+        """Decide which bytes go out, and with which status."""
+        wanted = self.headers.get("Range")
+        condition = self.headers.get("If-Range")
+        if wanted is None or self.faults.ignore_range:
+            return 0, size, 200
+        holds = condition in (None, modified) or (condition == etag and etag[:2] != "W/")
+        if not holds and not self.faults.ignore_if_range:
+            return 0, size, 200
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        if first == "":
+            start, stop = max(0, size - int(last)), size
+        else:
+            start, stop = int(first), min(size, int(last) + 1) if last else size
+        return (0, 0, 416) if start >= size or start >= stop else (start, stop, 206)
+
+    def _send(self, file: BinaryIO, path: Path, start: int, stop: int) -> None:
+        faults, origin = self.faults, self.server.origin
+        offset, begun = start, start
+        while offset < stop and not origin.closing.is_set():
+            piece_stop = min(offset + faults.piece, stop, *self._stops(begun, offset))
+            if faults.on_piece is not None:
+                faults.on_piece(offset)
+            data = file.read(piece_stop - offset)
+            self.wfile.write(data)
+            with origin.lock:
+                origin.sent[self.name] = origin.sent.get(self.name, 0) + len(data)
+            if len(data) < piece_stop - offset:
+                self.close_connection = True  # cut short in place meanwhile
+                return
+            offset = piece_stop
+            if not self._go_on(path, begun, offset):
+                return
+            if faults.trickle_s:
+                time.sleep(faults.trickle_s)
+        if faults.extra_length > 0 and stop > start:
+            self.close_connection = True  # the bytes that were promised never come
+
+    def _stops(self, begun: int, offset: int) -> list[int]:
+        """Offsets ahead at which something happens."""
+        faults = self.faults
+        marks = [*faults.cut_at, *faults.stall_at]
+        marks += [m for m in (faults.truncate_at, faults.replace_at) if m is not None]
+        marks += [] if faults.cut_every is None else [begun + faults.cut_every]
+        return [mark for mark in marks if mark > offset]
+
+    def _go_on(self, path: Path, begun: int, offset: int) -> bool:
+        """Let happen what is due at this offset; False where the answer ends with it."""
+        faults = self.faults
+        if faults.replace_at == offset:
+            faults.replace_at = None
+            replace(path, faults.replacement, in_place=faults.in_place)
+        if faults.truncate_at == offset:
+            self.close_connection = True
+            return False
+        if offset in faults.stall_at:
+            faults.stall_at.remove(offset)
+            self._stall()
+            return False
+        if offset in faults.cut_at or offset - begun == faults.cut_every:
+            if offset in faults.cut_at:
+                faults.cut_at.remove(offset)
+            self._reset()
+            return False
+        return True
+
+    def _reset(self) -> None:
+        """Send RST, once all that was written has arrived: what is counted as sent, was."""
+        self.wfile.flush()
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            queued = fcntl.ioctl(self.connection, termios.TIOCOUTQ, b"\0" * 4)
+            if struct.unpack("i", queued)[0] == 0:
+                break
+            time.sleep(0.001)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+    def _stall(self) -> None:
+        """Send nothing until the client goes away."""
+        self._note(0)
+        self.close_connection = True
+        while not self.server.origin.closing.is_set():
+            readable, _, _ = select.select([self.connection], [], [], 0.02)
+            if readable:
+                return
+
+    def _note(self, status: int) -> None:
+        get = self.headers.get
+        request = Request(
+            self.command, self.name, get("Range"), get("If-Range"), status, get("Authorization")
+        )
+        with self.server.origin.lock:
+            self.server.origin.requests.append(request)
+
+
+def replace(path: Path, content: bytes, *, in_place: bool = False) -> None:
+    """Replace a served file, with a date a minute on so that its validators change for sure."""
+    stamp = path.stat().st_mtime + 60
+    if in_place:
+        with path.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+    else:
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_bytes(content)
+        os.utime(temporary, (stamp, stamp))
+        temporary.replace(path)
+    os.utime(path, (stamp, stamp))
+
+
+def write_zip(path: Path, size: int, seed: int) -> bytes:
+    """Write ten members of stored noise, `size` bytes in all; as long for one seed as another."""
+    noise = random.Random(seed)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as zipped:
+        for index in range(10):
+            zipped.writestr(f"subj_{seed:03}/{index}.png", noise.randbytes(size // 10))
+    return path.read_bytes()
