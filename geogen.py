@@ -16,6 +16,7 @@ import datasets
 import geogen_hf
 from geogen_hf.building import ReleaseBuilder
 from geogen_hf.building import load_from
+from geogen_hf.origin.dl_cache import download_parts
 from geogen_hf.parts import locate_parts
 from geogen_hf.parts import select_parts
 from geogen_hf.release import read_release
@@ -74,8 +75,7 @@ class GeoGen(ReleaseBuilder):
         config: GeoGenConfig = self.config
         parts = select_parts(config.parts)
         sources = locate_parts(parts, data_dir=config.data_dir, base_url=config.base_url)
-        paths = dl_manager.download({part.name: source for part, source in sources.items()})
-        release = read_release({part: str(paths[part.name]) for part in parts})
+        release = read_release(download_parts(dl_manager, sources))
         subjects = release.sound_subjects(config.on_bad_subject)
         shards = make_shards(
             subjects, split_seed=config.split_seed, on_bad_subject=config.on_bad_subject

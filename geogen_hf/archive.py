@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from geogen_hf.errors import ArchiveError, explain
-from geogen_hf.headers import RemoteInfo
+from geogen_hf.origin.headers import RemoteInfo
+from geogen_hf.origin.remote import TailFile, open_remote
 from geogen_hf.parts import archive_label, is_url
-from geogen_hf.remote import TailFile, open_remote
 
 MAX_MEMBER_BYTES = 256 * 2**20
 """No render and no metadata file comes near this size; a larger member is refused unread."""

@@ -21,8 +21,8 @@ levels it, because no evidence could say which way it ought to lie (gauge freedo
 
 - *By the numbers alone*: whether the 4x4 is transposed (unless all translations are zero), and
   whether camera axes and world have the same handedness (the determinant).
-- *By geometry* (see `geogen_hf.evidence`): forward from backward, because the cameras look at
-  the head and not away from it; and almost always the direction. Where the head happens to lie
+- *By geometry* (see `geogen_hf.evidence.scoring`): forward from backward, because the cameras
+  look at the head and not away from it; and almost always the direction. Where the head happens to lie
   on the world's z axis, reading matrices in the wrong direction gives another sound rig (centres
   at `d z - R p`, axes through `d z` for a head at `p` parallel to `z`), and only pixels tell.
 - *Only by pixels*: right from left and down from up. Flipping x or y of every camera changes no
@@ -32,8 +32,9 @@ levels it, because no evidence could say which way it ought to lie (gauge freedo
 - *Not at all*: OpenGL's axes from Blender's, which are the same; where the world's origin is, how
   it is turned and what its unit is; and on which plane a left-handed world is mirrored.
 
-A matrix of which only the 3x3 block is transposed is in none of these conventions. No convention
-then makes the optical axes of a whole rig meet in front of the cameras, other than by accident.
+A matrix of which only the 3x3 block is transposed is in none of these conventions: geometry rules
+most readings of it out, and silhouettes the rest. (Cameras level with the origin, in a world with
+y up, are the exception that does no harm: their rotations are their own transposes.)
 """
 
 from __future__ import annotations

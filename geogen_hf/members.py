@@ -18,9 +18,9 @@ from typing import BinaryIO, Protocol
 from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, explain
 from geogen_hf.inflate import InflateError, crc32, inflate_raw
+from geogen_hf.origin.remote import open_remote
 from geogen_hf.parts import is_url
 from geogen_hf.prefetch import Limits, Run, stream_records
-from geogen_hf.remote import open_remote
 
 _LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -66,6 +66,29 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     return (*images, METADATA_PART)
 
 
+def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
+    """Choose exactly the parts of these numbers, to download them.
+
+    Args:
+        numbers: Any of 1 … 8, or None for all eight.
+
+    Returns:
+        The parts in ascending order.
+
+    Raises:
+        UsageError: A number is none of 1 … 8.
+
+    Example:
+        >>> [part.name for part in named_parts([8])]
+        ['metadata_files.zip']
+    """
+    wanted = set(numbers or range(1, 9))
+    unknown = wanted - {part.number for part in ALL_PARTS}
+    if unknown:
+        raise UsageError(explain("no such part", expected="1 to 8", found=sorted(unknown)))
+    return tuple(part for part in ALL_PARTS if part.number in wanted)
+
+
 def is_url(location: str) -> bool:
     """Tell a URL (`https://`, `hf://`, `s3://` …) from a path.
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from geogen_hf.archive import Directory, Member
 from geogen_hf.cameras import FloatArray
-from geogen_hf.canonical import as_stored
 from geogen_hf.checks import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
-from geogen_hf.metadata import SubjectCameras
+from geogen_hf.metadata.canonical import as_stored
+from geogen_hf.metadata.documents import SubjectCameras
 from geogen_hf.report import Problem, Report
 
 _VIEW_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.png", re.ASCII | re.IGNORECASE)

@@ -17,11 +17,11 @@ from origin_server import Faults, OriginServer, replace, write_zip
 
 import geogen_hf
 from geogen_hf.errors import FetchError
-from geogen_hf.fetch import fetch_parts
-from geogen_hf.http import RetryPolicy
-from geogen_hf.lockfile import LockEntry, read_lock, record
+from geogen_hf.origin.fetch import fetch_parts
+from geogen_hf.origin.http import RetryPolicy
+from geogen_hf.origin.lockfile import LockEntry, read_lock, record
+from geogen_hf.origin.patience import TransferOptions
 from geogen_hf.parts import Part, select_parts
-from geogen_hf.patience import TransferOptions
 
 PARTS = select_parts([1, 2, 3])
 FIRST, SECOND = PARTS[:2]
@@ -87,8 +87,8 @@ class Site:
         code = f"""
 import logging
 from pathlib import Path
-from geogen_hf.fetch import fetch_parts
-from geogen_hf.patience import TransferOptions
+from geogen_hf.origin.fetch import fetch_parts
+from geogen_hf.origin.patience import TransferOptions
 from geogen_hf.parts import select_parts
 logging.basicConfig(level=logging.INFO)
 fetch_parts(

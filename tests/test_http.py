@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from origin_server import Faults, OriginServer, write_zip
 
 from geogen_hf.errors import FetchError
-from geogen_hf.headers import (
+from geogen_hf.origin.headers import (
     ContentRange,
     RemoteInfo,
     content_range,
@@ -26,7 +26,7 @@ from geogen_hf.headers import (
     remote_info,
     retry_after_s,
 )
-from geogen_hf.http import (
+from geogen_hf.origin.http import (
     TRANSIENT_STATUS,
     RetryPolicy,
     TransientError,

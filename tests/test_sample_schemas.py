@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import geogen
 from geogen_hf.candidates import CANDIDATES, CANONICAL, Convention
-from geogen_hf.canonical import to_canonical
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata import Document, SubjectCameras, read_metadata
+from geogen_hf.metadata.canonical import to_canonical
+from geogen_hf.metadata.documents import Document, SubjectCameras, read_metadata
 from geogen_hf.sample import subject_cameras, write_release
 from geogen_hf.sample.schema import SCHEMAS, CamerasOf
 

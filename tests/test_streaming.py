@@ -16,11 +16,11 @@ from origin_server import Faults, OriginServer, replace
 from test_contract import rows_of, undecoded
 
 import geogen
-from geogen_hf import http_file
 from geogen_hf.errors import ArchiveError, FetchError
-from geogen_hf.http import RetryPolicy
+from geogen_hf.origin import http_file
+from geogen_hf.origin.http import RetryPolicy
+from geogen_hf.origin.patience import TransferOptions
 from geogen_hf.parts import ALL_PARTS, IMAGE_PARTS
-from geogen_hf.patience import TransferOptions
 from geogen_hf.shards import make_shards, split_shard
 from geogen_hf.splits import split_of
 

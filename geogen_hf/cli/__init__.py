@@ -12,6 +12,7 @@ import typer
 from geogen_hf import __version__
 from geogen_hf.cli.basics import demo, inspect, sample
 from geogen_hf.cli.console import err, out
+from geogen_hf.cli.download import download
 from geogen_hf.errors import GeoGenError
 
 app = typer.Typer(
@@ -47,7 +48,7 @@ def _common(
     )
 
 
-for command in (demo, sample, inspect):
+for command in (demo, sample, download, inspect):
     app.command()(command)
 
 

@@ -1,0 +1,1 @@
+"""Which convention do the cameras' geometry and the pixels support?"""

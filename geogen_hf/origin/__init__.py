@@ -1,0 +1,1 @@
+"""The parts where they are served: downloads that resume, and ranges read in place."""

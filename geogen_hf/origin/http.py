@@ -1,0 +1,213 @@
+"""Which failures of HTTP are worth another try and when, and how connections are kept.
+
+`headers` reads what a server says about a file. Proxies and certificates come from the usual
+environment variables (`HTTPS_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE` …): `requests` reads them.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from geogen_hf import __version__
+from geogen_hf.errors import FetchError, explain
+from geogen_hf.origin.headers import is_html, retry_after_s
+
+TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that may be different a moment later."""
+
+_TRANSIENT_ERRORS = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.ProtocolError,
+    urllib3.exceptions.IncompleteRead,
+    urllib3.exceptions.InvalidChunkLength,
+    urllib3.exceptions.TimeoutError,
+    urllib3.exceptions.SSLError,
+    ssl.SSLError,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+class TransientError(FetchError):
+    """A failure that may pass: the next attempt may succeed.
+
+    Attributes:
+        retry_after_s: How long the server asks to wait, seconds; None where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often to try again, and how long to wait in between.
+
+    Attributes:
+        attempts: Tries in a row without progress before giving up, at least 1.
+        base_s: Wait after the first failure, seconds; doubled after each further one.
+        max_s: Longest wait of our own choosing, seconds.
+        max_retry_after_s: Longest wait a server may ask for, seconds.
+    """
+
+    attempts: int = 6
+    base_s: float = 0.5
+    max_s: float = 30.0
+    max_retry_after_s: float = 120.0
+
+    def delay_s(
+        self, failures: int, rng: random.Random, retry_after_s: float | None = None
+    ) -> float:
+        """Choose the wait before the next attempt.
+
+        Args:
+            failures: How many attempts in a row have failed, from 1.
+            rng: Source of the jitter, which keeps clients from returning all at once.
+            retry_after_s: What the server asked for, seconds.
+
+        Returns:
+            Seconds: between half and the whole of the doubled base, or what the server asked for
+            where that is longer.
+
+        Example:
+            >>> policy = RetryPolicy(base_s=1, max_s=4)
+            >>> [round(policy.delay_s(n, random.Random(0)), 2) for n in (1, 2, 3, 9)]
+            [0.92, 1.84, 3.69, 3.69]
+            >>> policy.delay_s(1, random.Random(0), retry_after_s=3600)
+            120.0
+        """
+        longest = min(self.max_s, self.base_s * 2.0 ** min(failures - 1, 60))
+        own = longest * rng.uniform(0.5, 1.0)
+        return max(own, min(retry_after_s or 0.0, self.max_retry_after_s))
+
+
+def check_status(status: int, headers: Mapping[str, str], *, label: str, url: str) -> None:
+    """Raise for every status but 200 and 206, and for a page where a file was asked for.
+
+    Args:
+        status: The answer's.
+        headers: The answer's.
+        label: The part's name, for the message.
+        url: Where it was asked for, for the message.
+
+    Raises:
+        TransientError: Another attempt may succeed.
+        FetchError: It will not, for example because nothing is there (404).
+    """
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        if is_html(headers):
+            raise TransientError(
+                explain(
+                    f"{label}: the server sent a web page instead of the file",
+                    where=url,
+                    expected="a zip archive",
+                    found=headers.get("Content-Type"),
+                    remedy="open the URL in a browser: a login, a proxy or an outage may answer",
+                )
+            )
+        return
+    remedies = {
+        401: "give access, or choose another source with base_url",
+        403: "give access, or choose another source with base_url",
+        404: "try later or choose another source with base_url; the other parts are not affected",
+        407: "put the proxy's user and password into HTTPS_PROXY",
+    }
+    message = explain(
+        f"{label}: the server answers {status}",
+        where=url,
+        expected="status 200",
+        found=f"{status} {_phrase(status)}",
+        remedy=remedies.get(status),
+    )
+    if status in TRANSIENT_STATUS:
+        raise TransientError(message, retry_after_s(headers))
+    raise FetchError(message)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(not a status of HTTP)"
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell failures that may pass (a cut connection, a timeout) from those that will not.
+
+    Example:
+        >>> is_transient(ConnectionResetError()), is_transient(requests.exceptions.InvalidURL())
+        (True, False)
+    """
+    if isinstance(error, TransientError):
+        return True
+    return isinstance(error, _TRANSIENT_ERRORS) and not _distrusts_certificate(error)
+
+
+def _distrusts_certificate(error: BaseException) -> bool:
+    """Look for the reason below what `requests` and `urllib3` wrap around it."""
+    below = [*error.args, getattr(error, "reason", None), error.__cause__]
+    return isinstance(error, ssl.SSLCertVerificationError) or any(
+        _distrusts_certificate(inner) for inner in below if isinstance(inner, BaseException)
+    )
+
+
+@contextmanager
+def network_errors(label: str, url: str) -> Iterator[None]:
+    """Turn what `requests` and `urllib3` raise inside into `TransientError` or `FetchError`.
+
+    Args:
+        label: The part's name, for the message.
+        url: Where it is, for the message.
+    """
+    try:
+        yield
+    except FetchError:
+        raise
+    except (
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        ssl.SSLError,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        kind = TransientError if is_transient(error) else FetchError
+        raise kind(
+            explain(
+                f"{label}: the connection failed",
+                where=url,
+                found=f"{type(error).__name__}: {error}",
+                remedy="check the certificates (REQUESTS_CA_BUNDLE) of a proxy in between"
+                if _distrusts_certificate(error)
+                else "check the connection and run again: what has arrived is kept",
+            )
+        ) from error
+
+
+def make_session(pool: int) -> requests.Session:
+    """Make a session that keeps up to `pool` connections to a host open.
+
+    It does not retry by itself, and asks for bytes as they are (`Accept-Encoding: identity`).
+
+    Example:
+        >>> make_session(4).headers["Accept-Encoding"]
+        'identity'
+    """
+    session = requests.Session()
+    session.headers["User-Agent"] = f"geogen-hf/{__version__} {requests.utils.default_user_agent()}"
+    session.headers["Accept-Encoding"] = "identity"
+    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=pool, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
