@@ -19,6 +19,7 @@ from geogen_hf.building import load_from
 from geogen_hf.origin.dl_cache import download_parts
 from geogen_hf.parts import locate_parts
 from geogen_hf.parts import select_parts
+from geogen_hf.readahead import read_ahead
 from geogen_hf.release import read_release
 from geogen_hf.report import Policy
 from geogen_hf.rows import shard_rows
@@ -89,7 +90,7 @@ class GeoGen(ReleaseBuilder):
 
     def _generate_examples(self, shards: list[Shard]) -> Iterator[tuple[str, dict[str, Any]]]:
         for shard in shards:
-            yield from shard_rows(self.config.name, shard)
+            yield from read_ahead(shard_rows(self.config.name, shard))
 
 
 def load(

@@ -37,7 +37,7 @@ def main() -> None:
                     runs.append(_prepare(route, url, num_proc))
             for route, runs in costs.items():
                 rates[route, num_proc] = images / statistics.median(_seconds(c) for c in runs)
-                peak = statistics.median(cost.peak_mib for cost in runs)
+                peak = _prepare(route, url, num_proc, watch_memory=True).peak_mib
                 extra = statistics.median(cost.result["extra"] for cost in runs) / 2**20
                 rate = rates[route, num_proc]
                 print(f"{route:12} {num_proc:9} {rate:9.0f} {peak:10.0f} {extra:10.1f}")
@@ -47,7 +47,7 @@ def main() -> None:
     for num_proc in (1, 2):
         peaks = {}
         for folder, count in ((parts, options.subjects), (more, 4 * options.subjects)):
-            peaks[count] = _prepare("geogen", str(folder), num_proc).peak_mib
+            peaks[count] = _prepare("geogen", str(folder), num_proc, watch_memory=True).peak_mib
         listing = ", ".join(f"{count} subjects {peak:.0f} MiB" for count, peak in peaks.items())
         print(f"peak memory from local parts, {num_proc} process(es): {listing}")
 
@@ -56,9 +56,10 @@ def _seconds(cost: Cost) -> float:
     return float(cost.result["seconds"])
 
 
-def _prepare(route: str, base_url: str, num_proc: int) -> Cost:
+def _prepare(route: str, base_url: str, num_proc: int, *, watch_memory: bool = False) -> Cost:
     with tempfile.TemporaryDirectory(prefix="geogen-prepare-") as cache:
-        return run_job("benchmarks.prepare", "job", route, base_url, num_proc, cache)
+        arguments = ("job", route, base_url, num_proc, cache)
+        return run_job("benchmarks.prepare", *arguments, watch_memory=watch_memory)
 
 
 def job(route: str, base_url: str, num_proc: str, cache: str) -> None:

@@ -22,7 +22,7 @@ levels it, because no evidence could say which way it ought to lie (gauge freedo
 - *By the numbers alone*: whether the 4x4 is transposed (unless all translations are zero), and
   whether camera axes and world have the same handedness (the determinant).
 - *By geometry* (see `geogen_hf.evidence.scoring`): forward from backward, because the cameras
-  look at the head and not away from it; and almost always the direction. Where the head happens to lie
+  look at the head and not away from it; and almost always the direction. Where the head lies
   on the world's z axis, reading matrices in the wrong direction gives another sound rig (centres
   at `d z - R p`, axes through `d z` for a head at `p` parallel to `z`), and only pixels tell.
 - *Only by pixels*: right from left and down from up. Flipping x or y of every camera changes no

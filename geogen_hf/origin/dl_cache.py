@@ -63,7 +63,7 @@ def download_parts(
     others = {part: url for part, url in urls.items() if part not in own}
     paths = _ask(dl_manager, others)
     if own:
-        _fill_cache(own, config, options or TransferOptions())
+        _fill_cache(own, config, options or TransferOptions(digest=False))
         with _found_not_forced(dl_manager):
             paths |= _ask(dl_manager, own)
     return {part: paths[part] for part in urls}

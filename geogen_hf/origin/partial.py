@@ -78,6 +78,7 @@ class PartialFile:
         target: Where the file will be when complete.
         sync_bytes: Bytes that may arrive between two syncs to disk.
         sync_s: Seconds after which the next byte leads to a sync.
+        digest: Whether to hash what comes.
         check: Called now and then during long reads; may raise to stop them.
     """
 
@@ -87,6 +88,7 @@ class PartialFile:
         *,
         sync_bytes: int = 32 * 2**20,
         sync_s: float = 2.0,
+        digest: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.target = target
@@ -94,6 +96,7 @@ class PartialFile:
         self._sync_bytes, self._sync_s = sync_bytes, sync_s
         self._check = check
         self._origin: tuple[str, RemoteInfo] | None = None
+        self._wants_digest = digest
         self._hash: Any = None
         self._synced, self._synced_at = 0, time.monotonic()
         descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
@@ -134,12 +137,13 @@ class PartialFile:
         Raises:
             OSError: The disk is full or broken; `offset` tells how far it came.
         """
-        digest = self._digest()
+        digest = self._digest() if self._wants_digest else None
         self._file.seek(self.offset)
         rest = memoryview(data)
         while rest:
             written = self._file.write(rest)
-            digest.update(rest[:written])
+            if digest is not None:
+                digest.update(rest[:written])
             self.offset += written
             rest = rest[written:]
         due = self._synced + self._sync_bytes
@@ -164,8 +168,8 @@ class PartialFile:
         self._synced, self._synced_at = self.offset, time.monotonic()
 
     def sha256(self) -> str:
-        """Hash what has arrived: hexadecimal."""
-        return str(self._digest().hexdigest())
+        """Hash what has arrived: hexadecimal; empty where nothing is hashed."""
+        return str(self._digest().hexdigest()) if self._wants_digest else ""
 
     def _digest(self) -> Any:
         """Catch up with bytes of an earlier run, once."""

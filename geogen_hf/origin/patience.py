@@ -31,6 +31,7 @@ class TransferOptions:
             has to come.
         sync_bytes: Bytes that may arrive between two syncs to disk: what a power cut can cost.
         sync_s: Seconds after which the next bytes are synced anyway.
+        digest: Whether to hash what comes, for a lock file.
         seed: Of the jitter in the waits; None for another one each time.
     """
 
@@ -39,6 +40,7 @@ class TransferOptions:
     read_s: float = 60.0
     sync_bytes: int = 32 * 2**20
     sync_s: float = 2.0
+    digest: bool = True
     seed: int | None = None
 
 

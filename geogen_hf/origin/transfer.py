@@ -38,7 +38,7 @@ class Fetched:
         url: Where it came from.
         info: Its version there.
         size: Bytes.
-        sha256: Hexadecimal.
+        sha256: Hexadecimal; empty where the options ask for none.
     """
 
     path: Path
@@ -88,6 +88,7 @@ class Transfer:
                 self.target,
                 sync_bytes=self.options.sync_bytes,
                 sync_s=self.options.sync_s,
+                digest=self.options.digest,
                 check=self.control.check,
             ) as partial:
                 return persist(
