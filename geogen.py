@@ -1,7 +1,6 @@
-"""GeoGen for Hugging Face `datasets`: seven renders of each of 10,000 synthetic heads.
+"""GeoGen for Hugging Face `datasets`: `load` is `load_dataset` for the eight upstream zips.
 
-`load` is `load_dataset` for the eight upstream zips, on any version of `datasets`. Where it still
-runs scripts (before 4.0), this file is one: `load_dataset("geogen.py", trust_remote_code=True)`.
+Where `datasets` still runs scripts (before 4.0), this file is one.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from typing import Literal
 
 import datasets
 
@@ -16,6 +16,7 @@ import datasets
 import geogen_hf
 from geogen_hf.building import ReleaseBuilder
 from geogen_hf.building import load_from
+from geogen_hf.judge import CameraOptions
 from geogen_hf.origin.dl_cache import download_parts
 from geogen_hf.parts import locate_parts
 from geogen_hf.parts import select_parts
@@ -23,11 +24,7 @@ from geogen_hf.readahead import read_ahead
 from geogen_hf.release import read_release
 from geogen_hf.report import Policy
 from geogen_hf.rows import shard_rows
-from geogen_hf.schema import FEATURES
-from geogen_hf.schema import CITATION
-from geogen_hf.schema import DESCRIPTION
-from geogen_hf.schema import HOMEPAGE
-from geogen_hf.schema import LICENSE_URL
+from geogen_hf.schema import dataset_info
 from geogen_hf.shards import Shard
 from geogen_hf.shards import make_shards
 
@@ -43,12 +40,18 @@ class GeoGenConfig(datasets.BuilderConfig):  # type: ignore[misc]
         split_seed: Another seed divides the identities over the splits in another way.
         on_bad_subject: `"raise"` on any structural problem, or `"skip"` the identities concerned.
         base_url: Where the parts are served; any URL fsspec opens. None for the publisher's host.
+        camera_convention: `"auto"` takes what the evidence proves, or stops; or a name.
+        camera_schema: A mapping, or a TOML or JSON file, for metadata whose keys do not say enough.
+        default_intrinsics: `"upstream"` assumes the publisher's average lens where there is none.
     """
 
     parts: tuple[int, ...] | None = None
     split_seed: int = 0
     on_bad_subject: Policy = "raise"
     base_url: str | None = None
+    camera_convention: str = "auto"
+    camera_schema: Any = None
+    default_intrinsics: Literal["upstream"] | None = None
 
 
 class GeoGen(ReleaseBuilder):
@@ -64,19 +67,16 @@ class GeoGen(ReleaseBuilder):
     DEFAULT_CONFIG_NAME = "sequences"
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description=DESCRIPTION,
-            features=FEATURES[self.config.name],
-            homepage=HOMEPAGE,
-            license=LICENSE_URL,
-            citation=CITATION,
-        )
+        return dataset_info(self.config.name)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         config: GeoGenConfig = self.config
         parts = select_parts(config.parts)
         sources = locate_parts(parts, data_dir=config.data_dir, base_url=config.base_url)
-        release = read_release(download_parts(dl_manager, sources))
+        cameras = CameraOptions(
+            config.camera_convention, config.camera_schema, config.default_intrinsics
+        )
+        release = read_release(download_parts(dl_manager, sources), cameras)
         subjects = release.sound_subjects(config.on_bad_subject)
         shards = make_shards(
             subjects, split_seed=config.split_seed, on_bad_subject=config.on_bad_subject
@@ -114,24 +114,22 @@ def load(
         streaming: Read the zips while iterating instead of preparing Arrow files first.
         num_proc: Processes that prepare.
         cache_dir: Where downloads and Arrow files go; None for the cache of `datasets`.
-        **options: Fields of `GeoGenConfig` (`parts`, `split_seed`, `on_bad_subject`, `base_url`),
-            and `download_config`, `download_mode`, `keep_in_memory`, `storage_options` and `token`
-            as for `load_dataset`.
+        **options: Fields of `GeoGenConfig`, and `download_config`, `download_mode`,
+            `keep_in_memory`, `storage_options` and `token` as for `load_dataset`.
 
     Returns:
-        A `Dataset` or, streaming, an `IterableDataset`; for `split=None` a dictionary of them. Rows
-        are described in `geogen_hf.schema`.
+        A `Dataset` or, streaming, an `IterableDataset`; for `split=None` a dictionary of them.
 
     Raises:
         geogen_hf.errors.GeoGenError: Parts are missing or damaged, or do not add up.
 
     Example:
         >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path, subjects=2, size=16)
+        >>> parts = write_release(tmp_path, subjects=3, size=32)
         >>> rows = load("views", split="train", data_dir=parts, streaming=True)
         >>> row = next(iter(rows))
         >>> row["image"].size, row["view_id"]
-        ((16, 16), 0)
+        ((32, 32), 0)
     """
     return load_from(
         GeoGen,

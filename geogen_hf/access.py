@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from geogen_hf.cameras import FloatArray
 from geogen_hf.errors import GeoGenError, explain
-from geogen_hf.members import Archives, unpack_png
+from geogen_hf.judge import CameraOptions
+from geogen_hf.members import Archives, png_size, unpack_png
 from geogen_hf.parts import UPSTREAM_URL, parts_at_url, select_parts
 from geogen_hf.release import read_release
 from geogen_hf.report import Policy, some_of
@@ -72,10 +73,12 @@ class OpenRelease(Mapping[str, Identity]):
                 )
             )
         (records,) = self._archives.records([subject.images])
+        images = tuple(map(unpack_png, subject.images, records))
+        subject = subject.at_sizes(list(map(png_size, subject.images, images)))
         return Identity(
             subject_id=subject.subject_id,
             view_ids=subject.view_ids,
-            images=tuple(map(unpack_png, subject.images, records)),
+            images=images,
             extrinsics=subject.extrinsics,
             intrinsics=subject.intrinsics,
             metadata=subject.metadata,
@@ -106,6 +109,7 @@ def open_release(
     parts: Iterable[int] | None = None,
     *,
     on_bad_subject: Policy = "raise",
+    cameras: CameraOptions | None = None,
 ) -> OpenRelease:
     """Open a release to read single identities: a few requests list it, a few more read one.
 
@@ -113,6 +117,7 @@ def open_release(
         source: Folder with the zips, or a base URL; None for the publisher's host.
         parts: Numbers (1 … 7) of the image parts to use; None for all.
         on_bad_subject: `"raise"` on any structural problem, or `"skip"` the identities concerned.
+        cameras: How to read them; None lets keys and evidence speak.
 
     Returns:
         The identities by name.
@@ -131,4 +136,4 @@ def open_release(
         (('subj_00000', 'subj_00001', 'subj_00002'), 7, (7, 4, 4))
     """
     locations = parts_at_url(os.fspath(source or UPSTREAM_URL), select_parts(parts))
-    return OpenRelease(read_release(locations).sound_subjects(on_bad_subject))
+    return OpenRelease(read_release(locations, cameras).sound_subjects(on_bad_subject))

@@ -44,7 +44,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.cameras import FloatArray, as_stack, invert_rigid
 from geogen_hf.errors import UsageError, explain
@@ -228,8 +228,18 @@ def flips_world(matrices: ArrayLike, convention: Convention) -> bool:
         >>> flips_world(np.eye(4), Convention("world_to_camera", "opencv_mirrored_x"))
         True
     """
-    improper = np.linalg.det(as_stack(matrices, "stored camera matrices", 4, 4)[..., :3, :3]) < 0
-    return bool((improper != convention.mirrored).any())
+    return bool((is_improper(matrices) != convention.mirrored).any())
+
+
+def is_improper(matrices: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which `(..., 4, 4)` matrices hold a mirrored rotation: `(...)` bool.
+
+    Example:
+        >>> is_improper([np.eye(4), np.diag([1, 1, -1, 1])]).tolist()
+        [False, True]
+    """
+    stack = as_stack(matrices, "stored camera matrices", 4, 4)
+    return np.asarray(np.linalg.det(stack[..., :3, :3]) < 0)
 
 
 def _row_signs(convention: Convention) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any
 
 from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, one_line
+from geogen_hf.judge import CameraOptions, Judgement
 from geogen_hf.members import Archives
 from geogen_hf.parts import Part, is_url
 from geogen_hf.release import Release, read_release
@@ -45,6 +46,7 @@ class Inspection:
         image_sizes: How many of those images have so many pixels, as `"width x height"`.
         splits: Identities in each split.
         report: What does not add up.
+        judgement: What the camera matrices mean, and the evidence for it.
     """
 
     archives: tuple[ArchiveSummary, ...]
@@ -55,6 +57,7 @@ class Inspection:
     image_sizes: dict[str, int]
     splits: dict[str, int]
     report: Report
+    judgement: Judgement
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values; of each kind of problem, the count and a few examples."""
@@ -66,6 +69,7 @@ class Inspection:
             "headers_read": self.headers_read,
             "image_sizes": self.image_sizes,
             "splits": self.splits,
+            "camera_convention": self.judgement.to_json(),
             "problems": {
                 kind: {
                     "count": len(problems),
@@ -77,12 +81,17 @@ class Inspection:
 
 
 def inspect_release(
-    locations: dict[Part, str], *, split_seed: int = 0, progress: Progress | None = None
+    locations: dict[Part, str],
+    *,
+    cameras: CameraOptions | None = None,
+    split_seed: int = 0,
+    progress: Progress | None = None,
 ) -> Inspection:
     """Read directories, metadata and the header of every image, or of a sample of remote ones.
 
     Args:
         locations: Path or URL of each part.
+        cameras: How to read them; None lets keys and evidence speak.
         split_seed: Seed of the split.
         progress: Told how far it is.
 
@@ -93,7 +102,7 @@ def inspect_release(
         ArchiveError: A part is not a zip archive.
         FetchError: A part cannot be read from its host.
     """
-    release = read_release(locations)
+    release = read_release(locations, cameras)
     remote = any(map(is_url, locations.values()))
     looked_at = _images(release, REMOTE_SAMPLE if remote else None)
     sizes, damaged = _image_sizes(looked_at, progress)
@@ -111,6 +120,7 @@ def inspect_release(
         image_sizes=dict(sizes.most_common()),
         splits={split: splits[split] for split in SPLITS},
         report=Report((*release.report.problems, *damaged)),
+        judgement=release.judgement,
     )
 
 

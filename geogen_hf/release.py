@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from geogen_hf.archive import Directory, Member, read_directory
 from geogen_hf.errors import ArchiveError, FetchError, ReleaseError, explain
+from geogen_hf.judge import CameraOptions, Judgement, judge_cameras
 from geogen_hf.members import Archives, unpack_member
 from geogen_hf.metadata.documents import Document, read_metadata
+from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.parts import IMAGE_PARTS, METADATA_PART, Part
 from geogen_hf.report import Policy, Problem, Report
 from geogen_hf.subjects import Subject, index_images, join_subjects
@@ -26,11 +28,14 @@ class Release:
         directories: The archives listed, by part.
         subjects: Every identity that has images and cameras, in archive order.
         report: What does not add up.
+        judgement: What the camera matrices mean, and the evidence for it. Where it settles nothing,
+            the subjects' extrinsics are as stored.
     """
 
     directories: dict[Part, Directory]
     subjects: tuple[Subject, ...]
     report: Report
+    judgement: Judgement
 
     def sound_subjects(self, on_bad_subject: Policy = "raise") -> tuple[Subject, ...]:
         """The identities without problems.
@@ -41,6 +46,7 @@ class Release:
 
         Raises:
             ReleaseError: There are problems and they are not to be skipped, or nothing is left.
+            CameraError: The evidence does not settle the convention of the cameras.
         """
         left_out = self.report.settle(on_bad_subject)
         sound = tuple(s for s in self.subjects if s.subject_id not in left_out)
@@ -54,14 +60,16 @@ class Release:
                     else "no image",
                 )
             )
+        self.judgement.settle()
         return sound
 
 
-def read_release(locations: Mapping[Part, str]) -> Release:
-    """Index the archives, read the metadata and join the two.
+def read_release(locations: Mapping[Part, str], cameras: CameraOptions | None = None) -> Release:
+    """Index the archives, read the metadata, judge the cameras and join it all.
 
     Args:
         locations: Path or URL of each part, the metadata part among them.
+        cameras: How to read them; None lets keys and evidence speak.
 
     Returns:
         The release; its report holds every structural problem.
@@ -76,12 +84,20 @@ def read_release(locations: Mapping[Part, str]) -> Release:
         directory for part, directory in directories.items() if part.kind == "images"
     )
     documents, document_problems = _read_documents(directories[METADATA_PART])
-    cameras, metadata_problems = read_metadata(documents)
-    complete = set(IMAGE_PARTS) <= set(locations)
-    subjects, report = join_subjects(images, cameras, complete=complete)
+    cameras = cameras or CameraOptions()
+    schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
+    stored, metadata_problems = read_metadata(documents, schema)
+    judgement = judge_cameras(stored, images, cameras)
+    subjects, report = join_subjects(
+        images,
+        stored,
+        convention=judgement.convention,
+        default_intrinsics=cameras.default_intrinsics,
+        complete=set(IMAGE_PARTS) <= set(locations),
+    )
     problems = (*image_problems, *document_problems, *metadata_problems, *report.problems)
     logger.info("%d subjects, %d problems", len(subjects), len(problems))
-    return Release(directories, subjects, Report(problems))
+    return Release(directories, subjects, Report(problems), judgement)
 
 
 def _read_directories(locations: Mapping[Part, str]) -> dict[Part, Directory]:

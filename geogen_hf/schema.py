@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datasets import Array2D, Array3D, Features, Image, Sequence, Value
+from datasets import Array2D, Array3D, DatasetInfo, Features, Image, Sequence, Value
 
 HOMEPAGE = "https://github.com/microsoft/GeoGen"
 LICENSE_NAME = "r-uda-1.0"
@@ -71,3 +71,14 @@ FEATURES = {
 - `width`, `height`: of the stored image, pixels.
 - `metadata`: the identity's JSON, untouched.
 """
+
+
+def dataset_info(config: str) -> DatasetInfo:
+    """Describe a config to `datasets`."""
+    return DatasetInfo(
+        description=DESCRIPTION,
+        features=FEATURES[config],
+        homepage=HOMEPAGE,
+        license=LICENSE_URL,
+        citation=CITATION,
+    )

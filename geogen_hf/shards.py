@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from geogen_hf.archive import Member
-from geogen_hf.errors import ArchiveError
-from geogen_hf.members import Archives, Record, unpack_png
+from geogen_hf.errors import ArchiveError, CameraError
+from geogen_hf.members import Archives, Record, png_size, unpack_png
 from geogen_hf.report import Policy
 from geogen_hf.splits import SPLITS, Split, split_of
 from geogen_hf.subjects import Subject
@@ -108,11 +108,12 @@ def read_images(shard: Shard) -> Iterator[tuple[Subject, list[bytes]]]:
 
     Raises:
         ArchiveError: A member is damaged or not a PNG, and is not to be skipped.
+        CameraError: Intrinsics do not go with the size of the images.
         FetchError: An archive cannot be read, or was replaced since it was listed; never skipped.
     """
     with Archives() as archives:
         records = archives.records([subject.images for subject in shard.subjects])
-        yield from _unpack_each(shard, records, unpack_png)
+        yield from _unpack_each(shard, records, unpack_png, png_size)
 
 
 def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, int]]]]:
@@ -127,18 +128,21 @@ def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, in
     """
     with Archives() as archives:
         heads = archives.heads([subject.images for subject in shard.subjects])
-        yield from _unpack_each(shard, heads, archives.png_size_from)
+        yield from _unpack_each(shard, heads, archives.png_size_from, lambda _, size: size)
 
 
 def _unpack_each(
     shard: Shard,
     records: Iterable[Sequence[Record]],
     unpack: Callable[[Member, Record], T],
+    size_of: Callable[[Member, T], tuple[int, int]],
 ) -> Iterator[tuple[Subject, list[T]]]:
     for subject, found in zip(shard.subjects, records, strict=True):
         try:
             images = list(map(unpack, subject.images, found))
-        except ArchiveError as error:
+            if subject.lens is not None:
+                subject = subject.at_sizes(list(map(size_of, subject.images, images)))
+        except (ArchiveError, CameraError) as error:
             if shard.on_bad_subject == "raise":
                 raise
             logger.warning("left out subject %s: %s", subject.subject_id, error)

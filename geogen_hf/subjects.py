@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geogen_hf.archive import Directory, Member
 from geogen_hf.cameras import FloatArray
+from geogen_hf.candidates import CANONICAL, Convention, is_improper
 from geogen_hf.checks import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
-from geogen_hf.metadata.canonical import as_stored
+from geogen_hf.metadata.canonical import canonical_extrinsics
 from geogen_hf.metadata.documents import SubjectCameras
+from geogen_hf.metadata.lenses import DefaultIntrinsics, StoredIntrinsics, pixel_intrinsics
 from geogen_hf.report import Problem, Report
 
 _VIEW_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.png", re.ASCII | re.IGNORECASE)
 
 ImageIndex = dict[str, dict[int, Member]]
-Canonicalise = Callable[[SubjectCameras], tuple[FloatArray, FloatArray]]
-"""Canonical extrinsics `(V, 4, 4)` and pixel intrinsics `(V, 3, 3)` of cameras as stored."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,11 @@ class Subject:
         images: V members, in the same order.
         extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes (x right, y down, z forward),
             in the release's unit of length.
-        intrinsics: `(V, 3, 3)` float64, in pixels of the stored image.
+        intrinsics: `(V, 3, 3)` float64, in pixels of the stored image; nan until the images' sizes
+            are known where they are stored in another unit.
         metadata: The identity's JSON, untouched.
+        lens: Intrinsics as stored, while the sizes are still to be looked at; else None.
+        default_intrinsics: What to do where there are none.
     """
 
     subject_id: str
@@ -43,6 +46,21 @@ class Subject:
     extrinsics: FloatArray
     intrinsics: FloatArray
     metadata: str
+    lens: StoredIntrinsics | None = None
+    default_intrinsics: DefaultIntrinsics | None = None
+
+    def at_sizes(self, sizes_wh: Sequence[tuple[int, int]]) -> Subject:
+        """The same with intrinsics in pixels of images of these V sizes.
+
+        Raises:
+            CameraError: The metadata is of another size, or the intrinsics are not plausible.
+        """
+        if self.lens is None:
+            return self
+        width, height = np.array(sizes_wh, dtype=np.float64).T
+        intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
+        validate_intrinsics(intrinsics, width, height)
+        return replace(self, intrinsics=intrinsics, lens=None)
 
     def without_metadata(self) -> Subject:
         """The same without its JSON, for readers that do not need it."""
@@ -91,18 +109,19 @@ def join_subjects(
     images: ImageIndex,
     cameras: Mapping[str, SubjectCameras],
     *,
+    convention: Convention | None = CANONICAL,
+    default_intrinsics: DefaultIntrinsics | None = None,
     complete: bool = True,
-    canonicalise: Canonicalise = as_stored,
 ) -> tuple[tuple[Subject, ...], Report]:
     """Put images and cameras together.
 
     Args:
         images: As `index_images` gives them.
         cameras: By identity.
+        convention: What the matrices mean; None leaves them as stored, and unchecked.
+        default_intrinsics: See `geogen_hf.metadata.lenses.pixel_intrinsics`.
         complete: Whether `images` covers the whole release. If not, cameras without an image are
             in another part and no problem.
-        canonicalise: Brings the cameras of one subject, those with images, to canonical form; its
-            `CameraError` is a problem of the subject.
 
     Returns:
         Every identity that has both, in archive order, views ascending (only views that have image
@@ -118,7 +137,7 @@ def join_subjects(
             continue
         problems.extend(_unmatched_views(found, views, complete))
         try:
-            subjects.append(_join(found, views, canonicalise))
+            subjects.append(_join(found, views, convention, default_intrinsics))
         except CameraError as error:
             detail = f"{subject_id}: {one_line(error)}"
             problems.append(Problem("bad matrix", subject_id, detail))
@@ -126,7 +145,9 @@ def join_subjects(
         for subject_id in cameras.keys() - images.keys():
             detail = f"{subject_id}: named in {cameras[subject_id].source}, no image of it"
             problems.append(Problem("metadata without images", subject_id, detail))
-    problems.extend(_bad_matrices(subjects))
+    if convention is not None:
+        problems.extend(_odd_ones_mirrored([cameras[s.subject_id] for s in subjects]))
+        problems.extend(_bad_matrices(subjects))
     return tuple(subjects), Report(tuple(sorted(problems, key=lambda p: (p.kind, p.detail))))
 
 
@@ -144,19 +165,44 @@ def _unmatched_views(
 
 
 def _join(
-    found: SubjectCameras, views: Mapping[int, Member], canonicalise: Canonicalise
+    found: SubjectCameras,
+    views: Mapping[int, Member],
+    convention: Convention | None,
+    default_intrinsics: DefaultIntrinsics | None,
 ) -> Subject:
     kept = [row for row, view_id in enumerate(found.view_ids) if view_id in views]
     view_ids = tuple(found.view_ids[row] for row in kept)
-    extrinsics, intrinsics = canonicalise(found.of_views(kept))
+    stored = found.of_views(kept)
+    lens = stored.intrinsics
+    if lens.kind == "absent":
+        pixel_intrinsics(lens, 1, 1, default_intrinsics)  # refuses what is not to be assumed
+    in_pixels = lens.kind == "pixels"
+    unknown = np.full((len(kept), 3, 3), np.nan)
     return Subject(
         subject_id=found.subject_id,
         view_ids=view_ids,
         images=tuple(views[view_id] for view_id in view_ids),
-        extrinsics=extrinsics,
-        intrinsics=intrinsics,
+        extrinsics=canonical_extrinsics(stored, convention) if convention else stored.matrices,
+        intrinsics=lens.values if in_pixels else unknown,
         metadata=found.text,
+        lens=None if in_pixels and lens.size_wh is None else lens,
+        default_intrinsics=default_intrinsics,
     )
+
+
+def _odd_ones_mirrored(stored: list[SubjectCameras]) -> Iterable[Problem]:
+    """Find matrices of the other handedness than most: read one by one, each would pass."""
+    if not stored:
+        return
+    improper = is_improper(np.concatenate([found.matrices for found in stored]))
+    if not improper.any() or improper.all():
+        return
+    usual = bool(improper.mean() > 0.5)
+    for found in stored:
+        odd = np.flatnonzero(is_improper(found.matrices) != usual)
+        for view_id in (found.view_ids[row] for row in odd):
+            detail = f"{found.subject_id} view {view_id}: mirrored, unlike most of the release"
+            yield Problem("bad matrix", found.subject_id, detail)
 
 
 def _bad_matrices(subjects: list[Subject]) -> Iterable[Problem]:
@@ -181,7 +227,7 @@ def _bad_matrices(subjects: list[Subject]) -> Iterable[Problem]:
 def _camera_fault(extrinsics: FloatArray, intrinsics: FloatArray) -> str | None:
     try:
         validate_extrinsics(extrinsics)
-        validate_intrinsics(intrinsics)
+        validate_intrinsics(intrinsics[~np.isnan(intrinsics).all(axis=(-2, -1))])
     except CameraError as error:
         return one_line(error)
     return None

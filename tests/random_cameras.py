@@ -6,6 +6,11 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geogen_hf.candidates import Convention
+from geogen_hf.metadata.canonical import canonical_extrinsics
+from geogen_hf.metadata.documents import SubjectCameras
+from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
+
 Array = NDArray[np.float64]
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -32,3 +37,14 @@ def random_cameras(
     intrinsics[:, 0, 2] = rng.uniform(0.35, 0.45, count) * width
     intrinsics[:, 1, 2] = rng.uniform(0.55, 0.65, count) * height
     return extrinsics, intrinsics
+
+
+def to_canonical(
+    cameras: SubjectCameras,
+    convention: Convention,
+    size_wh: tuple[int, int],
+    default: DefaultIntrinsics | None = None,
+) -> tuple[Array, Array]:
+    """Extrinsics and pixel intrinsics of cameras as stored, all images of one size."""
+    lens = pixel_intrinsics(cameras.intrinsics, *size_wh, default)
+    return canonical_extrinsics(cameras, convention), lens

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_cameras import random_cameras
+from random_cameras import random_cameras, to_canonical
 
 from geogen_hf.candidates import Convention, express
 from geogen_hf.errors import MetadataError, UsageError
-from geogen_hf.metadata.canonical import to_canonical
 from geogen_hf.metadata.documents import Document, parse_document, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 

@@ -14,6 +14,7 @@ from conftest import SUBJECTS, ReleaseMaker
 from datasets import Image
 
 import geogen
+from geogen_hf.errors import CameraError
 from geogen_hf.sample import subject_cameras
 from geogen_hf.schema import FEATURES
 from geogen_hf.splits import SPLITS, split_of
@@ -185,12 +186,15 @@ def test_a_replaced_part_is_noticed(maker: ReleaseMaker, tmp_path: Path) -> None
 
 
 def test_parts_and_split_seed(by_view: Path, tmp_path: Path) -> None:
-    loaded = geogen.load("views", data_dir=str(by_view), cache_dir=str(tmp_path), parts=(2, 5))
+    # Two views of each identity prove no convention: it has to be named.
+    options: dict[str, Any] = {"data_dir": str(by_view), "cache_dir": str(tmp_path)}
+    with pytest.raises(CameraError, match="name it: camera_convention="):
+        geogen.load("views", parts=(2, 5), **options)
+    options["camera_convention"] = "world_to_camera opencv"
+    loaded = geogen.load("views", parts=(2, 5), **options)
     rows = rows_of(loaded)
     assert {key[1] for split in rows.values() for key in split} == {1, 4}
-    other = geogen.load(
-        "cameras", data_dir=str(by_view), cache_dir=str(tmp_path), parts=[1], split_seed=7
-    )
+    other = geogen.load("cameras", parts=[1], split_seed=7, **options)
     for split, dataset in other.items():
         assert {split_of(s, seed=7) for s in dataset["subject_id"]} == {split}
 

@@ -270,7 +270,9 @@ def test_the_reason_survives_the_way_back_from_a_worker(maker: ReleaseMaker) -> 
         data = bytearray((folder / part.name).read_bytes())
         data[200] ^= 1
         (folder / part.name).write_bytes(data)
-    builder = geogen.GeoGen(config_name="views", data_dir=str(folder))
+    builder = geogen.GeoGen(
+        config_name="views", data_dir=str(folder), camera_convention="world_to_camera opencv"
+    )
     with pytest.raises(DatasetGenerationError, match="a member is damaged"):
         builder.download_and_prepare()
 

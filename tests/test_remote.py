@@ -17,6 +17,7 @@ from geogen_hf.access import UnknownSubjectError
 from geogen_hf.archive import Directory, read_directory
 from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.inspection import REMOTE_SAMPLE, inspect_release
+from geogen_hf.judge import CameraOptions
 from geogen_hf.members import Archives
 from geogen_hf.origin import http_file
 from geogen_hf.origin.http import RetryPolicy
@@ -308,6 +309,10 @@ def test_unknown_file_systems_are_refused() -> None:
         open_remote("gopher://host/a.zip")
 
 
+NAMED = CameraOptions("world_to_camera opencv")
+"""Nothing is read for evidence."""
+
+
 @pytest.mark.parametrize("layout", ["by_subject", "by_view"])
 def test_one_identity_takes_a_handful_of_requests(
     layout: str, request: pytest.FixtureRequest
@@ -316,7 +321,7 @@ def test_one_identity_takes_a_handful_of_requests(
     with (
         geogen_hf.open_release(folder) as local,
         OriginServer(folder) as origin,
-        geogen_hf.open_release(origin.url) as remote,
+        geogen_hf.open_release(origin.url, cameras=NAMED) as remote,
     ):
         assert remote.subject_ids == local.subject_ids
         assert len(remote) == 40

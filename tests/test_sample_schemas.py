@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_cameras import to_canonical
 
 import geogen
 from geogen_hf.candidates import CANDIDATES, CANONICAL, Convention
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata.canonical import to_canonical
 from geogen_hf.metadata.documents import Document, SubjectCameras, read_metadata
 from geogen_hf.sample import subject_cameras, write_release
 from geogen_hf.sample.schema import SCHEMAS, CamerasOf

@@ -81,6 +81,10 @@ def test_remote_rows_are_the_local_ones(config: str, folder: Path, origin: Origi
         assert list(one[split]) == list(other[split])
 
 
+NAMED = {"camera_convention": "world_to_camera opencv"}
+"""Nothing is read for evidence."""
+
+
 @pytest.mark.parametrize("layout", ["by-subject", "by-view"])
 def test_bytes_and_requests_are_few(heavy: ReleaseMaker, layout: str) -> None:
     if layout == "by-view":
@@ -90,7 +94,7 @@ def test_bytes_and_requests_are_few(heavy: ReleaseMaker, layout: str) -> None:
     folder = heavy.write()
     own = sum((folder / part.name).stat().st_size for part in IMAGE_PARTS)
     with OriginServer(folder) as origin:
-        loaded = geogen.load("sequences", streaming=True, base_url=origin.url)
+        loaded = geogen.load("sequences", streaming=True, base_url=origin.url, **NAMED)
         listing, origin_bytes = len(origin.requests), origin.bytes_sent
         assert listing <= 9
         subjects = sum(1 for split in loaded.values() for _ in undecoded(split))

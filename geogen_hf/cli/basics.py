@@ -10,7 +10,16 @@ from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import PartNumbers, Source, out, progress_bar
+from geogen_hf.cli.console import (
+    ConventionName,
+    PartNumbers,
+    SchemaFile,
+    Source,
+    UpstreamLens,
+    camera_options,
+    out,
+    progress_bar,
+)
 
 
 class Layout(str, Enum):
@@ -29,6 +38,13 @@ def sample(
     layout: Annotated[
         Layout, typer.Option(help="Whole identities in each image zip, or one view of each.")
     ] = Layout.by_subject,
+    schema: Annotated[
+        str,
+        typer.Option(help="How the metadata is written (geogen_hf.sample.schema)."),
+    ] = "list",
+    convention: Annotated[
+        str | None, typer.Option(help='Of the matrices written, such as "camera_to_world opengl".')
+    ] = None,
 ) -> None:
     """Write a small release of rendered heads: upstream's eight zips, exact cameras, no network.
 
@@ -44,6 +60,8 @@ def sample(
             size=size,
             seed=seed,
             layout=layout.value,
+            schema=schema,
+            convention=convention,
             progress=progress,
         )
     out.print(f"{subjects} heads, {views} views each, {size} px: {folder}")
@@ -54,17 +72,25 @@ def inspect(
     part: PartNumbers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     split_seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    camera_convention: ConventionName = "auto",
+    camera_schema: SchemaFile = None,
+    default_intrinsics: UpstreamLens = False,
 ) -> None:
-    """Say what is in these parts: archives, subjects, views, sizes, splits, problems.
+    """Say what is in these parts: subjects, views, sizes, splits, camera convention, problems.
 
-    Exits with 1 if there are problems.
+    Exits with 1 if there are problems or the evidence does not settle the camera convention.
     """
     from geogen_hf.inspection import inspect_release
     from geogen_hf.parts import UPSTREAM_URL, parts_at_url, select_parts
 
     locations = parts_at_url(source or UPSTREAM_URL, select_parts(part))
     with progress_bar("reading headers") as progress:
-        found = inspect_release(locations, split_seed=split_seed, progress=progress)
+        found = inspect_release(
+            locations,
+            cameras=camera_options(camera_convention, camera_schema, default_intrinsics),
+            split_seed=split_seed,
+            progress=progress,
+        )
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
     else:
@@ -75,10 +101,11 @@ def inspect(
         out.print(f"views per subject  {_counts(found.views_per_subject)}")
         out.print(f"image sizes        {_counts(found.image_sizes)}")
         out.print(f"splits             {_counts(found.splits)}")
+        out.print(str(found.judgement), markup=False)
         out.print(f"problems           {len(found.report.problems):,}")
         if found.report.problems:
             out.print(str(found.report), markup=False)
-    if found.report.problems:
+    if found.report.problems or found.judgement.convention is None:
         raise typer.Exit(1)
 
 

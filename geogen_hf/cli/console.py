@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +20,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+if TYPE_CHECKING:
+    from geogen_hf.judge import CameraOptions
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -30,10 +34,36 @@ Source = Annotated[
         show_default=False,
     ),
 ]
+ConventionName = Annotated[
+    str,
+    typer.Option(
+        "--camera-convention",
+        help='What the matrices mean, such as "camera_to_world opengl"; auto asks the evidence.',
+    ),
+]
+SchemaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--camera-schema", help="TOML or JSON that says where the metadata has its cameras."
+    ),
+]
+UpstreamLens = Annotated[
+    bool,
+    typer.Option(
+        "--default-intrinsics", help="Where there are none, assume 50 mm on a 36 mm sensor."
+    ),
+]
 PartNumbers = Annotated[
     list[int] | None,
     typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
 ]
+
+
+def camera_options(convention: str, schema: Path | None, upstream_lens: bool) -> CameraOptions:
+    """Put the options on cameras together."""
+    from geogen_hf.judge import CameraOptions
+
+    return CameraOptions(convention, schema, "upstream" if upstream_lens else None)
 
 
 @contextmanager

@@ -29,8 +29,9 @@ from geogen_hf.evidence.verdict import Verdict, decide
 logger = logging.getLogger(__name__)
 
 Pictures = Sequence[NDArray[np.uint8]]
-ImageSource = Mapping[int, Pictures] | Callable[[int], Pictures]
-"""The decoded pictures `(H, W, 3)` uint8 of a subject, one a view, by its index; sizes may vary."""
+ImageSource = Mapping[int, Pictures | None] | Callable[[int], Pictures | None]
+"""The decoded pictures `(H, W, 3)` uint8 of a subject, one a view, by its index; sizes may vary.
+None where they cannot be had: then another subject is asked."""
 
 PIXEL_SUBJECTS = 6
 #: Of a subject's pictures. With five, shuffled cameras now and then make as good a rig as the right
@@ -211,6 +212,8 @@ def _with_silhouettes(
     found: list[_Seen] = []
     for index in order:
         pictures = images[index] if isinstance(images, Mapping) else images(index)
+        if pictures is None:
+            continue
         matrices = release.of_subject(index)
         lenses = as_stack(intrinsics_px[index], "intrinsics", 3, 3)
         if not len(pictures) == len(lenses) == len(matrices):

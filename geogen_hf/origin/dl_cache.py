@@ -96,10 +96,11 @@ def _options(url: str, config: Any) -> dict[str, Any]:
 
 @contextmanager
 def _found_not_forced(dl_manager: Any) -> Iterator[None]:
-    """Keep a forced download, done by now, from being done again."""
+    """Keep a forced download, done by now, from being done again, and processes from starting."""
     config = dl_manager.download_config
     found = config.copy()
     found.force_download = False
+    found.num_proc = None
     dl_manager.download_config = found
     try:
         yield
