@@ -1,0 +1,171 @@
+"""Whole releases in every schema and convention: the right one is named, and rows are canonical."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import geogen
+import geogen_hf
+from geogen_hf.candidates import CANDIDATES, CANONICAL, Convention
+from geogen_hf.errors import CameraError, ReleaseError
+from geogen_hf.judge import CameraOptions
+from geogen_hf.parts import ALL_PARTS, METADATA_PART, parts_in_folder
+from geogen_hf.release import Release, read_release
+from geogen_hf.sample import subject_cameras, write_release
+from geogen_hf.sample.schema import SCHEMAS, CamerasOf
+
+SIZE = 64
+UPSTREAM_LENS = CameraOptions(default_intrinsics="upstream")
+USUAL = [pytest.param(name, schema.usual, id=name) for name, schema in SCHEMAS.items()]
+IN_A_LIST = [
+    pytest.param("list", convention, id=str(convention))
+    for convention in CANDIDATES
+    if convention != SCHEMAS["list"].usual
+]
+
+
+@pytest.fixture(scope="module")
+def two_heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("two"), subjects=2, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def fifty_heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("fifty"), subjects=50, size=32)
+
+
+def rewritten(
+    source: Path, folder: Path, name: str, convention: Convention, subjects: int, size: int
+) -> Path:
+    """The same images with metadata in another schema and convention."""
+    folder.mkdir()
+    for part in ALL_PARTS[:-1]:
+        (folder / part.name).symlink_to(source / part.name)
+    ids = [f"subj_{index:05d}" for index in range(subjects)]
+    cameras = [CamerasOf(one, *subject_cameras(one, size=size), size) for one in ids]
+    with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:
+        for member, text in SCHEMAS[name].members(cameras, convention):
+            zipped.writestr(member, text)
+    return folder
+
+
+def opened(folder: Path, options: CameraOptions = UPSTREAM_LENS) -> Release:
+    return read_release(parts_in_folder(folder, ALL_PARTS), options)
+
+
+@pytest.mark.parametrize(("name", "convention"), [*USUAL, *IN_A_LIST])
+def test_two_subjects_prove_the_convention(
+    name: str, convention: Convention, two_heads: Path, tmp_path: Path
+) -> None:
+    folder = rewritten(two_heads, tmp_path / "parts", name, convention, 2, SIZE)
+    release = opened(folder)
+    assert release.judgement.convention == convention, str(release.judgement)
+    assert release.report.problems == ()
+    with geogen_hf.open_release(folder, cameras=UPSTREAM_LENS) as identities:
+        for subject_id, identity in identities.items():
+            extrinsics, intrinsics = subject_cameras(subject_id, size=SIZE)
+            np.testing.assert_allclose(identity.extrinsics, extrinsics, atol=1e-6)
+            np.testing.assert_allclose(identity.intrinsics, intrinsics, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "convention"),
+    [
+        ("list", Convention("camera_to_world", "opengl")),
+        ("eg3d", SCHEMAS["eg3d"].usual),
+        ("list", Convention("world_to_camera", "opencv_mirrored_x", transposed=True)),
+    ],
+    ids=str,
+)
+def test_fifty_subjects_prove_the_convention(
+    name: str, convention: Convention, fifty_heads: Path, tmp_path: Path
+) -> None:
+    folder = rewritten(fifty_heads, tmp_path / "parts", name, convention, 50, 32)
+    release = opened(folder)
+    assert release.judgement.convention == convention, str(release.judgement)
+    assert release.report.problems == ()
+
+
+def test_rows_are_canonical_whatever_was_stored(two_heads: Path, tmp_path: Path) -> None:
+    stored = Convention("camera_to_world", "opengl")
+    folder = rewritten(two_heads, tmp_path / "parts", "normalised", stored, 2, SIZE)
+    loaded = geogen.load("views", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))
+    for row in (row for split in loaded.values() for row in split):
+        extrinsics, intrinsics = subject_cameras(row["subject_id"], size=SIZE)
+        np.testing.assert_allclose(row["extrinsics"], extrinsics[row["view_id"]], atol=1e-5)
+        np.testing.assert_allclose(row["intrinsics"], intrinsics[row["view_id"]], rtol=1e-5)
+
+
+def test_intrinsics_that_are_not_there_are_not_made_up(two_heads: Path, tmp_path: Path) -> None:
+    folder = rewritten(two_heads, tmp_path / "parts", "no-intrinsics", CANONICAL, 2, SIZE)
+    with pytest.raises((ReleaseError, CameraError), match="default_intrinsics"):
+        geogen.load("views", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))
+
+
+def test_an_undecided_release_stops_with_the_scoreboard_and_loads_by_name(
+    two_heads: Path, tmp_path: Path
+) -> None:
+    folder = rewritten(two_heads, tmp_path / "parts", "list", CANONICAL, 2, SIZE)
+    path = folder / METADATA_PART.name
+    with zipfile.ZipFile(path) as zipped:
+        texts = {name: json.loads(zipped.read(name)) for name in zipped.namelist()}
+    with zipfile.ZipFile(path, "w") as zipped:
+        for name, value in texts.items():
+            value["cameras"] = value["cameras"][3:] + value["cameras"][:3]  # the wrong images
+            zipped.writestr(name, json.dumps(value))
+    options = {"data_dir": str(folder), "cache_dir": str(tmp_path / "cache")}
+    with pytest.raises(CameraError, match="cannot be told from the evidence") as caught:
+        geogen.load("cameras", **options)
+    assert "world_to_camera opencv" in str(caught.value)
+    run = subprocess.run(
+        [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "camera convention: not decided" in run.stdout
+    named = geogen.load("cameras", camera_convention="world_to_camera opencv", **options)
+    assert sum(map(len, named.values())) == 14
+
+
+def test_inspect_prints_the_verdict_and_puts_it_into_json(two_heads: Path, tmp_path: Path) -> None:
+    convention = Convention("camera_to_world", "opengl")
+    folder = rewritten(two_heads, tmp_path / "parts", "list", convention, 2, SIZE)
+    inspect = [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder)]
+    run = subprocess.run(inspect, capture_output=True, text=True, check=True)
+    assert "camera convention: camera_to_world opengl" in run.stdout
+    run = subprocess.run([*inspect, "--json"], capture_output=True, text=True, check=True)
+    found = json.loads(run.stdout)["camera_convention"]
+    assert found["convention"] == "camera_to_world opengl"
+    assert found["evidence"]["scoreboard"][0]["convention"] == "camera_to_world opengl"
+
+
+def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    shutil.copytree(two_heads, folder)
+    with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:
+        for subject_id in ("subj_00000", "subj_00001"):
+            extrinsics, intrinsics = subject_cameras(subject_id, size=SIZE)
+            views = [
+                {"q17": e.tolist(), "q18": k.tolist()}
+                for e, k in zip(extrinsics, intrinsics, strict=True)
+            ]
+            text = json.dumps({"name": subject_id, "cameras": views})
+            zipped.writestr(f"{subject_id}.json", text)
+    with pytest.raises(ReleaseError, match="camera_schema"):
+        opened(folder).sound_subjects()
+    schema = tmp_path / "schema.toml"
+    schema.write_text('extrinsics = "q17"\nintrinsics = "q18"\n')
+    assert opened(folder, CameraOptions(schema=schema)).judgement.convention == CANONICAL
+    run = subprocess.run(
+        [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder), "--camera-schema", schema],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
