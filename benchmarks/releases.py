@@ -27,7 +27,7 @@ def big_release(subjects: int, size: int = 512, layout: str = "by-subject") -> P
     A few heads are rendered small, enlarged, given grain, and used under many names: what is
     measured moves bytes and decodes them, and does not care whose face they show.
     """
-    name = f"geogen-benchmark-{subjects}-{size}-{layout}"
+    name = f"geogen-benchmark-2-{subjects}-{size}-{layout}"
     folder = Path(tempfile.gettempdir()) / name
     if (folder / METADATA_PART.name).exists():
         return folder
@@ -40,7 +40,8 @@ def big_release(subjects: int, size: int = 512, layout: str = "by-subject") -> P
             number = index * len(IMAGE_PARTS) // subjects if layout == "by-subject" else view
             png = pictures[(index % DISTINCT_HEADS) * VIEWS + view]
             _add(zips[IMAGE_PARTS[number]], f"{subject_id}/{view}.png", png)
-        extrinsics, intrinsics = subject_cameras(subject_id, views=VIEWS, size=size)
+        shown = subject_name(index % DISTINCT_HEADS)
+        extrinsics, intrinsics = subject_cameras(shown, views=VIEWS, size=size)
         cameras = [
             {"extrinsics": e.tolist(), "intrinsics": k.tolist()}
             for e, k in zip(extrinsics, intrinsics, strict=True)

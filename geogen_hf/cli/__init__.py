@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -48,8 +50,20 @@ def _common(
     )
 
 
-for command in (demo, sample, download, inspect):
-    app.command()(command)
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            err.print("interrupted; run the same command again to go on")
+            raise typer.Exit(130) from None
+
+    return run
+
+
+for _command in (demo, sample, download, inspect):
+    app.command()(_interruptible(_command))
 
 
 def main() -> None:

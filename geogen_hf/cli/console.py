@@ -60,10 +60,11 @@ PartNumbers = Annotated[
 
 
 def camera_options(convention: str, schema: Path | None, upstream_lens: bool) -> CameraOptions:
-    """Put the options on cameras together."""
+    """Put the options on cameras together, for a command that can take its time."""
     from geogen_hf.judge import CameraOptions
 
-    return CameraOptions(convention, schema, "upstream" if upstream_lens else None)
+    default = "upstream" if upstream_lens else None
+    return CameraOptions(convention, schema, default, pixel_subjects=6)  # type: ignore[arg-type]
 
 
 @contextmanager
