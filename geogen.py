@@ -74,7 +74,10 @@ class GeoGen(ReleaseBuilder):
         parts = select_parts(config.parts)
         sources = locate_parts(parts, data_dir=config.data_dir, base_url=config.base_url)
         cameras = CameraOptions(
-            config.camera_convention, config.camera_schema, config.default_intrinsics
+            config.camera_convention,
+            config.camera_schema,
+            config.default_intrinsics,
+            memory=self.verdicts_folder,
         )
         release = read_release(download_parts(dl_manager, sources), cameras)
         subjects = release.sound_subjects(config.on_bad_subject)

@@ -17,7 +17,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.errors import GeoGenError, UsageError, explain
 from geogen_hf.examples import ShardExamples
-from geogen_hf.parts import folder_stamp, select_parts
+from geogen_hf.parts import folder_stamp, is_url, select_parts
 from geogen_hf.subjects import Subject
 
 SMALL_SPLIT_BYTES = 64 * 2**20
@@ -30,6 +30,13 @@ class ReleaseBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     def __init__(self, *args: Any, writer_batch_size: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, writer_batch_size=writer_batch_size, **kwargs)
         self._writer_batch_size = writer_batch_size or _rows_at_a_time(self.info.features)
+
+    @property
+    def verdicts_folder(self) -> Path | None:
+        """Where proven camera conventions are kept; None where the cache is remote."""
+        return (
+            None if is_url(self._cache_dir_root) else Path(self._cache_dir_root, "geogen-cameras")
+        )
 
     def download_and_prepare(
         self, output_dir: str | None = None, *args: Any, download_mode: Any = None, **kwargs: Any

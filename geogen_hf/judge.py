@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from geogen_hf import __version__
 from geogen_hf.archive import Member
 from geogen_hf.cameras import FloatArray
 from geogen_hf.candidates import CANDIDATES, Convention
+from geogen_hf.durable import write_durably
 from geogen_hf.errors import ArchiveError, CameraError, explain
 from geogen_hf.evidence.scoring import score_conventions
 from geogen_hf.evidence.verdict import Verdict
@@ -42,12 +46,15 @@ class CameraOptions:
         default_intrinsics: `"upstream"` puts the publisher's average lens, 50 mm on a 36 mm sensor,
             where the metadata has none; None refuses that.
         pixel_subjects: How many subjects' silhouettes are looked at; each takes about 0.2 s.
+        memory: Folder where a proven convention is kept for the next time the same release is read;
+            None keeps nothing.
     """
 
     convention: str = AUTO
     schema: Any = None
     default_intrinsics: DefaultIntrinsics | None = None
     pixel_subjects: int = 3
+    memory: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Judgement:
 
     Attributes:
         convention: None where the evidence proves nothing.
-        verdict: The evidence; None where the convention was named.
+        verdict: The evidence; None where the convention was named, or is remembered.
     """
 
     convention: Convention | None
@@ -118,6 +125,9 @@ def judge_cameras(
         allowed = [candidate for candidate in CANDIDATES if claims.allow(candidate)]
         if len(allowed) == 1:
             return Judgement(allowed[0], None)
+    remembered = _memory_of(cameras, images, options)
+    if remembered is not None and remembered.is_file():
+        return Judgement(Convention.from_name(remembered.read_text().strip()), None)
     unstated_direction = replace(claims, direction=None)
     with Archives() as archives:
         pictures = _Pictures(archives, subjects, images)
@@ -129,7 +139,26 @@ def judge_cameras(
             stated_direction=claims.direction,
             pixel_subjects=options.pixel_subjects,
         )
+    if remembered is not None and verdict.winner is not None:
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(remembered, f"{verdict.winner.name}\n".encode())
     return Judgement(verdict.winner, verdict)
+
+
+def _memory_of(
+    cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
+) -> Path | None:
+    """Name the file for the verdict on exactly these cameras and images."""
+    if options.memory is None:
+        return None
+    digest = hashlib.sha256(f"{__version__} {options}".encode())
+    for subject_id, found in cameras.items():
+        digest.update(f"{subject_id} {found.view_ids} {found.claims}".encode())
+        digest.update(np.ascontiguousarray(found.matrices).tobytes())
+        digest.update(np.ascontiguousarray(found.intrinsics.values).tobytes())
+        views = images.get(subject_id, {})
+        digest.update(str(sorted((view, member.crc) for view, member in views.items())).encode())
+    return options.memory / f"{digest.hexdigest()[:32]}.txt"
 
 
 class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):

@@ -169,3 +169,19 @@ def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout
+
+
+def test_a_proven_convention_is_remembered_for_this_release_only(
+    two_heads: Path, tmp_path: Path
+) -> None:
+    options = CameraOptions(memory=tmp_path / "memory")
+    assert opened(two_heads, options).judgement.verdict is not None
+    again = opened(two_heads, options).judgement
+    assert again.convention == CANONICAL
+    assert again.verdict is None
+    other = rewritten(
+        two_heads, tmp_path / "parts", "list", Convention("camera_to_world", "opengl"), 2, SIZE
+    )
+    judged = opened(other, options).judgement
+    assert judged.verdict is not None
+    assert judged.convention == Convention("camera_to_world", "opengl")
