@@ -14,6 +14,7 @@ import typer
 from geogen_hf import __version__
 from geogen_hf.cli.basics import demo, inspect, sample
 from geogen_hf.cli.console import err, out
+from geogen_hf.cli.convert import convert
 from geogen_hf.cli.download import download
 from geogen_hf.errors import GeoGenError
 
@@ -62,7 +63,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (demo, sample, download, inspect):
+for _command in (demo, sample, download, inspect, convert):
     app.command()(_interruptible(_command))
 
 

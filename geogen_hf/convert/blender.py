@@ -1,0 +1,77 @@
+"""NeRF-synthetic ("Blender"): a folder an identity, with `transforms_{train,val,test}.json`.
+
+Fields as in `load_blender.py` of https://github.com/bmild/nerf: one angle for all images, square
+pixels, the principal point in the middle, paths without `.png`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from geogen_hf.conventions import to_camera_to_world
+from geogen_hf.convert.layout import Format, json_bytes
+from geogen_hf.convert.scene import VIEW_SPLITS, Scene, divide_views
+from geogen_hf.errors import CameraError, explain
+
+TOLERANCE_PX = 1e-3
+"""Intrinsics printed with few decimals, or kept as float32, still fit."""
+
+
+def transforms(scene: Scene) -> dict[str, bytes]:
+    """OpenGL camera-to-world of each frame, and one horizontal field of view in radians.
+
+    Raises:
+        CameraError: The lens is not the same, square and centred in all views, or an image is not a
+            PNG: the format cannot say so.
+    """
+    angle_x = _angle_x(scene)
+    matrices = to_camera_to_world(scene.extrinsics, "opengl")
+    parts = divide_views(len(scene.names))
+    files = {}
+    for part in VIEW_SPLITS:
+        frames = [
+            {"file_path": f"./images/{view_id}", "transform_matrix": matrix.tolist()}
+            for view_id, matrix, of in zip(scene.view_ids, matrices, parts, strict=True)
+            if of == part
+        ]
+        content = {"camera_angle_x": angle_x, "frames": frames}
+        files[f"transforms_{part}.json"] = json_bytes(content)
+    return files
+
+
+def _angle_x(scene: Scene) -> float:
+    width, height = scene.sizes[0]
+    focal_px = float(scene.intrinsics[0, 0, 0])
+    held = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
+    for row, name in enumerate(scene.names):
+        where = f"view {scene.view_ids[row]}"
+        if not name.endswith(".png"):
+            raise _unheld("PNG files", name, where)
+        if scene.sizes[row] != (width, height):
+            found = "{} x {}".format(*scene.sizes[row])
+            raise _unheld(f"images of one size, {width} x {height}", found, where)
+        if np.abs(scene.intrinsics[row] - held).max() > TOLERANCE_PX:
+            raise _unheld(
+                "square pixels, no skew, the principal point in the middle and the same focal "
+                f"length in all views: {held[:2].tolist()}",
+                scene.intrinsics[row, :2].tolist(),
+                where,
+            )
+    return 2 * math.atan2(width / 2, focal_px)
+
+
+def _unheld(expected: str, found: object, where: str) -> CameraError:
+    return CameraError(
+        explain(
+            "the blender layout cannot hold these images",
+            where=where,
+            expected=expected,
+            found=found,
+            remedy="convert to nerfstudio, which has a lens for each image",
+        )
+    )
+
+
+FORMAT = Format(files=transforms)

@@ -1,0 +1,164 @@
+"""One identity on its way to another tool's layout."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+from geogen_hf.cameras import FloatArray
+from geogen_hf.errors import ArchiveError, ReleaseError, explain
+from geogen_hf.report import some_of
+from geogen_hf.splits import Split
+
+ViewSplit = Literal["train", "val", "test"]
+VIEW_SPLITS: tuple[ViewSplit, ...] = ("train", "val", "test")
+
+_SUFFIXES = {"PNG": ".png", "WEBP": ".webp", "JPEG": ".jpg"}
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}(?<!\.)", re.ASCII)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One identity, read.
+
+    Attributes:
+        subject_id: Its name.
+        split: Of the data set, not of its views.
+        view_ids: V view numbers, ascending.
+        images: V encoded files, as the source has them.
+        names: V file names, `<view>.png` (`.webp`, `.jpg` where an export was transcoded).
+        sizes: V pairs of width and height, pixels.
+        extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes (x right, y down, z forward),
+            in the release's unit of length.
+        intrinsics: `(V, 3, 3)` float64, pixels of the stored image, pixel (0, 0) covering
+            [0, 1) x [0, 1).
+    """
+
+    subject_id: str
+    split: Split
+    view_ids: tuple[int, ...]
+    images: tuple[bytes, ...]
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    extrinsics: FloatArray
+    intrinsics: FloatArray
+
+
+def make_scene(
+    subject_id: str,
+    split: Split,
+    view_ids: Sequence[int],
+    images: Sequence[bytes],
+    extrinsics: FloatArray,
+    intrinsics: FloatArray,
+) -> Scene:
+    """Put a scene together, with names and sizes from the images' headers.
+
+    Raises:
+        ArchiveError: An image is no PNG, WebP or JPEG.
+        ReleaseError: There are not as many images, cameras and view numbers.
+    """
+    counts = [len(view_ids), len(images), len(extrinsics), len(intrinsics)]
+    if len(set(counts)) != 1:
+        raise ReleaseError(
+            explain(
+                "views, images and cameras do not match",
+                where=subject_id,
+                expected="as many view numbers, images, extrinsics and intrinsics",
+                found=counts,
+                remedy="check the source with geogen inspect or geogen verify",
+            )
+        )
+    headers = [
+        _suffix_and_size(f"{subject_id} view {view_id}", image)
+        for view_id, image in zip(view_ids, images, strict=True)
+    ]
+    return Scene(
+        subject_id=subject_id,
+        split=split,
+        view_ids=tuple(view_ids),
+        images=tuple(images),
+        names=tuple(f"{v}{suffix}" for v, (suffix, _) in zip(view_ids, headers, strict=True)),
+        sizes=tuple(size for _, size in headers),
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
+    )
+
+
+def _suffix_and_size(place: str, image: bytes) -> tuple[str, tuple[int, int]]:
+    try:
+        with Image.open(io.BytesIO(image), formats=tuple(_SUFFIXES)) as opened:
+            return _SUFFIXES[str(opened.format)], opened.size
+    except (OSError, SyntaxError, ValueError) as error:
+        message = explain(
+            "not an image",
+            where=place,
+            expected="PNG, WebP or JPEG",
+            found=f"bytes beginning {image[:16]!r}",
+            remedy="download the part again, or export again",
+        )
+        raise ArchiveError(message) from error
+
+
+def divide_views(count: int) -> tuple[ViewSplit, ...]:
+    """Say which views of a scene are for training, for tools that fit one scene.
+
+    The last view is for testing, the one before it for validation, the others for training. With
+    fewer than three views, all are.
+
+    Args:
+        count: How many views there are.
+
+    Returns:
+        One of `"train"`, `"val"` and `"test"` for each, in the order of the views.
+
+    Example:
+        >>> divide_views(7)[3:], divide_views(2)
+        (('train', 'train', 'val', 'test'), ('train', 'train'))
+    """
+    train: list[ViewSplit] = ["train"]
+    if count < 3:
+        return tuple(train * count)
+    return (*train * (count - 2), "val", "test")
+
+
+def check_folder_names(subject_ids: Iterable[str], reserved: Iterable[str] = ()) -> None:
+    """Refuse names that cannot be folders everywhere: archives are input from a stranger.
+
+    Args:
+        subject_ids: To be used as names of folders side by side.
+        reserved: Names taken already.
+
+    Raises:
+        ReleaseError: A name is a path, is too long or has odd characters, or two differ by case
+            only.
+
+    Example:
+        >>> check_folder_names(["subj_1", "subj_10"])
+        >>> check_folder_names([".."])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        geogen_hf.errors.ReleaseError: names of subjects that cannot be names of folders
+        ...
+    """
+    taken = {name.lower() for name in reserved}
+    bad: list[str] = []
+    for subject_id in subject_ids:
+        folded = subject_id.lower()
+        if folded in taken or not _FOLDER_NAME.fullmatch(subject_id):
+            bad.append(repr(subject_id))
+        taken.add(folded)
+    if bad:
+        raise ReleaseError(
+            explain(
+                "names of subjects that cannot be names of folders",
+                expected="letters, digits, '_', '-' and '.', not at the ends; not differing by "
+                "case only",
+                found=some_of(bad),
+                remedy="name the subjects to convert, without these",
+            )
+        )

@@ -1,0 +1,723 @@
+"""Every layout read back by other means than it was written with."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import typer
+from conftest import ReleaseMaker
+from numpy.typing import NDArray
+from origin_server import OriginServer
+from typer.testing import CliRunner
+
+from geogen_hf import access
+from geogen_hf.cameras import project
+from geogen_hf.cli.convert import convert as convert_command
+from geogen_hf.convert import driver
+from geogen_hf.convert.formats import FORMATS, FormatName
+from geogen_hf.convert.scene import check_folder_names, divide_views
+from geogen_hf.errors import (
+    ArchiveError,
+    CameraError,
+    GeoGenError,
+    PartsError,
+    ReleaseError,
+    UsageError,
+)
+from geogen_hf.export.folder import export_release
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.judge import CameraOptions
+from geogen_hf.parts import ALL_PARTS, METADATA_PART, parts_at_url
+from geogen_hf.release import read_release
+from geogen_hf.sample import head_of, nose_tip, subject_cameras
+from geogen_hf.sample.schema import SCHEMAS, CamerasOf
+from geogen_hf.splits import split_of
+
+Array = NDArray[np.float64]
+ALL: list[FormatName] = list(FORMATS)
+NAMES = [f"subj_{index:05}" for index in range(5)]
+VIEWS = 5
+
+
+NAMED = CameraOptions("world_to_camera opencv")
+"""Releases here are too small, or too strange, to prove their convention."""
+convert = functools.partial(driver.convert, cameras=NAMED)
+open_release = functools.partial(access.open_release, cameras=NAMED)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Digest of every file, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    with PIL.Image.open(file) as image:
+        return image.size
+
+
+def odd_lenses(count: int, width: int, height: int) -> Array:
+    """Another lens for each view, fx != fy, off-centre."""
+    lenses = np.tile(np.eye(3), (count, 1, 1))
+    view = np.arange(count)
+    lenses[:, 0, 0], lenses[:, 1, 1] = (1.31 + 0.02 * view) * width, (1.57 - 0.03 * view) * height
+    lenses[:, 0, 2], lenses[:, 1, 2] = (0.41 + 0.01 * view) * width, (0.58 - 0.01 * view) * height
+    return lenses
+
+
+def plain_lenses(count: int, width: int, height: int) -> Array:
+    """One lens, as the format of NeRF-synthetic knows it."""
+    focal = 1.37 * width
+    return np.tile([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], (count, 1, 1))
+
+
+Lenses = Callable[[int, int, int], Array]
+
+
+def write_parts(folder: Path, width: int, height: int, lenses: Lenses) -> Path:
+    """A release of the sample's poses with lenses and images of one's own."""
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    cameras = []
+    for part in ALL_PARTS:
+        zipfile.ZipFile(folder / part.name, "w").close()
+    for index, name in enumerate(NAMES):
+        extrinsics = subject_cameras(name, views=VIEWS)[0]
+        cameras.append(CamerasOf(name, extrinsics, lenses(VIEWS, width, height), width))
+        with zipfile.ZipFile(folder / ALL_PARTS[index].name, "a") as zipped:
+            for view in range(VIEWS):
+                png = io.BytesIO()
+                pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+                PIL.Image.fromarray(pixels).save(png, "PNG")
+                zipped.writestr(f"{name}/{view}.png", png.getvalue())
+    with zipfile.ZipFile(folder / METADATA_PART.name, "a") as zipped:
+        for member, text in SCHEMAS["list"].members(cameras):
+            zipped.writestr(member, text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, Path]:
+    """For each format, as odd a release as it can hold."""
+    root = tmp_path_factory.mktemp("odd")
+    wide = write_parts(root / "wide", 48, 32, odd_lenses)
+    square = write_parts(root / "square", 40, 40, odd_lenses)
+    plain = write_parts(root / "plain", 48, 32, plain_lenses)
+    return {"eg3d": square, "nerfstudio": wide, "blender": plain, "colmap": wide, "co3d": wide}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image as a reader finds it: its file, and the reader's own projection."""
+
+    file: Path
+    project: Callable[[Array], Array]
+
+
+Frames = dict[tuple[str, int], Frame]
+
+
+def through_inverse(camera_to_world: Any, points: Array) -> Array:
+    """Points in the camera's own frame, by solving instead of transposing."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    return np.asarray(np.linalg.solve(np.array(camera_to_world), homogeneous.T).T[:, :3])
+
+
+def read_eg3d(out: Path) -> Frames:
+    """`ImageFolderDataset` for names and labels, `RaySampler` for the rays.
+
+    There, a ray of uv in [0, 1] goes through ((u - cx) / fx, (v - cy) / fy, 1) of the camera.
+    """
+    walked = [
+        os.path.relpath(Path(root, name), out) for root, _, names in os.walk(out) for name in names
+    ]
+    PIL.Image.init()
+    images = sorted(n for n in walked if Path(n).suffix.lower() in PIL.Image.EXTENSION)
+    labels = dict(json.loads((out / "dataset.json").read_text())["labels"])
+    assert set(labels) == set(images)
+
+    def frame(name: str) -> Frame:
+        label = np.array(labels[name])
+        assert label.shape == (25,)
+        pose, lens = label[:16].reshape(4, 4), label[16:].reshape(3, 3)
+        size = np.array(size_of(out / name))
+
+        def pixels(points: Array) -> Array:
+            x, y, z = through_inverse(pose, points).T
+            uv = np.stack([lens[0, 0] * x / z + lens[0, 2], lens[1, 1] * y / z + lens[1, 2]], 1)
+            return np.asarray(uv * size)
+
+        return Frame(out / name, pixels)
+
+    return {(name.split("/")[0], int(Path(name).stem)): frame(name) for name in images}
+
+
+def opengl_pixels(
+    pose: Any, fx: float, fy: float, cx: float, cy: float
+) -> Callable[[Array], Array]:
+    """nerfstudio and NeRF send the ray of pixel x, y along ((x - cx) / fx, -(y - cy) / fy, -1)."""
+
+    def pixels(points: Array) -> Array:
+        x, y, z = through_inverse(pose, points).T
+        assert (z < 0).all()
+        return np.stack([cx + fx * x / -z, cy - fy * y / -z], axis=1)
+
+    return pixels
+
+
+def scene_folders(out: Path) -> list[Path]:
+    return sorted(path for path in out.iterdir() if path.is_dir())
+
+
+def read_nerfstudio(out: Path) -> Frames:
+    frames: Frames = {}
+    for folder in scene_folders(out):
+        meta = json.loads((folder / "transforms.json").read_text())
+        assert meta["camera_model"] == "OPENCV"
+        assert not meta.keys() & {"fl_x", "cx", "w", "k1"}  # these would overrule the frames'
+        lists = [meta[f"{part}_filenames"] for part in ("train", "val", "test")]
+        assert sorted(name for names in lists for name in names) == sorted(
+            f["file_path"] for f in meta["frames"]
+        )
+        assert [len(names) for names in lists] == [VIEWS - 2, 1, 1]
+        for f in meta["frames"]:
+            file = folder / f["file_path"]
+            assert size_of(file) == (f["w"], f["h"])
+            pixels = opengl_pixels(f["transform_matrix"], f["fl_x"], f["fl_y"], f["cx"], f["cy"])
+            frames[folder.name, int(file.stem)] = Frame(file, pixels)
+    return frames
+
+
+def read_blender(out: Path) -> Frames:
+    """`load_blender_data`: the size from the image, the focal length from the angle."""
+    frames: Frames = {}
+    for folder in scene_folders(out):
+        for part, count in (("train", VIEWS - 2), ("val", 1), ("test", 1)):
+            meta = json.loads((folder / f"transforms_{part}.json").read_text())
+            assert len(meta["frames"]) == count
+            for f in meta["frames"]:
+                file = folder / (f["file_path"] + ".png")
+                width, height = size_of(file)
+                focal = 0.5 * width / math.tan(0.5 * float(meta["camera_angle_x"]))
+                pixels = opengl_pixels(
+                    f["transform_matrix"], focal, focal, width * 0.5, height * 0.5
+                )
+                frames[folder.name, int(file.stem)] = Frame(file, pixels)
+    return frames
+
+
+def read_colmap(out: Path) -> Frames:
+    """As `read_write_model.py` of COLMAP reads text, two lines an image."""
+    frames: Frames = {}
+    for folder in scene_folders(out):
+        model = folder / "sparse" / "0"
+        cameras = {}
+        for line in (model / "cameras.txt").read_text().splitlines():
+            if not line.startswith("#"):
+                camera_id, kind, *numbers = line.split()
+                assert kind == "PINHOLE"
+                cameras[camera_id] = list(map(float, numbers))
+        lines = [li for li in (model / "images.txt").read_text().splitlines() if li[:1] != "#"]
+        assert lines[1::2] == [""] * VIEWS
+        for line in lines[::2]:
+            _, *pose, camera_id, name = line.split()
+            file = folder / "images" / name
+            width, height, *lens = cameras[camera_id]
+            assert size_of(file) == (width, height)
+            pixels = colmap_pixels(np.array(list(map(float, pose))), *lens)
+            frames[folder.name, int(file.stem)] = Frame(file, pixels)
+    return frames
+
+
+def colmap_pixels(
+    pose: Array, fx: float, fy: float, cx: float, cy: float
+) -> Callable[[Array], Array]:
+    (w, *axis), translation = pose[:4], pose[4:]
+
+    def pixels(points: Array) -> Array:
+        # Rotation by a unit quaternion without its matrix: p + 2 w (a x p) + 2 a x (a x p).
+        once = np.cross(axis, points)
+        x, y, z = (points + 2 * w * once + 2 * np.cross(axis, once) + translation).T
+        return np.stack([fx * x / z + cx, fy * y / z + cy], axis=1)
+
+    return pixels
+
+
+def read_co3d(out: Path) -> Frames:
+    """implicitron's `JsonIndexDataset`, and the "Cameras" page of PyTorch3D for NDC."""
+    with gzip.open(out / "head" / "frame_annotations.jgz") as file:
+        annotations = json.loads(file.read())
+    frames: Frames = {}
+    for a in annotations:
+        view, (height, width) = a["viewpoint"], a["image"]["size"]
+        assert view["intrinsics_format"] == "ndc_isotropic"
+        file = out / a["image"]["path"]
+        assert size_of(file) == (width, height)
+        frames[a["sequence_name"], a["frame_number"]] = Frame(
+            file, co3d_pixels(view, width, height)
+        )
+    return frames
+
+
+def co3d_pixels(view: dict[str, Any], width: int, height: int) -> Callable[[Array], Array]:
+    def pixels(points: Array) -> Array:
+        x, y, z = (points @ np.array(view["R"]) + np.array(view["T"])).T
+        ndc = np.stack([x / z, y / z], axis=1) * view["focal_length"] + view["principal_point"]
+        # +1 of NDC is left and up; the shorter side spans [-1, 1].
+        return np.asarray(np.array([width, height]) / 2 - ndc * min(width, height) / 2)
+
+    return pixels
+
+
+READERS: dict[FormatName, Callable[[Path], Frames]] = {
+    "eg3d": read_eg3d,
+    "nerfstudio": read_nerfstudio,
+    "blender": read_blender,
+    "colmap": read_colmap,
+    "co3d": read_co3d,
+}
+
+
+def known_points(subject_id: str) -> Array:
+    """The tip of the nose, and points about the head."""
+    around = np.random.default_rng(3).uniform(-0.12, 0.12, (20, 3))
+    return np.concatenate([nose_tip(head_of(subject_id, 0))[None], around])
+
+
+@pytest.mark.parametrize("to", ALL)
+def test_known_points_land_on_the_same_pixels(
+    to: FormatName, sources: dict[FormatName, Path], tmp_path: Path
+) -> None:
+    convert(str(sources[to]), tmp_path / "out", to)
+    frames = READERS[to](tmp_path / "out")
+    with open_release(sources[to]) as release:
+        assert set(frames) == {(name, view) for name in NAMES for view in range(VIEWS)}
+        for (name, view), frame in frames.items():
+            identity = release[name]
+            points = known_points(name)
+            expected, depth = project(points, identity.extrinsics[view], identity.intrinsics[view])
+            assert (depth > 0).all()
+            np.testing.assert_allclose(frame.project(points), expected, atol=1e-3, rtol=0)
+            assert frame.file.read_bytes() == identity.images[view]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed"
+)
+def test_pycolmap_reads_and_projects_the_same(
+    sources: dict[FormatName, Path], tmp_path: Path
+) -> None:
+    import pycolmap
+
+    convert(str(sources["colmap"]), tmp_path / "out", "colmap")
+    with open_release(sources["colmap"]) as release:
+        for name in NAMES:
+            model = pycolmap.Reconstruction(str(tmp_path / "out" / name / "sparse" / "0"))
+            assert len(model.images) == VIEWS
+            assert len(model.cameras) == VIEWS  # a lens of its own for each view
+            for image in model.images.values():
+                view = int(Path(image.name).stem)
+                camera = release[name].extrinsics[view], release[name].intrinsics[view]
+                points = known_points(name)
+                found = np.array([image.project_point(point) for point in points])
+                np.testing.assert_allclose(found, project(points, *camera)[0], atol=1e-3)
+
+
+def test_equal_lenses_are_one_colmap_camera(by_subject: Path, tmp_path: Path) -> None:
+    convert(str(by_subject), tmp_path, "colmap", subjects=["subj_00003"])
+    text = (tmp_path / "subj_00003" / "sparse" / "0" / "cameras.txt").read_text()
+    assert sum(line.startswith("1 PINHOLE 16 16 ") for line in text.splitlines()) == 1
+    assert len(text.splitlines()) == 2
+
+
+def test_co3d_set_lists_are_the_splits(by_subject: Path, tmp_path: Path) -> None:
+    convert(str(by_subject), tmp_path, "co3d")
+    (subset,) = json.loads((tmp_path / "category_to_subset_name_list.json").read_text())["head"]
+    lists = json.loads((tmp_path / "head" / "set_lists" / f"set_lists_{subset}.json").read_text())
+    with gzip.open(tmp_path / "head" / "frame_annotations.jgz") as file:
+        frames = json.loads(file.read())
+    with gzip.open(tmp_path / "head" / "sequence_annotations.jgz") as file:
+        sequences = json.loads(file.read())
+    for name in ("frame", "sequence"):
+        packed = (tmp_path / "head" / f"{name}_annotations.jgz").read_bytes()
+        assert packed[3:8] == bytes(5)  # RFC 1952: no file name, no time
+    of_frame = {tuple(line): part for part, lines in lists.items() for line in lines}
+    assert len(of_frame) == len(frames) == 7 * len(sequences) == 280
+    assert {s["category"] for s in sequences} == {"head"}
+    for frame in frames:
+        name = frame["sequence_name"]
+        part = of_frame[name, frame["frame_number"], frame["image"]["path"]]
+        assert part == split_of(name).replace("validation", "val")
+
+
+@pytest.mark.parametrize("count", range(10))
+def test_every_view_is_for_something(count: int) -> None:
+    parts = divide_views(count)
+    assert len(parts) == count
+    assert (parts.count("val"), parts.count("test")) == ((1, 1) if count > 2 else (0, 0))
+    assert parts[:1] in ((), ("train",))
+
+
+def blender_of(folder: Path, change: Callable[[Array], None]) -> Path:
+    def lenses(count: int, width: int, height: int) -> Array:
+        matrices = plain_lenses(count, width, height)
+        change(matrices)
+        return matrices
+
+    return write_parts(folder, 48, 32, lenses)
+
+
+def off_centre(lenses: Array) -> None:
+    lenses[3, 0, 2] += 0.01
+
+
+def flat_pixels(lenses: Array) -> None:
+    lenses[:, 1, 1] *= 1.001
+
+
+def zooming(lenses: Array) -> None:
+    lenses[4, :2, :2] *= 1.01
+
+
+def skewed(lenses: Array) -> None:
+    lenses[2, 0, 1] = 0.01
+
+
+@pytest.mark.parametrize("change", [off_centre, flat_pixels, zooming, skewed])
+def test_blender_refuses_what_it_cannot_hold(
+    change: Callable[[Array], None], tmp_path: Path
+) -> None:
+    parts = blender_of(tmp_path / "parts", change)
+    with pytest.raises(CameraError, match=r"subj_00000: the blender layout(.|\n)*nerfstudio"):
+        convert(str(parts), tmp_path / "out", "blender")
+    assert not (tmp_path / "out" / "subj_00000").exists()
+    assert not (tmp_path / "out" / "convert.json").exists()
+
+
+@pytest.mark.parametrize("to", ["nerfstudio", "colmap", "co3d"])
+def test_skew_is_refused(to: FormatName, tmp_path: Path) -> None:
+    parts = blender_of(tmp_path / "parts", skewed)
+    with pytest.raises(CameraError, match=r"subj_00000: .*skew"):
+        convert(str(parts), tmp_path / "out", to)
+
+
+def test_eg3d_refuses_images_that_are_not_square(
+    sources: dict[FormatName, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(CameraError, match=r"square(.|\n)*48 x 32"):
+        convert(str(sources["colmap"]), tmp_path / "out", "eg3d")
+
+
+@pytest.fixture(scope="session")
+def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "geogen"
+    release = read_release(parts_at_url(str(by_subject), ALL_PARTS))
+    export_release(release, folder, ExportOptions(("cameras", "sequences"), 5), workers=1)
+    return folder
+
+
+@pytest.mark.parametrize("to", ["eg3d", "nerfstudio", "co3d"])
+def test_an_export_converts_as_its_parts_do(
+    to: FormatName, exported: Path, by_subject: Path, tmp_path: Path
+) -> None:
+    """The same images, splits and, up to float32, the same cameras."""
+    chosen = ["subj_00002", "subj_00031", "subj_00007", "subj_00008", "subj_00017"]
+    one = convert(str(by_subject), tmp_path / "parts", to, subjects=chosen, split_seed=5)
+    two = convert(str(exported), tmp_path / "export", to, subjects=chosen)
+    assert (one.subjects, one.images) == (two.subjects, two.images) == (5, 35)
+    images = [
+        {name: digest for name, digest in tree(tmp_path / side).items() if name.endswith(".png")}
+        for side in ("parts", "export")
+    ]
+    assert images[0] == images[1]
+    if to == "eg3d":
+        before, after = (
+            dict(json.loads((tmp_path / side / "dataset.json").read_text())["labels"])
+            for side in ("parts", "export")
+        )
+        assert before.keys() == after.keys()
+        for name, label in before.items():
+            np.testing.assert_allclose(after[name], label, atol=1e-6)
+    if to == "co3d":
+        before, after = (
+            json.loads((tmp_path / side / "head/set_lists/set_lists_geogen.json").read_text())
+            for side in ("parts", "export")
+        )
+        assert {k: sorted(v) for k, v in before.items()} == {k: sorted(v) for k, v in after.items()}
+        assert sum(map(bool, before.values())) > 1
+
+
+def test_a_transcoded_export_keeps_its_bytes(by_subject: Path, tmp_path: Path) -> None:
+    release = read_release(parts_at_url(str(by_subject), ALL_PARTS))
+    options = ExportOptions(("sequences",), image_format="webp", image_size=12)
+    export_release(release, tmp_path / "webp", options, workers=1)
+    one = ["subj_00004"]
+    convert(str(tmp_path / "webp"), tmp_path / "out", "nerfstudio", subjects=one)
+    meta = json.loads((tmp_path / "out" / one[0] / "transforms.json").read_text())
+    with PIL.Image.open(tmp_path / "out" / one[0] / meta["frames"][2]["file_path"]) as image:
+        assert (image.format, image.size) == ("WEBP", (12, 12))
+    assert meta["frames"][2]["cx"] == 6
+    with pytest.raises(CameraError, match=r"PNG files(.|\n)*0\.webp"):
+        convert(str(tmp_path / "webp"), tmp_path / "refused", "blender", subjects=one)
+
+
+def test_exports_that_do_not_serve_are_refused(
+    exported: Path, by_subject: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="has its splits already"):
+        convert(str(exported), tmp_path / "out", "eg3d", split_seed=1)
+    release = read_release(parts_at_url(str(by_subject), ALL_PARTS))
+    folder = tmp_path / "views"
+    export_release(release, folder, ExportOptions(("cameras",)), workers=1)
+    with pytest.raises(PartsError, match="sequences"):
+        convert(str(folder), tmp_path / "out", "eg3d")
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(PartsError, match="not a complete export"):
+        convert(str(folder), tmp_path / "out", "eg3d")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_release_behind_a_url(by_subject: Path, tmp_path: Path) -> None:
+    with OriginServer(by_subject) as server:
+        convert(server.url, tmp_path / "remote", "eg3d", splits=["validation"])
+    convert(str(by_subject), tmp_path / "local", "eg3d", splits=["validation"])
+    assert tree(tmp_path / "remote") == tree(tmp_path / "local")
+
+
+def test_splits_and_subjects_are_chosen(by_subject: Path, tmp_path: Path) -> None:
+    done = convert(str(by_subject), tmp_path / "out", "eg3d", splits=["test", "validation"])
+    found = {path.name for path in scene_folders(tmp_path / "out")}
+    names = {f"subj_{index:05}" for index in range(40)}
+    assert found == {name for name in names if split_of(name) != "train"}
+    assert done.subjects == done.written == len(found)
+    for arguments, complaint in (
+        ({"splits": ["testing"]}, "no such split"),
+        ({"subjects": ["subj_1"]}, "no such subject"),
+        ({"subjects": [min(found)], "splits": ["train"]}, "no subject to convert"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            convert(str(by_subject), tmp_path / "none", "eg3d", **arguments)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown format"):
+        convert(str(by_subject), tmp_path / "none", "obj")  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_image_stops_or_is_left_out(maker: ReleaseMaker, tmp_path: Path) -> None:
+    zipped, member = maker.first_image()
+    maker.zips[zipped][member] = b"no image"
+    source, spoilt = str(maker.write()), member.split("/")[0]
+    with pytest.raises(ArchiveError, match=member):
+        convert(source, tmp_path / "out", "eg3d")
+    done = convert(source, tmp_path / "out", "eg3d", on_bad_subject="skip")
+    assert (done.subjects, done.images) == (6, 42)
+    assert spoilt not in {path.name for path in scene_folders(tmp_path / "out")}
+    assert len(read_eg3d(tmp_path / "out")) == 42
+
+
+CONVERT_SLOWLY = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    import functools
+    from geogen_hf.convert import driver
+    from geogen_hf.judge import CameraOptions
+    convert = functools.partial(
+        driver.convert, cameras=CameraOptions("world_to_camera opencv"))
+
+    def progress(done, total):
+        print(done, flush=True)
+        time.sleep(0.002)
+
+    convert(sys.argv[1], Path(sys.argv[2]), sys.argv[3], progress=progress)
+    """
+)
+
+
+def kill_after(subjects: int, source: Path, out: Path, to: str) -> None:
+    """Convert in a process of its own, and kill it in the midst of one identity or another."""
+    command = [sys.executable, "-c", CONVERT_SLOWLY, str(source), str(out), to]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(subjects):
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+@pytest.mark.parametrize("to", ["eg3d", "co3d"])
+def test_killed_conversions_continue_to_the_same_bytes(
+    to: FormatName, by_subject: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    kill_after(2, by_subject, out, to)
+    assert not (out / "convert.json").exists()
+    home = out / FORMATS[to].home
+    whole = {path for path in scene_folders(home) if path.name.startswith("subj_")}
+    assert whole
+    times = {path: path.stat().st_mtime_ns for path in whole}
+    kill_after(7, by_subject, out, to)
+    done = convert(str(by_subject), out, to)
+    assert 0 < done.written <= 40 - 2 - 7
+    assert done.subjects == 40
+    assert {path: path.stat().st_mtime_ns for path in whole} == times
+    convert(str(by_subject), tmp_path / "undisturbed", to)
+    assert tree(out) == tree(tmp_path / "undisturbed")
+    assert convert(str(by_subject), out, to).written == 0
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(subjects: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done == subjects:
+            raise Stop
+
+    return progress
+
+
+def test_what_a_killed_run_may_leave_does_no_harm(by_subject: Path, tmp_path: Path) -> None:
+    out, source = tmp_path / "out", str(by_subject)
+    with pytest.raises(Stop):
+        convert(source, out, "nerfstudio", progress=stop_after(4))
+    first, second, *_ = (path for path in scene_folders(out) if path.name != ".convert")
+    (first / "images" / "0.png").rename(first / "images" / "half.png")
+    (out / ".convert" / "records" / f"{first.name}.json").unlink()  # in place, not recorded
+    (second / "transforms.json").unlink()
+    second.rename(out / ".convert" / "gone")  # recorded, not in place
+    for name in ("subj_00006", first.name):  # in the midst of being written
+        (out / ".convert" / "work" / name / "images").mkdir(parents=True)
+        (out / ".convert" / "work" / name / "images" / "half.png").write_bytes(b"half")
+    assert convert(source, out, "nerfstudio").written == 40 - 2
+    convert(source, tmp_path / "undisturbed", "nerfstudio")
+    assert tree(out) == tree(tmp_path / "undisturbed")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP")
+def test_two_processes_do_not_write_to_one_folder(by_subject: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CONVERT_SLOWLY, str(by_subject), str(tmp_path / "out"), "eg3d"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        try:
+            for to in ("eg3d", "colmap"):
+                with pytest.raises(ReleaseError, match="another process"):
+                    convert(str(by_subject), tmp_path / "out", to, overwrite=True)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        process.stdout.read()
+    assert process.returncode == 0
+    convert(str(by_subject), tmp_path / "alone", "eg3d")
+    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_conversion_is_not_mixed_in(
+    finished: bool, by_subject: Path, sources: dict[FormatName, Path], tmp_path: Path
+) -> None:
+    out, source = tmp_path / "out", str(by_subject)
+    if finished:
+        convert(source, out, "eg3d")
+    else:
+        with pytest.raises(Stop):
+            convert(source, out, "eg3d", progress=stop_after(3))
+    before = tree(out)
+    for source_, to, arguments, named in (
+        (sources["eg3d"], "eg3d", {}, "source"),
+        (by_subject, "colmap", {}, "format"),
+        (by_subject, "eg3d", {"splits": ["train"]}, "subjects"),
+    ):
+        with pytest.raises(ReleaseError, match=f"another conversion(.|\n)*in .*{named}"):
+            convert(str(source_), out, to, **arguments)  # type: ignore[arg-type]
+    assert tree(out) == before
+    with pytest.raises(Stop):
+        convert(source, out, "colmap", overwrite=True, progress=stop_after(2))
+    convert(source, out, "colmap", overwrite=True)
+    convert(source, tmp_path / "anew", "colmap")
+    assert tree(out) == tree(tmp_path / "anew")
+
+
+def test_strangers_files_are_left_alone(by_subject: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(ReleaseError, match="holds no conversion"):
+            convert(str(by_subject), tmp_path, "eg3d", overwrite=overwrite)
+        with pytest.raises(UsageError, match="not a folder"):
+            convert(str(by_subject), tmp_path / "thesis.tex", "eg3d", overwrite=overwrite)
+        with pytest.raises(UsageError, match="source is in the folder"):
+            convert(str(by_subject), by_subject.parent, "eg3d", overwrite=overwrite)
+    assert list(tree(tmp_path)) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[".."], ["a/b"], ["a\\b"], [""], [".convert"], ["a."], ["a" * 121], ["A", "a"],
+     ["Convert.json"], ["a\n"], ["C:"], ["ä"]],
+)  # fmt: skip
+def test_names_that_are_no_folders_are_refused(names: list[str]) -> None:
+    check_folder_names(["subj_1", "subj_10", "head-2.b"], {"convert.json"})
+    with pytest.raises(ReleaseError, match="cannot be names of folders"):
+        check_folder_names(names, {"convert.json"})
+
+
+def test_an_index_is_not_overwritten_by_a_subject_of_its_name(
+    maker: ReleaseMaker, tmp_path: Path
+) -> None:
+    name = "dataset.json"
+    for part, members in maker.zips.items():
+        maker.zips[part] = {
+            member.replace("subj_00000/", f"{name}/"): content.replace(
+                b'"subj_00000"', f'"{name}"'.encode()
+            )
+            if member.endswith(".json")
+            else content
+            for member, content in members.items()
+        }
+    parts = str(maker.write())
+    with pytest.raises(ReleaseError, match=r"'dataset\.json'"):
+        convert(parts, tmp_path / "out", "eg3d")
+    convert(parts, tmp_path / "out", "nerfstudio")
+    assert (tmp_path / "out" / name / "transforms.json").is_file()
+
+
+@pytest.fixture
+def command() -> Callable[..., Any]:
+    app = typer.Typer()
+    app.command()(convert_command)
+    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_command(command: Callable[..., Any], by_subject: Path, tmp_path: Path) -> None:
+    run = command(by_subject, tmp_path / "out", "--to", "colmap", "--split", "test",
+                  "--split", "train", "--subject", "subj_00000")  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert f"1 subjects, 7 images for colmap: {tmp_path / 'out'}" in run.output
+    refused = command(by_subject, tmp_path / "out", "--to", "co3d")
+    assert isinstance(refused.exception, GeoGenError)
+    assert command(by_subject, tmp_path / "out", "--to", "co3d", "--overwrite").exit_code == 0
+    assert command(by_subject, tmp_path / "out", "--to", "gltf").exit_code == 2
