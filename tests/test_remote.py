@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from origin_server import Faults, OriginServer, replace
+from reading import read_all
 
 import geogen_hf
 from geogen_hf.access import UnknownSubjectError
@@ -253,11 +254,6 @@ def test_a_part_replaced_after_it_was_listed_is_an_error(origin: OriginServer) -
     replace(origin.folder / name, (origin.folder / name).read_bytes())
     with Archives() as archives, pytest.raises(FetchError, match="changed upstream"):
         archives.read(directory.members[7])
-
-
-def read_all(directory: Directory) -> list[bytes]:
-    with Archives() as archives:
-        return [archives.read(member) for member in directory.members]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
