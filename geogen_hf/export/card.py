@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,8 @@ from geogen_hf.splits import SPLITS
 
 TEMPLATE = "dataset_card.md"
 FIGURES_MARK = "<!-- figures of this export -->"
+IMAGES_MARK = "<!-- images of this export -->"
+_CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \|(.*)", re.ASCII)
 
 
 def card_template() -> str:
@@ -51,12 +54,17 @@ def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
 
 
 def write_card(
-    files: Sequence[FileRecord], options: ExportOptions, source: dict[str, Any], picture: str
+    files: Sequence[FileRecord],
+    images: int,
+    options: ExportOptions,
+    source: dict[str, Any],
+    picture: str,
 ) -> str:
     """Fill the card in.
 
     Args:
         files: All Parquet files.
+        images: How many images the identities have.
         options: Of the export.
         source: As `describe_source` gives it.
         picture: Name of the contact sheet.
@@ -65,7 +73,6 @@ def write_card(
         The text of `README.md`.
     """
     front, body = split_front_matter(card_template())
-    images = _rows(files, "views") or _rows(files, "cameras") or 7 * _rows(files, "sequences")
     front["size_categories"] = [size_category(images)]
     front["configs"] = [
         {
@@ -83,8 +90,24 @@ def write_card(
         dataset_info(config, [f for f in files if f.config == config]) for config in options.configs
     ]
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
-    figures = _figures(files, options, source, picture)
-    return f"---\n{text}---\n{body.replace(FIGURES_MARK, figures)}"
+    body = _with_configs(body, options.configs)
+    body = body.replace(IMAGES_MARK, _encoding(options))
+    body = body.replace(FIGURES_MARK, _figures(files, options, source, picture))
+    return f"---\n{text}---\n{body}"
+
+
+def _with_configs(body: str, configs: Sequence[str]) -> str:
+    """Keep the lines of the configs that were exported, and say which is the default."""
+    lines = []
+    for line in body.splitlines():
+        matched = _CONFIG_LINE.fullmatch(line)
+        if matched and matched[1] in FEATURES:
+            if matched[1] not in configs:
+                continue
+            default = " (default)" if matched[1] == configs[0] else ""
+            line = f"| `{matched[1]}`{default} |{matched[2]}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def size_category(images: int) -> str:
@@ -125,10 +148,6 @@ def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
     return values
 
 
-def _rows(files: Sequence[FileRecord], config: str) -> int:
-    return sum(file.rows for file in files if file.config == config)
-
-
 def _figures(
     files: Sequence[FileRecord], options: ExportOptions, source: dict[str, Any], picture: str
 ) -> str:
@@ -145,17 +164,19 @@ def _figures(
                 rows, size = sum(f.rows for f in some), sum(f.size for f in some)
                 megabytes = f"{size / 1e6:,.1f} MB"
                 lines.append(f"| `{config}` | {split} | {rows:,} | {len(some)} | {megabytes} |")
-    images = "the published PNG bytes" if options.keeps_images else _encoding(options)
     lines += [
         "",
         f"Exported by geogen-hf {source['versions']['geogen-hf']}; split seed "
-        f"{options.split_seed}; images: {images}. `provenance.json` has the parts and every "
-        "option, `splits.csv` the split of each identity, `SHA256SUMS` a digest of every file.",
+        f"{options.split_seed}; images: {_encoding(options)}. `provenance.json` has the "
+        "parts and every option, `splits.csv` the split of each identity, `SHA256SUMS` a digest "
+        "of every file.",
     ]
     return "\n".join(lines)
 
 
 def _encoding(options: ExportOptions) -> str:
+    if options.keeps_images:
+        return "the published PNG bytes"
     name = {"png": "PNG", "webp": "lossless WebP", "jpeg": f"JPEG, quality {options.quality}"}
     size = f", longer side {options.image_size} px" if options.image_size else ""
     return name[options.image_format] + size

@@ -17,7 +17,6 @@ from geogen_hf.export.parquet import FileRecord
 from geogen_hf.export.provenance import provenance
 from geogen_hf.export.tasks import ShardTask, TaskRecord
 from geogen_hf.preview import contact_sheet, decode_views
-from geogen_hf.release import Release
 from geogen_hf.shards import Shard, read_images
 
 PICTURE = "contact_sheet.png"
@@ -26,7 +25,6 @@ PICTURE_SUBJECTS = 4
 
 def finish_folder(
     folder: Path,
-    release: Release,
     tasks: Sequence[ShardTask],
     records: Sequence[TaskRecord],
     options: ExportOptions,
@@ -36,19 +34,19 @@ def finish_folder(
 
     Args:
         folder: Holds the Parquet files.
-        release: What was exported.
         tasks: All of them.
         records: What they wrote, in the same order.
         options: Of the export.
         source: As `describe_source` gave it.
     """
     files = [file for record in records for file in record.files]
+    images = sum(record.images for record in records)
     _remove_strangers(folder, files)
     contents = {
         "splits.csv": _manifest(tasks, records),
-        "provenance.json": _json(provenance(source, _counts(files))),
-        PICTURE: _picture(tasks),
-        "README.md": write_card(files, options, source, PICTURE).encode(),
+        "provenance.json": _json(provenance(source, count_rows(files), _left_out(tasks, records))),
+        PICTURE: _picture(tasks, records),
+        "README.md": write_card(files, images, options, source, PICTURE).encode(),
     }
     sums = {file.path: file.sha256 for file in files}
     sums |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -76,7 +74,14 @@ def _manifest(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> byte
     return text.getvalue().encode()
 
 
-def _counts(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
+def _left_out(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> list[str]:
+    """Name the identities whose images turned out damaged, where that is allowed."""
+    planned = {subject.subject_id for task in tasks for subject in task.shard.subjects}
+    return sorted(planned.difference(*(record.subject_ids for record in records)))
+
+
+def count_rows(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
+    """Add up the rows of every config and split."""
     counts: dict[str, dict[str, int]] = {}
     for file in files:
         of_config = counts.setdefault(file.config, {})
@@ -84,12 +89,16 @@ def _counts(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _picture(tasks: Sequence[ShardTask]) -> bytes:
-    shard = tasks[0].shard
-    few = Shard(shard.subjects[:PICTURE_SUBJECTS], "skip")
+def _picture(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> bytes:
+    shown = [
+        subject
+        for task, record in zip(tasks, records, strict=True)
+        for subject in task.shard.subjects
+        if subject.subject_id in record.subject_ids
+    ][:PICTURE_SUBJECTS]
     views = [
         decode_views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
-        for subject, images in read_images(few)
+        for subject, images in read_images(Shard(tuple(shown)))
     ]
     buffer = io.BytesIO()
     contact_sheet(views).save(buffer, "PNG")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from geogen_hf.durable import write_durably
-from geogen_hf.errors import ReleaseError, UsageError, explain
-from geogen_hf.export.finish import finish_folder
+from geogen_hf.export.claim import PROVENANCE_FILE, claimed, is_finished, release_folder
+from geogen_hf.export.executors import local_executor
+from geogen_hf.export.faults import disk_errors_explained
+from geogen_hf.export.finish import count_rows, finish_folder
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.provenance import describe_source
-from geogen_hf.export.tasks import STATE_FOLDER, ShardTask, TaskRecord, plan_tasks, run_task
-from geogen_hf.processes import process_pool
+from geogen_hf.export.tasks import ShardTask, TaskRecord, finished, plan_tasks, run_task
 from geogen_hf.release import Release
 from geogen_hf.report import Policy
 
@@ -27,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
-
-PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ def export_release(
         folder: New, empty, or left by an earlier run of the same export.
         options: What to write.
         on_bad_subject: `"raise"` or `"skip"`.
-        overwrite: Start anew where the folder holds another export.
+        overwrite: Start anew, whatever export the folder holds.
         workers: Processes on this machine; None for one a core.
         executor: Runs the tasks instead of processes of this machine, for example the executor of a
             Dask client; it must see the parts and the folder under the same paths.
@@ -81,113 +76,46 @@ def export_release(
 
     Raises:
         ReleaseError: The folder holds another export, or something else.
+        ExportError: It cannot be written, or workers died.
         GeoGenError: The parts cannot be read.
-    """
-    options = options or ExportOptions()
-    subjects = release.sound_subjects(on_bad_subject)
-    source = describe_source(release, subjects, options)
-    _claim(folder, source, overwrite)
-    tasks = plan_tasks(folder, subjects, options, on_bad_subject)
-    already = sum(task.record_path.exists() for task in tasks)
-    with _chosen_executor(executor, workers, len(tasks)) as chosen:
-        records = _run_all(tasks, chosen, progress)
-    exported = Exported(
-        folder=folder,
-        rows=_rows(records),
-        size=sum(file.size for record in records for file in record.files),
-        written=len(tasks) - already,
-    )
-    finish_folder(folder, release, tasks, records, options, source)
-    shutil.rmtree(folder / STATE_FOLDER)
-    return exported
-
-
-def _claim(folder: Path, source: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder this export's own, or say why it cannot be."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(explain("not a folder", where=folder, remedy="choose another name"))
-    plan_path = folder / STATE_FOLDER / PLAN_FILE
-    found = _read_json(plan_path) or (_read_json(folder / "provenance.json") or {}).get("source")
-    if found is None and folder.is_dir() and any(folder.iterdir()):
-        raise ReleaseError(
-            explain(
-                "the folder is not empty and holds no export",
-                where=folder,
-                remedy="choose a new or an empty folder",
-            )
-        )
-    if found is not None and found != source:
-        if not overwrite:
-            raise ReleaseError(
-                explain(
-                    "the folder holds another export",
-                    where=folder,
-                    expected="the same parts and options",
-                    found=f"a difference in {', '.join(_differences(found, source))}",
-                    remedy="export to another folder, or start anew with --overwrite",
-                )
-            )
-        _empty(folder)
-    plan_path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_litter(folder)
-    write_durably(plan_path, json.dumps(source).encode())
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value
-
-
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Name the entries that differ, a level deep.
 
     Example:
-        >>> _differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})
-        ['a.c', 'd']
+        >>> from geogen_hf.parts import ALL_PARTS, parts_in_folder
+        >>> from geogen_hf.release import read_release
+        >>> from geogen_hf.sample import write_release
+        >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
+        >>> release = read_release(parts_in_folder(parts, ALL_PARTS))
+        >>> export_release(release, tmp_path / "geogen", workers=1).rows["cameras"]
+        {'train': 14, 'validation': 7}
     """
-    names: list[str] = []
-    for key in [*found, *(key for key in wanted if key not in found)]:
-        one, other = found.get(key), wanted.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            names.extend(
-                f"{key}.{inner}" for inner in one | other if one.get(inner) != other.get(inner)
-            )
-        elif one != other:
-            names.append(key)
-    return names
+    options = options or ExportOptions()
+    folder = folder.absolute()  # workers elsewhere may have another current folder
+    subjects = release.sound_subjects(on_bad_subject)
+    source = describe_source(release, subjects, options)
+    if not overwrite and is_finished(folder, source):
+        logger.info("%s: complete already", folder)
+        return _as_found(folder)
+    with disk_errors_explained(folder), claimed(folder, source, overwrite):
+        tasks = plan_tasks(folder, subjects, options, on_bad_subject)
+        already = sum(finished(task) is not None for task in tasks)
+        runs = nullcontext(executor) if executor else local_executor(workers, len(tasks))
+        with runs as chosen:
+            records = _run_all(tasks, chosen, progress)
+        finish_folder(folder, tasks, records, options, source)
+        release_folder(folder)
+    files = [file for record in records for file in record.files]
+    return Exported(
+        folder=folder,
+        rows=count_rows(files),
+        size=sum(file.size for file in files),
+        written=len(tasks) - already,
+    )
 
 
-def _empty(folder: Path) -> None:
-    # The card first: without it the folder does not pass for complete.
-    (folder / "README.md").unlink(missing_ok=True)
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _remove_litter(folder: Path) -> None:
-    """Remove temporary files of processes that were killed."""
-    for path in (folder / "data").rglob(".*.parquet.*"):
-        path.unlink()
-
-
-@contextmanager
-def _chosen_executor(
-    executor: Executor | None, workers: int | None, tasks: int
-) -> Iterator[Executor | None]:
-    count = min(workers or os.cpu_count() or 1, tasks)
-    if executor is not None:
-        yield executor
-    elif count == 1:
-        yield None
-    else:
-        with process_pool(count) as pool:
-            yield pool
+def _as_found(folder: Path) -> Exported:
+    rows = json.loads((folder / PROVENANCE_FILE).read_text())["rows"]
+    size = sum(path.stat().st_size for path in folder.glob("data/*/*.parquet"))
+    return Exported(folder=folder, rows=rows, size=size, written=0)
 
 
 def _run_all(
@@ -221,12 +149,3 @@ def _run_all(
 def _tell(progress: Progress | None, done: int, total: int) -> None:
     if progress is not None:
         progress(done, total)
-
-
-def _rows(records: list[TaskRecord]) -> dict[str, dict[str, int]]:
-    rows: dict[str, dict[str, int]] = {}
-    for record in records:
-        for file in record.files:
-            of_config = rows.setdefault(file.config, {})
-            of_config[file.split] = of_config.get(file.split, 0) + file.rows
-    return rows

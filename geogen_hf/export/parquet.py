@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, path: str, config: str, split: str) -> None:
         self._target = folder / path
-        self._temporary = self._target.with_name(f".{self._target.name}.{os.getpid()}")
+        self._temporary = self._target.with_name(f".{self._target.name}.{uuid.uuid4().hex}")
         self._place = (path, config, split)
         self._schema = portable_schema(config)
         self._rows: list[dict[str, Any]] = []
@@ -99,12 +100,14 @@ class ShardWriter:
                 self._flush()
                 self._writer.close()
                 self._file.sync()
+                self._file.release()
+                move_durably(self._temporary, self._target)
         finally:
+            if self._writer.is_open:  # it would write once more when it is collected
+                self._file.abandon()
+                self._writer.close()
             self._file.release()
-            if kind is not None:
-                self._temporary.unlink(missing_ok=True)
-        if kind is None:
-            move_durably(self._temporary, self._target)
+            self._temporary.unlink(missing_ok=True)  # not there any more if all went well
 
     def add(self, row: dict[str, Any]) -> None:
         """Take one row; its images as `{"bytes": …, "path": …}`."""
@@ -138,9 +141,12 @@ class _HashedFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
         self.sha256 = hashlib.sha256()
+        self._abandoned = False
         self.size = 0
 
     def write(self, data: Any) -> int:
+        if self._abandoned:
+            return len(data)
         self.sha256.update(data)
         written = memoryview(data)
         while len(written):
@@ -156,6 +162,10 @@ class _HashedFile:
 
     def sync(self) -> None:
         os.fsync(self._file.fileno())
+
+    def abandon(self) -> None:
+        """Write nothing more, whatever arrives."""
+        self._abandoned = True
 
     def release(self) -> None:
         self._file.close()

@@ -74,12 +74,15 @@ def _subjects_digest(subjects: Sequence[Subject]) -> str:
     return digest.hexdigest()
 
 
-def provenance(source: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
+def provenance(
+    source: dict[str, Any], counts: dict[str, Any], left_out: Sequence[str]
+) -> dict[str, Any]:
     """Content of `provenance.json`.
 
     Args:
         source: From `describe_source`.
         counts: Rows by config and split.
+        left_out: Identities of the source that are not in the rows, their images being damaged.
 
     Returns:
         Plain values.
@@ -89,6 +92,7 @@ def provenance(source: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]
         "upstream": UPSTREAM_URL,
         "source": source,
         "rows": counts,
+        "left_out": list(left_out),
         "datasets": datasets.__version__,
         "rebuild": "geogen export PARTS OUT with these options and versions gives the same bytes",
     }

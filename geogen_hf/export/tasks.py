@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from geogen_hf.durable import write_durably
+from geogen_hf.errors import ArchiveError
+from geogen_hf.export.faults import disk_errors_explained
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
-from geogen_hf.export.transcode import transcode_subject
+from geogen_hf.export.transcode import Size, transcode_subject
 from geogen_hf.report import Policy
 from geogen_hf.rows import subject_rows
 from geogen_hf.shards import Shard, make_shards, read_images
 from geogen_hf.splits import Split, split_position
 from geogen_hf.subjects import Subject
+
+logger = logging.getLogger(__name__)
 
 STATE_FOLDER = ".export"
 
@@ -55,7 +60,7 @@ class TaskRecord:
     Attributes:
         files: One a config.
         subject_ids: The identities, in the order of their rows.
-        images: How many were written to the first config.
+        images: How many images those have.
     """
 
     files: tuple[FileRecord, ...]
@@ -97,25 +102,29 @@ def run_task(task: ShardTask) -> TaskRecord:
 
 
 def finished(task: ShardTask) -> TaskRecord | None:
-    """Read what an earlier run wrote for this task; None if it did not finish."""
+    """Read what an earlier run wrote for this task; None if it did not finish.
+
+    What it wrote without a damaged identity counts only where that one may still be left out.
+    """
     try:
         values = json.loads(task.record_path.read_text())
         files = tuple(FileRecord(**value) for value in values["files"])
         whole = all((Path(task.folder) / f.path).stat().st_size == f.size for f in files)
+        record = TaskRecord(files, tuple(values["subject_ids"]), values["images"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return TaskRecord(files, tuple(values["subject_ids"]), values["images"]) if whole else None
+    complete = len(record.subject_ids) == len(task.shard.subjects)
+    return record if whole and (complete or task.shard.on_bad_subject == "skip") else None
 
 
 def _write(task: ShardTask) -> TaskRecord:
     subject_ids: list[str] = []
     images_written = 0
-    with ExitStack() as stack:
+    with disk_errors_explained(task.folder), ExitStack() as stack:
         writers = {
             config: stack.enter_context(_writer(task, config)) for config in task.options.configs
         }
-        for stored, encoded in read_images(task.shard):
-            subject, images, sizes = transcode_subject(stored, encoded, task.options)
+        for subject, images, sizes in _transcoded(task):
             subject_ids.append(subject.subject_id)
             images_written += len(images)
             for config, writer in writers.items():
@@ -123,8 +132,22 @@ def _write(task: ShardTask) -> TaskRecord:
                     writer.add(row)
     files = tuple(writer.record() for writer in writers.values())
     record = TaskRecord(files, tuple(subject_ids), images_written)
-    write_durably(task.record_path, json.dumps(asdict(record)).encode())
+    with disk_errors_explained(task.record_path):
+        write_durably(task.record_path, json.dumps(asdict(record)).encode())
     return record
+
+
+def _transcoded(task: ShardTask) -> Iterator[tuple[Subject, list[bytes], list[Size]]]:
+    """Read and transcode; an image may be whole as a file and still not decode."""
+    for subject, encoded in read_images(task.shard):
+        try:
+            transcoded = transcode_subject(subject, encoded, task.options)
+        except ArchiveError as error:
+            if task.shard.on_bad_subject == "raise":
+                raise
+            logger.warning("left out subject %s: %s", subject.subject_id, error)
+            continue
+        yield transcoded
 
 
 def _writer(task: ShardTask, config: str) -> ShardWriter:

@@ -74,7 +74,10 @@ def _transcode(member: Member, data: bytes, options: ExportOptions) -> bytes:
     new_size = fit_size(image.size, options.image_size)
     if new_size != image.size:
         # Lanczos over a support that grows with the factor: no aliasing (Pillow, "Filters").
-        image = image.resize(new_size, Image.Resampling.LANCZOS)
+        try:
+            image = image.resize(new_size, Image.Resampling.LANCZOS)
+        except ValueError as error:  # 16 bits, before Pillow 11.2 or so
+            raise _unsuitable(member, image, "resizing", "8 bits a channel") from error
     buffer = io.BytesIO()
     if options.image_format == "png":
         image.save(buffer, "PNG")
@@ -107,7 +110,9 @@ def _decode(member: Member, data: bytes) -> Image.Image:
         raise ArchiveError(
             explain("an image does not decode", where=member, found=error)
         ) from error
-    return image.convert("RGB") if image.mode == "P" and not image.has_transparency_data else image
+    if image.mode == "P":  # numbers of colours cannot be averaged
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image
 
 
 def _check_lossless(member: Member, image: Image.Image, encoded: bytes) -> None:
@@ -119,10 +124,10 @@ def _check_lossless(member: Member, image: Image.Image, encoded: bytes) -> None:
 def _unsuitable(member: Member, image: Image.Image, name: str, expected: str) -> UsageError:
     return UsageError(
         explain(
-            f"{name} cannot hold this image",
+            f"{name} does not go with this image",
             where=member,
             expected=expected,
             found=f"mode {image.mode}",
-            remedy="export as png",
+            remedy="export as png, in the stored size",
         )
     )

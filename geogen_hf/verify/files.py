@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from geogen_hf.cameras import FloatArray
 from geogen_hf.checks import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
 from geogen_hf.export.parquet import portable_schema
-from geogen_hf.verify.fingerprints import Picture, fingerprint
+from geogen_hf.verify.fingerprints import UNDECODABLE, Picture, fingerprint
 
 
 @dataclass(frozen=True)
@@ -90,25 +89,49 @@ def check_file(
     try:
         with pq.ParquetFile(local) as file:
             rows = file.metadata.num_rows
-            _check_schema(path, file.schema_arrow, portable_schema(config), found)
-            if decode and not found.failures:
+            if _check_schema(path, file.schema_arrow, portable_schema(config), found) and decode:
                 for batch in file.iter_batches(batch_size=8):
-                    for row in batch.to_pylist():
-                        _check_row(path, config, row, found)
-    except (pa.ArrowException, OSError) as error:
+                    _check_rows(path, config, batch, found)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
         found.failures.append(f"{path}: cannot be read: {one_line(error)}")
         rows = 0
     return FileFindings(path, config, split, rows, tuple(found.views), tuple(found.failures))
 
 
-def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Collector) -> None:
+def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Collector) -> bool:
+    """Note what is wrong with a schema; True if rows can be read by it."""
     if schema.names != expected.names:
         names = f"{', '.join(schema.names)} instead of {', '.join(expected.names)}"
         found.failures.append(f"{path}: columns are {names}")
-    elif not all(a.equals(b) for a, b in zip(schema.types, expected.types, strict=True)):
+        return False
+    if not all(a.equals(b) for a, b in zip(schema.types, expected.types, strict=True)):
         found.failures.append(f"{path}: columns have other types than the config's")
-    elif (schema.metadata or {}).get(b"huggingface") != expected.metadata[b"huggingface"]:
+        return False
+    if (schema.metadata or {}).get(b"huggingface") != expected.metadata[b"huggingface"]:
         found.failures.append(f"{path}: the features in its schema are not the config's")
+    return True
+
+
+def _check_rows(path: str, config: str, batch: pa.RecordBatch, found: _Collector) -> None:
+    empty = [name for name in batch.schema.names if _has_nulls(batch.column(name))]
+    if empty:
+        found.failures.append(f"{path}: values are missing in {', '.join(empty)}")
+        return
+    for row in batch.to_pylist():
+        _check_row(path, config, row, found)
+
+
+def _has_nulls(array: pa.Array) -> bool:
+    """Whether a value is missing, at any depth; the paths of images always are."""
+    if isinstance(array.type, pa.ExtensionType):
+        array = array.storage
+    if array.null_count:
+        return True
+    if pa.types.is_list(array.type):
+        return _has_nulls(array.flatten())
+    if pa.types.is_struct(array.type):
+        return _has_nulls(array.field("bytes"))
+    return False
 
 
 def _check_row(path: str, config: str, row: dict[str, Any], found: _Collector) -> None:
@@ -145,7 +168,7 @@ def _pictures(
     for view_id, image in zip(view_ids, images, strict=False):
         try:
             yield fingerprint(image["bytes"])
-        except (OSError, SyntaxError, ValueError, struct.error) as error:
+        except UNDECODABLE as error:
             message = f"{path}: {subject_id} view {view_id}: does not decode: {one_line(error)}"
             found.failures.append(message)
             yield None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,15 @@ GRID = 16
 """The look of a picture is 16 x 16 comparisons of neighbouring cells."""
 NEAR_BITS = 6
 """Pictures whose looks differ in at most so many of the 256 bits count as near-duplicates."""
+UNDECODABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on damaged files, one or another by where the damage is."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ def fingerprint(data: bytes) -> Picture:
         Its fingerprints.
 
     Raises:
-        OSError: It does not decode (Pillow's own errors among them).
+        Exception: One of `UNDECODABLE`: it does not decode.
     """
     image = Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG"))
     image.load()
@@ -57,8 +67,11 @@ def _look(image: Image.Image) -> bytes:
     N. Krawetz, "Kind of like that" (2013), with a margin, so that noise on an even background sets
     no bits.
     """
-    small = image.convert("L").resize((GRID + 1, GRID), Image.Resampling.BOX, reducing_gap=2.0)
-    cells = np.asarray(small).astype(np.int16)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    # Made small before it is made grey: that is less to do.
+    small = image.resize((GRID + 1, GRID), Image.Resampling.BOX, reducing_gap=2.0)
+    cells = np.asarray(small.convert("L")).astype(np.int16)
     return np.packbits(cells[:, 1:] > cells[:, :-1] + 2).tobytes()
 
 

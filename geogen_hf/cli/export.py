@@ -1,0 +1,99 @@
+"""`geogen export`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geogen_hf.cli.console import PartNumbers, out, progress_bar
+
+
+class ImageFormat(str, Enum):
+    """How images are written."""
+
+    png = "png"
+    webp = "webp"
+    jpeg = "jpeg"
+
+
+class BadSubject(str, Enum):
+    """What to do with identities that do not add up."""
+
+    stop = "raise"
+    skip = "skip"
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="Folder with the eight zips, or a base URL.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="sequences, views or cameras; the first is the default config. Repeatable."
+            "  [default: sequences, cameras]"
+        ),
+    ] = None,
+    part: PartNumbers = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes.  [default: one a core]")
+    ] = None,
+    image_format: Annotated[
+        ImageFormat, typer.Option(help="png as published, webp without loss, jpeg with.")
+    ] = ImageFormat.png,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize to this longer side, pixels; cameras follow.")
+    ] = None,
+    quality: Annotated[int, typer.Option(help="Of jpeg, 1 to 95.")] = 92,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    on_bad_subject: Annotated[
+        BadSubject, typer.Option(help="Stop at identities that do not add up, or skip them.")
+    ] = BadSubject.stop,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew where OUT holds an export.")
+    ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="tcp://…", help="Run on the Dask cluster of this scheduler."),
+    ] = None,
+) -> None:
+    """Write the folder that is the Hub repository: Parquet, card, split manifest, checksums.
+
+    Interrupted in any way, the same command goes on where it stopped.
+    """
+    from geogen_hf.export.executors import dask_executor
+    from geogen_hf.export.folder import export_release
+    from geogen_hf.export.options import DEFAULT_CONFIGS, ExportOptions
+    from geogen_hf.parts import parts_at_url, select_parts
+    from geogen_hf.release import read_release
+
+    options = ExportOptions(
+        configs=tuple(config or DEFAULT_CONFIGS),
+        split_seed=seed,
+        image_format=image_format.value,
+        image_size=image_size,
+        quality=quality,
+    )
+    release = read_release(parts_at_url(source, select_parts(part)))
+    cluster = dask_executor(scheduler) if scheduler else nullcontext()
+    with cluster as executor, progress_bar("exporting") as progress:
+        done = export_release(
+            release,
+            folder,
+            options,
+            on_bad_subject=on_bad_subject.value,
+            overwrite=overwrite,
+            workers=workers,
+            executor=executor,
+            progress=progress,
+        )
+    for name, rows in done.rows.items():
+        listing = ", ".join(f"{split}: {count:,}" for split, count in rows.items())
+        out.print(f"{name:12}{listing}")
+    out.print(f"{folder}  {done.size:,} bytes, {done.written:,} shards written now")
+    out.print(f"Next: geogen verify {folder}")

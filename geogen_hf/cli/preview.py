@@ -1,0 +1,57 @@
+"""`geogen preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geogen_hf.cli.console import Source, out
+
+if TYPE_CHECKING:
+    from geogen_hf.preview import Views
+
+_SHOWN = 6
+
+
+def preview(
+    source: Source = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(help="Show this identity. Repeatable.  [default: the first six]"),
+    ] = None,
+    picture: Annotated[
+        Path, typer.Option("--out", metavar="X.png", help="Where to put the contact sheet.")
+    ] = Path("geogen.png"),
+    cell: Annotated[int, typer.Option(min=16, help="Side of an image in it, pixels.")] = 128,
+) -> None:
+    """Draw identities (rows) by azimuth (columns), and the first one's cameras in 3-D.
+
+    SRC may be an exported folder, too. The cameras are drawn beside the contact sheet: X-rig.png.
+    """
+    from geogen_hf.preview import camera_rig, contact_sheet
+
+    shown = _views(source, subject)
+    picture = picture.with_suffix(picture.suffix or ".png")
+    rig = picture.with_name(f"{picture.stem}-rig{picture.suffix}")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(shown, cell).save(picture)
+    camera_rig(shown[0]).save(rig)
+    out.print(f"{picture}  {len(shown)} identities by azimuth")
+    out.print(f"{rig}  the cameras of {shown[0].subject_id}")
+
+
+def _views(source: str | None, subjects: list[str] | None) -> list[Views]:
+    from geogen_hf.access import open_release
+    from geogen_hf.export.reading import is_export, read_views
+    from geogen_hf.preview import decode_views
+
+    if source is not None and is_export(source):
+        return read_views(source, subjects, _SHOWN)
+    with open_release(source, on_bad_subject="skip") as release:
+        wanted = [release[name] for name in subjects or release.subject_ids[:_SHOWN]]
+        return [
+            decode_views(one.subject_id, one.images, one.extrinsics, one.intrinsics)
+            for one in wanted
+        ]

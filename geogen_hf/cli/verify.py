@@ -1,0 +1,65 @@
+"""`geogen verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geogen_hf.cli.console import out, progress_bar
+
+if TYPE_CHECKING:
+    from geogen_hf.verify.folder import Verification
+
+_MOST_LISTED = 20
+
+
+def verify(
+    folder: Annotated[
+        str, typer.Argument(metavar="OUT", help="An exported folder, or its URL (hf://datasets/…).")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Checksums, counts and schema only; decode nothing.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Files at a time.  [default: one a core]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check everything an exported folder promises: files, rows, images, cameras, splits.
+
+    Exits with 1 if anything is wrong.
+    """
+    from geogen_hf.verify.folder import verify_export
+
+    with progress_bar("verifying") as progress:
+        found = verify_export(folder, quick=quick, workers=workers, progress=progress)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
+    else:
+        _print(found, quick)
+    if found.failures:
+        raise typer.Exit(1)
+
+
+def _print(found: Verification, quick: bool) -> None:
+    out.print(f"identities  {_counts(found.subjects)}")
+    for config, rows in found.rows.items():
+        out.print(f"{config:12}{_counts(rows)}")
+    if not quick:
+        out.print(f"images      {found.images:,} decoded")
+        for views, identities in found.other_view_counts.items():
+            out.print(f"views       {identities:,} identities have {views}, not 7")
+    for title, lines in (("warning", found.warnings), ("failure", found.failures)):
+        for line in lines[:_MOST_LISTED]:
+            out.print(f"{title}: {line}", markup=False)
+        if len(lines) > _MOST_LISTED:
+            out.print(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
+    verdict = f"{len(found.failures):,} failures" if found.failures else "all promises kept"
+    out.print(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings", markup=False)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{key}: {count:,}" for key, count in counts.items())

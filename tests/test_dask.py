@@ -1,0 +1,127 @@
+"""Export on a Dask cluster: a scheduler and two workers, each a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import geogen_hf
+from geogen_hf.cli.export import export
+from geogen_hf.errors import GeoGenError
+from geogen_hf.export.executors import dask_executor
+from geogen_hf.export.faults import ExportError
+from geogen_hf.export.folder import export_release
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import read_release
+
+pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler and two worker processes, started from the shell, reached by TCP."""
+    place = tmp_path_factory.mktemp("dask")
+    root = str(Path(geogen_hf.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
+    told = place / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    worker = [*dask, "worker", "--scheduler-file", str(told), "--nthreads", "1", "--no-dashboard"]
+    commands = [[*scheduler, "--scheduler-file", str(told)], *[[*worker, "--no-nanny"]] * 2]
+    with open(place / "log", "wb") as log:
+        processes = [
+            subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)
+            for command in commands
+        ]
+    try:
+        deadline = time.monotonic() + 60
+        while not told.exists():
+            assert time.monotonic() < deadline, (place / "log").read_text()
+            time.sleep(0.05)
+        from distributed import Client
+
+        with Client(scheduler_file=str(told), set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client.scheduler.address
+    finally:
+        for process in reversed(processes):  # workers first: they take leave of the scheduler
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _where(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_the_cluster_is_two_other_processes(address: str) -> None:
+    with dask_executor(address) as executor:
+        pids = {future.result() for future in [executor.submit(_where, i) for i in range(12)]}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_the_same_bytes_from_a_cluster(
+    address: str, by_subject: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    options = ExportOptions(("sequences", "views", "cameras"))
+    wanted = contents(export_release(release, tmp_path / "local", options, workers=1).folder)
+    monkeypatch.chdir(tmp_path)  # where the workers are not
+    with dask_executor(address) as executor:
+        done = export_release(release, Path("cluster"), options, executor=executor)
+    assert contents(tmp_path / "cluster") == wanted
+    assert done.written == 5
+
+
+def test_the_command_takes_a_scheduler(address: str, by_subject: Path, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(export)
+    arguments = [str(by_subject), "--config", "views", "--image-format", "webp"]
+    one = CliRunner().invoke(app, [*arguments, str(tmp_path / "a"), "--scheduler", address])
+    assert one.exit_code == 0, one.exception
+    two = CliRunner().invoke(app, [*arguments, str(tmp_path / "b"), "--workers", "1"])
+    assert two.exit_code == 0, two.exception
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_errors_come_back_from_the_cluster(address: str, by_subject: Path, tmp_path: Path) -> None:
+    parts = Path(shutil.copytree(by_subject, tmp_path / "parts"))
+    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    for part in ALL_PARTS:
+        (parts / part.name).unlink()  # gone when the workers look for them
+    with dask_executor(address) as executor, pytest.raises(GeoGenError, match="images_batch"):
+        export_release(release, tmp_path / "geogen", executor=executor)
+    assert not (tmp_path / "geogen" / "README.md").exists()
+
+
+def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geogen_hf.export.executors._PATIENCE_S", 1)
+    with (
+        pytest.raises(ExportError, match="scheduler does not answer"),
+        dask_executor("tcp://127.0.0.1:9"),
+    ):
+        pass

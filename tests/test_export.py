@@ -1,0 +1,589 @@
+"""The exported folder: what plain `datasets` gets out of it, its bytes, and how it survives."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import SUBJECTS, ReleaseMaker
+from filelock import FileLock
+from PIL import Image
+
+import geogen
+from geogen_hf.errors import ArchiveError, GeoGenError, ReleaseError, UsageError
+from geogen_hf.export.faults import ExportError
+from geogen_hf.export.folder import Exported, export_release
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.export.tasks import STATE_FOLDER
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import Release, read_release
+from geogen_hf.sample import write_release
+from geogen_hf.schema import FEATURES
+from geogen_hf.splits import SPLITS, split_of, split_position
+from geogen_hf.verify.folder import verify_export
+
+ALL_CONFIGS = ("sequences", "views", "cameras")
+EVERYTHING = ExportOptions(configs=ALL_CONFIGS)
+
+
+def opened(parts: Path) -> Release:
+    return read_release(parts_in_folder(parts, ALL_PARTS))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digest of every file, by its path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def release(by_subject: Path) -> Release:
+    return opened(by_subject)
+
+
+@pytest.fixture(scope="module")
+def exported(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """All three configs, in a folder named `geogen`."""
+    folder = tmp_path_factory.mktemp("export") / "geogen"
+    return export_release(release, folder, EVERYTHING, workers=1)
+
+
+@pytest.fixture
+def beside(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(exported.folder.parent)
+    return exported.folder
+
+
+def undecoded(dataset: Any) -> Any:
+    if "images" in dataset.features:
+        return dataset.cast_column("images", datasets.Sequence(datasets.Image(decode=False)))
+    if "image" in dataset.features:
+        return dataset.cast_column("image", datasets.Image(decode=False))
+    return dataset
+
+
+def plain(value: Any) -> Any:
+    """One spelling for equal values: bytes for images, nested lists of float for arrays."""
+    if isinstance(value, dict):
+        return value["bytes"]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [item["bytes"] for item in value]
+    if isinstance(value, (list, np.ndarray)):
+        return np.asarray(value, dtype=np.float32).tolist()
+    return value
+
+
+def rows_of(loaded: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for split, dataset in loaded.items():
+        for row in undecoded(dataset):
+            key = (split, row["subject_id"], row.get("view_id"))
+            assert key not in rows
+            rows[key] = {name: plain(value) for name, value in row.items()}
+    return rows
+
+
+# --- What plain datasets gets out of it ---
+
+
+@pytest.mark.parametrize("config", ALL_CONFIGS)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_load_dataset_by_name_gives_the_rows_of_the_parts(
+    config: str, streaming: bool, beside: Path, by_subject: Path, tmp_path: Path
+) -> None:
+    loaded = datasets.load_dataset(
+        "geogen", config, streaming=streaming, cache_dir=str(tmp_path / "exported")
+    )
+    reference = geogen.load(config, data_dir=str(by_subject), cache_dir=str(tmp_path / "parts"))
+    assert list(loaded) == list(reference) == list(SPLITS)
+    assert {split: dataset.features for split, dataset in loaded.items()} == dict.fromkeys(
+        SPLITS, FEATURES[config]
+    )
+    found, wanted = rows_of(loaded), rows_of(reference)
+    assert len(wanted) == SUBJECTS * (1 if config == "sequences" else 7)
+    assert found == wanted
+
+
+def test_the_first_config_is_the_default_and_images_decode(beside: Path, tmp_path: Path) -> None:
+    row = datasets.load_dataset("geogen", split="train", cache_dir=str(tmp_path))[0]
+    assert list(row) == list(FEATURES["sequences"])
+    assert [image.size for image in row["images"]] == [(16, 16)] * 7
+    assert len({image.tobytes() for image in row["images"]}) == 7
+
+
+def test_columns_can_be_chosen(beside: Path) -> None:
+    rows = datasets.load_dataset(
+        "geogen", split="train", streaming=True, columns=["subject_id", "view_ids"]
+    )
+    for row in rows:
+        assert list(row) == ["subject_id", "view_ids"]
+        assert row["view_ids"] == list(range(7))
+
+
+def test_with_format_torch(beside: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rows = datasets.load_dataset("geogen", "cameras", split="train", streaming=True)
+    row = next(iter(rows.with_format("torch")))
+    assert row["extrinsics"].shape == (4, 4)
+    assert row["extrinsics"].dtype == torch.float32
+
+
+def test_cards_yaml_says_what_the_files_hold(exported: Exported) -> None:
+    front = yaml.safe_load((exported.folder / "README.md").read_text().split("---\n")[1])
+    assert (front["license"], front["license_name"]) == ("other", "r-uda-1.0")
+    assert front["license_link"].startswith("https://")
+    assert front["extra_gated_fields"]
+    assert front["size_categories"] == ["n<1K"]
+    assert [entry["config_name"] for entry in front["configs"]] == list(ALL_CONFIGS)
+    assert [entry.get("default") for entry in front["configs"]] == [True, None, None]
+    for info in front["dataset_info"]:
+        config = info["config_name"]
+        read = datasets.DatasetInfo._from_yaml_dict(info)
+        assert read.features == FEATURES[config]
+        files = list((exported.folder / "data" / config).iterdir())
+        assert info["download_size"] == sum(file.stat().st_size for file in files)
+        assert {s["name"]: s["num_examples"] for s in info["splits"]} == exported.rows[config]
+        for split in info["splits"]:
+            tables = (pq.read_table(file) for file in files if file.name.startswith(split["name"]))
+            assert split["num_bytes"] == pytest.approx(sum(t.nbytes for t in tables), rel=0.02)
+
+
+def test_the_body_of_the_card_tells_of_this_export(release: Release, tmp_path: Path) -> None:
+    options = ExportOptions(configs=("views",), image_format="jpeg", image_size=12, quality=80)
+    folder = export_release(release, tmp_path / "geogen", options, workers=1).folder
+    body = (folder / "README.md").read_text().split("---\n", 2)[2]
+    assert "| `views` (default) | one image |" in body
+    assert "`sequences`" not in body
+    assert "`cameras`" not in body
+    assert body.count("JPEG, quality 80, longer side 12 px") == 2
+    assert "published PNG" not in body
+    assert "<!--" not in body
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert loaded["train"][0]["image"].size == (12, 12)
+
+
+# --- The files ---
+
+
+def test_what_stands_in_the_folder(exported: Exported) -> None:
+    folder = exported.folder
+    beside_data = {path.name for path in folder.iterdir()}
+    assert beside_data == {
+        "README.md", "SHA256SUMS", "contact_sheet.png", "data", "provenance.json", "splits.csv",
+    }  # fmt: skip
+    names = sorted(path.name for path in (folder / "data" / "sequences").iterdir())
+    assert names[0] == "test-00000-of-00001.parquet"
+    assert not list(folder.rglob("*.py"))
+    with Image.open(folder / "contact_sheet.png") as sheet:
+        assert sheet.width > 7 * 128
+        assert sheet.height > 4 * 128
+    assert "(contact_sheet.png)" in (folder / "README.md").read_text()
+
+
+def test_manifest_and_checksums(exported: Exported) -> None:
+    with open(exported.folder / "splits.csv", newline="") as file:
+        manifest = {row["subject_id"]: row["split"] for row in csv.DictReader(file)}
+    assert len(manifest) == SUBJECTS
+    assert all(split == split_of(subject_id) for subject_id, split in manifest.items())
+    found = contents(exported.folder)
+    lines = (exported.folder / "SHA256SUMS").read_text().splitlines()
+    listed = dict(reversed(line.split("  ")) for line in lines)  # type: ignore[arg-type]
+    del found["SHA256SUMS"]
+    assert listed == found
+
+
+def test_provenance_names_parts_options_and_versions(
+    exported: Exported, release: Release, by_subject: Path
+) -> None:
+    value = json.loads((exported.folder / "provenance.json").read_text())
+    source = value["source"]
+    assert set(source["parts"]) == {part.name for part in ALL_PARTS}
+    for name, part in source["parts"].items():
+        assert part["size"] == (by_subject / name).stat().st_size
+        assert len(part["directory_sha256"]) == 64
+    assert source["options"]["configs"] == list(ALL_CONFIGS)
+    assert source["versions"]["pyarrow"] == pa.__version__
+    assert source["subjects"]["count"] == SUBJECTS
+    assert value["rows"] == exported.rows
+    assert value["left_out"] == []
+    assert str(by_subject) not in json.dumps(value)
+
+
+def test_rows_stand_in_the_order_of_their_hash(exported: Exported) -> None:
+    for config in ALL_CONFIGS:
+        for split in SPLITS:
+            files = sorted((exported.folder / "data" / config).glob(f"{split}-*"))
+            counts = [pq.read_metadata(file).num_rows for file in files]
+            assert max(counts) - min(counts) <= (1 if config == "sequences" else 7)
+            ids = [i for f in files for i in pq.read_table(f)["subject_id"].to_pylist()]
+            positions = [split_position(subject_id) for subject_id in ids]
+            assert positions == sorted(positions)
+            assert ids != sorted(ids) or len(set(ids)) < 3
+
+
+def test_parquet_is_made_for_streaming(tmp_path: Path) -> None:
+    parts = write_release(tmp_path / "parts", subjects=10, size=16)
+    options = ExportOptions(ALL_CONFIGS, image_format="jpeg", quality=95, image_size=1536)
+    folder = export_release(opened(parts), tmp_path / "geogen", options).folder
+    for config in ALL_CONFIGS:
+        path = next((folder / "data" / config).glob("train-*"))
+        metadata = pq.read_metadata(path)
+        images = [
+            metadata.row_group(group).column(index)
+            for group in range(metadata.num_row_groups)
+            for index in range(metadata.num_columns)
+            if metadata.row_group(group).column(index).path_in_schema.startswith("image")
+        ]
+        assert all(column.compression == "UNCOMPRESSED" for column in images)
+        assert bool(images) == (config != "cameras")
+        for group in range(metadata.num_row_groups):
+            columns = [
+                metadata.row_group(group).column(index) for index in range(metadata.num_columns)
+            ]
+            assert sum(column.total_compressed_size for column in columns) < 5 * 2**20
+            assert all(column.has_offset_index for column in columns)
+            ids = next(column for column in columns if column.path_in_schema == "subject_id")
+            assert ids.has_column_index
+            assert ids.statistics.min <= ids.statistics.max
+            assert ids.compression == "ZSTD"
+        # Several row groups, so that the first row does not cost everything.
+        assert (metadata.num_row_groups > 1) == (config != "cameras")
+
+
+@pytest.mark.parametrize("config", ALL_CONFIGS)
+def test_features_in_the_schema_are_spelt_for_every_datasets(
+    config: str, exported: Exported
+) -> None:
+    schema = pq.read_schema(next((exported.folder / "data" / config).glob("train-*")))
+    described = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert datasets.Features.from_dict(described) == FEATURES[config]
+    assert datasets.Features.from_arrow_schema(schema) == FEATURES[config]
+    # Lists as 3.6 writes them: it does not know what 4 and later write.
+    assert '"List"' not in json.dumps(described)
+    if config == "sequences":
+        assert described["view_ids"]["_type"] == "Sequence"
+
+
+# --- The same bytes, whoever writes them ---
+
+
+class _Counting(ThreadPoolExecutor):
+    """Shows that the executor given is the one that works."""
+
+    submitted = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.submitted += 1
+        return super().submit(*args, **kwargs)
+
+
+def executors() -> Iterator[Executor]:
+    with _Counting(3) as threads:
+        yield threads
+        assert threads.submitted > 3
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        yield processes
+
+
+def test_the_same_bytes_whatever_the_executor(
+    exported: Exported, release: Release, tmp_path: Path
+) -> None:
+    wanted = contents(exported.folder)
+    two = export_release(release, tmp_path / "two", EVERYTHING, workers=2)
+    assert contents(two.folder) == wanted
+    assert (two.rows, two.size, two.written) == (exported.rows, exported.size, exported.written)
+    for number, executor in enumerate(executors()):
+        folder = tmp_path / str(number)
+        export_release(release, folder, EVERYTHING, executor=executor)
+        assert contents(folder) == wanted
+
+
+def test_the_same_rows_from_either_layout_of_the_parts(
+    exported: Exported, by_view: Path, tmp_path: Path
+) -> None:
+    folder = export_release(opened(by_view), tmp_path / "x", EVERYTHING, workers=1).folder
+    one, other = contents(exported.folder), contents(folder)
+    assert {n: d for n, d in one.items() if n.startswith("data/")} == {
+        n: d for n, d in other.items() if n.startswith("data/")
+    }
+    assert one["provenance.json"] != other["provenance.json"]
+
+
+def test_progress_tells_every_image(release: Release, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    export_release(release, tmp_path / "x", workers=2, progress=lambda a, b: told.append((a, b)))
+    assert told[-1] == (SUBJECTS * 7, SUBJECTS * 7)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+# --- Interrupted ---
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from geogen_hf.export.folder import export_release
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import read_release
+if __name__ == "__main__":
+    release = read_release(parts_in_folder(sys.argv[1], ALL_PARTS))
+    options = ExportOptions(image_size=112, image_format="webp")
+    export_release(release, Path(sys.argv[2]), options, workers=int(sys.argv[3]))
+"""
+SLOW = ExportOptions(image_size=112, image_format="webp")
+
+
+def records(folder: Path) -> set[Path]:
+    return set((folder / STATE_FOLDER).glob("*-of-*.json"))
+
+
+def temporary_files(folder: Path) -> set[Path]:
+    return set(folder.glob("data/*/.*.parquet.*"))
+
+
+def test_killed_at_any_moment_it_continues_to_the_same_bytes(
+    release: Release, by_subject: Path, tmp_path: Path
+) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / "geogen"
+    script.write_text(SCRIPT)
+    moments = random.Random(5)
+    for workers, reached in ((1, temporary_files), (2, records), (1, records)):
+        command = [sys.executable, str(script), str(by_subject), str(folder), str(workers)]
+        before = reached(folder)
+        process = subprocess.Popen(command, start_new_session=True)
+        while not reached(folder) - before:
+            assert process.poll() is None
+            time.sleep(0.001)
+        time.sleep(moments.random() * 0.03)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / "README.md").exists()
+    assert len(records(folder)) >= 2
+    kept = {
+        folder / file["path"]: (folder / file["path"]).stat().st_ino
+        for record in records(folder)
+        for file in json.loads(record.read_text())["files"]
+    }
+    (folder / ".splits.csv.77.78").write_text("left by a process that was killed")
+    (folder / "data/cameras/.test-00000-of-00001.parquet.abc").write_text("so was this")
+    continued = export_release(release, folder, SLOW, workers=2)
+    assert {path: path.stat().st_ino for path in kept} == kept
+    undisturbed = export_release(release, tmp_path / "undisturbed", SLOW, workers=2)
+    assert contents(folder) == contents(undisturbed.folder)
+    assert continued.written == undisturbed.written - len(kept) // 2
+    assert continued.written < undisturbed.written
+
+
+def test_a_finished_export_is_left_alone(release: Release, tmp_path: Path) -> None:
+    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = export_release(release, folder, workers=1)
+    assert again.written == 0
+    assert sum(again.rows["sequences"].values()) == SUBJECTS
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    next(folder.glob("data/cameras/test-*")).unlink()  # incomplete again
+    assert export_release(release, folder, workers=1).written > 0
+    assert verify_export(folder, workers=1).failures == ()
+
+
+def test_another_export_is_refused_with_the_reason(
+    release: Release, by_view: Path, tmp_path: Path
+) -> None:
+    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    before = contents(folder)
+    with pytest.raises(ReleaseError, match=r"difference in options\.split_seed\n.*--overwrite"):
+        export_release(release, folder, ExportOptions(split_seed=1))
+    with pytest.raises(ReleaseError, match=r"difference in parts\.images_batch_1\.zip"):
+        export_release(opened(by_view), folder)
+    assert contents(folder) == before
+    options = ExportOptions(configs=("cameras",), split_seed=1)
+    export_release(release, folder, options, overwrite=True, workers=1)
+    fresh = export_release(release, tmp_path / "fresh", options, workers=1)
+    assert contents(folder) == contents(fresh.folder)
+
+
+def test_overwriting_the_same_export_starts_anew(release: Release, tmp_path: Path) -> None:
+    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    before = contents(folder)
+    shard = next(folder.glob("data/sequences/train-*"))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    again = export_release(release, folder, overwrite=True, workers=1)
+    assert again.written > 0
+    assert contents(folder) == before
+
+
+def test_an_interrupted_overwrite_can_go_on(release: Release, tmp_path: Path) -> None:
+    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    other = ExportOptions(configs=("cameras",))
+    # Ended while it removed files: what tells that this is an export goes last.
+    (folder / "README.md").unlink()
+    shutil.rmtree(folder / "data")
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_release(release, folder, other, overwrite=True, workers=1, progress=interrupt)
+    with pytest.raises(ReleaseError, match=r"difference in options\.configs"):
+        export_release(release, folder, workers=1)
+    assert len(records(folder)) == 1
+    export_release(release, folder, other, workers=1)  # no --overwrite: this is its own now
+    fresh = export_release(release, tmp_path / "fresh", other, workers=1)
+    assert contents(folder) == contents(fresh.folder)
+
+
+def test_other_peoples_folders_are_not_touched(release: Release, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(ReleaseError, match="not empty and holds no export"):
+            export_release(release, tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UsageError, match="not a folder"):
+        export_release(release, tmp_path / "thesis.tex")
+
+
+def test_two_exports_into_one_folder_are_not_mixed(release: Release, tmp_path: Path) -> None:
+    state = tmp_path / "geogen" / STATE_FOLDER
+    state.mkdir(parents=True)
+    with (
+        FileLock(str(state / "lock")),
+        pytest.raises(ReleaseError, match="another export is writing"),
+    ):
+        export_release(release, tmp_path / "geogen", workers=1)
+    # And what is left of one that ended before it had planned anything is in nobody's way.
+    assert export_release(release, tmp_path / "geogen", workers=1).written > 0
+
+
+def test_what_was_left_out_comes_back_where_it_must_not_be(
+    maker: ReleaseMaker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    zip_name, member = maker.first_image()
+    parts = maker.write()
+    damage(parts / zip_name, member)
+    release = opened(parts)
+    with pytest.raises(ArchiveError, match=member):
+        export_release(release, tmp_path / "geogen", workers=1)
+    assert not (tmp_path / "geogen" / "README.md").exists()
+    with caplog.at_level(logging.WARNING):
+        done = export_release(release, tmp_path / "geogen", on_bad_subject="skip", workers=1)
+    subject_id = member.split("/")[0]
+    assert subject_id in caplog.text
+    assert sum(done.rows["sequences"].values()) == 6
+    assert json.loads((done.folder / "provenance.json").read_text())["left_out"] == [subject_id]
+    assert verify_export(done.folder, workers=1).failures == ()
+
+
+def test_records_without_the_damaged_serve_only_who_may_leave_them_out(
+    maker: ReleaseMaker, tmp_path: Path
+) -> None:
+    zip_name, member = maker.first_image()
+    parts = maker.write()
+    damage(parts / zip_name, member)
+    release, folder = opened(parts), tmp_path / "geogen"
+
+    def stop(done: int, total: int) -> None:
+        if records(folder) and any(
+            len(json.loads(record.read_text())["subject_ids"]) < 7 for record in records(folder)
+        ):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_release(release, folder, on_bad_subject="skip", workers=1, progress=stop)
+    assert records(folder)
+    with pytest.raises(ArchiveError, match=member):
+        export_release(release, folder, on_bad_subject="raise", workers=1)
+
+
+def damage(path: Path, member: str) -> None:
+    """Flip a byte in the middle of a member's compressed content."""
+    data = bytearray(path.read_bytes())
+    found = next(
+        image
+        for subject in opened(path.parent).subjects
+        for image in subject.images
+        if image.name == member and Path(image.archive) == path
+    )
+    data[found.start + 60 + len(member)] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("cannot mount a small file system here (needs root)")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_told_and_outlived(
+    small_disk: Path, release: Release, tmp_path: Path, workers: int
+) -> None:
+    folder = small_disk / "geogen"
+    options = ExportOptions(image_size=48)
+    with pytest.raises(ExportError, match=r"No space left on device(.|\n)*free some space"):
+        export_release(release, folder, options, workers=workers)
+    assert not (folder / "README.md").exists()
+    assert not list(folder.rglob("*.parquet.*"))
+    larger = ["mount", "-o", "remount,size=64m", str(small_disk)]
+    subprocess.run(larger, check=True)
+    export_release(release, folder, options, workers=workers)
+    wanted = export_release(release, tmp_path / "wanted", options, workers=1)
+    assert contents(folder) == contents(wanted.folder)
+
+
+def test_a_worker_that_dies_is_told(release: Release, tmp_path: Path) -> None:
+    def kill_one(done: int, total: int) -> None:
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+        for pid in children.read_text().split():
+            if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(int(pid), signal.SIGKILL)
+
+    if not Path("/proc/self/task").exists():
+        pytest.skip("reads /proc")
+    options = ExportOptions(image_size=256, image_format="webp")
+    with pytest.raises(ExportError, match=r"an exporting process died(.|\n)*continues"):
+        export_release(release, tmp_path / "x", options, workers=2, progress=kill_one)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"configs": ()},
+        {"configs": ("views", "views")},
+        {"configs": ("heads",)},
+        {"image_format": "gif"},
+        {"image_size": 4},
+        {"quality": 0},
+    ],
+)
+def test_impossible_options_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ExportOptions(**arguments)
+    assert issubclass(ExportError, GeoGenError)
