@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from geogen_hf import __version__
 from geogen_hf.archive import Member
 from geogen_hf.cameras import FloatArray
 from geogen_hf.candidates import CANDIDATES, Convention
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import ArchiveError, CameraError, explain
+from geogen_hf.errors import CameraError, FetchError, explain
 from geogen_hf.evidence.scoring import score_conventions
 from geogen_hf.evidence.verdict import Verdict
-from geogen_hf.members import Archives, png_size, unpack_png
+from geogen_hf.members import MAX_PIXELS, Archives, png_size, unpack_png
 from geogen_hf.metadata.documents import SubjectCameras
 from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
 
@@ -190,9 +190,10 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
 
     def __getitem__(self, index: int) -> list[NDArray[np.uint8]] | None:
         try:
-            encoded = self.encoded(index)
-            return [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in encoded]
-        except (ArchiveError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            return list(map(_decode, self.members[index], self.encoded(index)))
+        except FetchError:
+            raise
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             logger.info("not asked for the cameras: %s", error)  # told when it is read
             return None
 
@@ -220,3 +221,10 @@ class _Lenses(Sequence[FloatArray]):
 
     def __len__(self) -> int:
         return len(self._pictures.subjects)
+
+
+def _decode(member: Member, data: bytes) -> NDArray[np.uint8]:
+    width, height = png_size(member, data)
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{member} claims {width} x {height} pixels")
+    return np.asarray(Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGB"))

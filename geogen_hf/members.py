@@ -32,6 +32,9 @@ _HEAD_BYTES = 512
 Record = bytes | bytearray | memoryview
 """A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
 
+MAX_PIXELS = 8192 * 8192
+"""An image that claims more is not decoded."""
+
 
 class RangeReader(Protocol):
     """An archive whose bytes can be read at any place."""

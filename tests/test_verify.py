@@ -25,6 +25,7 @@ from geogen_hf.errors import PartsError
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import portable_schema
+from geogen_hf.judge import CameraOptions
 from geogen_hf.parts import ALL_PARTS, parts_in_folder
 from geogen_hf.release import read_release
 from geogen_hf.sample import write_release
@@ -118,7 +119,8 @@ def test_transcoded_folders_pass(by_subject: Path, tmp_path: Path, image_format:
 
 def test_other_numbers_of_views_are_told(tmp_path: Path) -> None:
     parts = write_release(tmp_path / "parts", subjects=3, views=5, size=16)
-    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    named = CameraOptions("world_to_camera opencv")  # five views prove none
+    release = read_release(parts_in_folder(parts, ALL_PARTS), named)
     found = verified(export_release(release, tmp_path / "x", workers=1).folder)
     assert found.failures == ()
     assert found.other_view_counts == {5: 3}

@@ -16,6 +16,9 @@ from geogen_hf.cli.basics import demo, inspect, sample
 from geogen_hf.cli.console import err, out
 from geogen_hf.cli.convert import convert
 from geogen_hf.cli.download import download
+from geogen_hf.cli.export import export
+from geogen_hf.cli.preview import preview
+from geogen_hf.cli.verify import verify
 from geogen_hf.errors import GeoGenError
 
 app = typer.Typer(
@@ -63,7 +66,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (demo, sample, download, inspect, convert):
+for _command in (demo, sample, download, inspect, export, verify, preview, convert):
     app.command()(_interruptible(_command))
 
 

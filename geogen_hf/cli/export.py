@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import PartNumbers, out, progress_bar
+from geogen_hf.cli.console import (
+    ConventionName,
+    PartNumbers,
+    SchemaFile,
+    UpstreamLens,
+    camera_options,
+    out,
+    progress_bar,
+)
 
 
 class ImageFormat(str, Enum):
@@ -54,6 +62,9 @@ def export(
     on_bad_subject: Annotated[
         BadSubject, typer.Option(help="Stop at identities that do not add up, or skip them.")
     ] = BadSubject.stop,
+    camera_convention: ConventionName = "auto",
+    camera_schema: SchemaFile = None,
+    default_intrinsics: UpstreamLens = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew where OUT holds an export.")
     ] = False,
@@ -79,7 +90,8 @@ def export(
         image_size=image_size,
         quality=quality,
     )
-    release = read_release(parts_at_url(source, select_parts(part)))
+    cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
+    release = read_release(parts_at_url(source, select_parts(part)), cameras)
     cluster = dask_executor(scheduler) if scheduler else nullcontext()
     with cluster as executor, progress_bar("exporting") as progress:
         done = export_release(

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geogen_hf.cli.console import Source, out
+from geogen_hf.cli.console import (
+    ConventionName,
+    SchemaFile,
+    Source,
+    UpstreamLens,
+    camera_options,
+    out,
+)
 
 if TYPE_CHECKING:
+    from geogen_hf.judge import CameraOptions
     from geogen_hf.preview import Views
 
 _SHOWN = 6
@@ -25,6 +33,9 @@ def preview(
         Path, typer.Option("--out", metavar="X.png", help="Where to put the contact sheet.")
     ] = Path("geogen.png"),
     cell: Annotated[int, typer.Option(min=16, help="Side of an image in it, pixels.")] = 128,
+    camera_convention: ConventionName = "auto",
+    camera_schema: SchemaFile = None,
+    default_intrinsics: UpstreamLens = False,
 ) -> None:
     """Draw identities (rows) by azimuth (columns), and the first one's cameras in 3-D.
 
@@ -32,7 +43,8 @@ def preview(
     """
     from geogen_hf.preview import camera_rig, contact_sheet
 
-    shown = _views(source, subject)
+    cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
+    shown = _views(source, subject, cameras)
     picture = picture.with_suffix(picture.suffix or ".png")
     rig = picture.with_name(f"{picture.stem}-rig{picture.suffix}")
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -42,14 +54,14 @@ def preview(
     out.print(f"{rig}  the cameras of {shown[0].subject_id}")
 
 
-def _views(source: str | None, subjects: list[str] | None) -> list[Views]:
+def _views(source: str | None, subjects: list[str] | None, cameras: CameraOptions) -> list[Views]:
     from geogen_hf.access import open_release
     from geogen_hf.export.reading import is_export, read_views
     from geogen_hf.preview import decode_views
 
     if source is not None and is_export(source):
         return read_views(source, subjects, _SHOWN)
-    with open_release(source, on_bad_subject="skip") as release:
+    with open_release(source, on_bad_subject="skip", cameras=cameras) as release:
         wanted = [release[name] for name in subjects or release.subject_ids[:_SHOWN]]
         return [
             decode_views(one.subject_id, one.images, one.extrinsics, one.intrinsics)

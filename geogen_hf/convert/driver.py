@@ -90,7 +90,7 @@ def convert(
 
     Example:
         >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=2, views=3, size=16)
+        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
         >>> convert(str(parts), tmp_path / "scenes", "nerfstudio").images
         6
         >>> sorted(p.name for p in (tmp_path / "scenes" / "subj_00001").iterdir())

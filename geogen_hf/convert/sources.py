@@ -75,7 +75,7 @@ def open_source(
 
     Example:
         >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "source", subjects=2, views=3, size=16)
+        >>> parts = write_release(tmp_path / "source", subjects=3, size=32)
         >>> open_source(str(parts)).splits
         {'subj_00000': 'train', 'subj_00001': 'validation'}
     """

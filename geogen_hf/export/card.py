@@ -170,8 +170,27 @@ def _figures(
         f"{options.split_seed}; images: {_encoding(options)}. `provenance.json` has the "
         "parts and every option, `splits.csv` the split of each identity, `SHA256SUMS` a digest "
         "of every file.",
+        "",
+        _cameras(source["cameras"]),
     ]
     return "\n".join(lines)
+
+
+def _cameras(judgement: dict[str, Any]) -> str:
+    """Say what the metadata's convention was, and how sure that is."""
+    evidence = judgement["evidence"]
+    said = (
+        f"The metadata's camera convention was `{judgement['convention']}`; here it is "
+        "world-to-camera with OpenCV axes."
+    )
+    if evidence is None:
+        return f"{said} It was stated, not proven."
+    margin = "" if evidence["margin"] is None else f" (margin {100 * evidence['margin']:.1f} %)"
+    return (
+        f"{said} Proven by the geometry of {evidence['subjects']:,} subjects and the silhouettes "
+        f"of {len(evidence['pixel_subjects'])}{margin}: {evidence['reason']}. The focal length is "
+        "taken as stated. `provenance.json` has the scoreboard."
+    )
 
 
 def _encoding(options: ExportOptions) -> str:

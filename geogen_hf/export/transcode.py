@@ -12,11 +12,8 @@ from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, UsageError, explain
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.intrinsics import resize_intrinsics
-from geogen_hf.members import png_size
+from geogen_hf.members import MAX_PIXELS, png_size
 from geogen_hf.subjects import Subject
-
-MAX_PIXELS = 8192 * 8192
-"""An image that claims more is refused undecoded."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
