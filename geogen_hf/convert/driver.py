@@ -92,7 +92,7 @@ def convert(
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
         >>> convert(str(parts), tmp_path / "scenes", "nerfstudio").images
-        6
+        21
         >>> sorted(p.name for p in (tmp_path / "scenes" / "subj_00001").iterdir())
         ['images', 'transforms.json']
     """

@@ -77,7 +77,7 @@ def open_source(
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "source", subjects=3, size=32)
         >>> open_source(str(parts)).splits
-        {'subj_00000': 'train', 'subj_00001': 'validation'}
+        {'subj_00000': 'train', 'subj_00001': 'validation', 'subj_00002': 'train'}
     """
     folder = Path(source).expanduser()
     if is_url(source) or not ((folder / "README.md").is_file() and (folder / "data").is_dir()):
