@@ -72,14 +72,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 process.wait()
 
 
-def _where(_: int) -> int:
-    time.sleep(0.05)
-    return os.getpid()
+# The workers cannot import this module.
+WHERE = "__import__('time').sleep(0.05) or __import__('os').getpid()"
 
 
 def test_the_cluster_is_two_other_processes(address: str) -> None:
     with dask_executor(address) as executor:
-        pids = {future.result() for future in [executor.submit(_where, i) for i in range(12)]}
+        pids = {future.result() for future in [executor.submit(eval, WHERE) for _ in range(12)]}
     assert len(pids) == 2
     assert os.getpid() not in pids
 
