@@ -78,7 +78,10 @@ WHERE = "__import__('time').sleep(0.05) or __import__('os').getpid()"
 
 def test_the_cluster_is_two_other_processes(address: str) -> None:
     with dask_executor(address) as executor:
-        pids = {future.result() for future in [executor.submit(eval, WHERE) for _ in range(12)]}
+        pids = {
+            future.result()
+            for future in [executor.submit(eval, f"{i} * 0 or ({WHERE})") for i in range(12)]
+        }
     assert len(pids) == 2
     assert os.getpid() not in pids
 
