@@ -12,9 +12,9 @@ import tempfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -120,9 +120,13 @@ def write_release(
     if out.exists() and not out.is_dir():
         raise UsageError(explain("cannot write there", expected="a folder", found=out))
     out.mkdir(parents=True, exist_ok=True)
-    # On the same file system as `out`, so that each zip can be renamed into place.
-    with tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch:
-        _write_zips(Path(scratch), plan, workers or _useful_workers(plan), progress)
+    # The pool first: workers of a script without a main guard run it too, and get no further.
+    # The folder on the same file system as `out`, so that each zip can be renamed into place.
+    with (
+        _pool(workers or _useful_workers(plan)) as pool,
+        tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch,
+    ):
+        _write_zips(Path(scratch), plan, pool, progress)
         for name in (*IMAGE_PARTS, METADATA_PART):
             Path(scratch, name).replace(out / name)
     return out
@@ -165,7 +169,7 @@ def _useful_workers(plan: _Plan) -> int:
 def _write_zips(
     folder: Path,
     plan: _Plan,
-    workers: int,
+    pool: ProcessPoolExecutor | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     with ExitStack() as stack:
@@ -174,7 +178,7 @@ def _write_zips(
             for name in (*IMAGE_PARTS, METADATA_PART)
         }
         # Closed with the zips: an exception's traceback would keep the processes alive otherwise.
-        rendered = stack.enter_context(closing(_rendered(plan, workers)))
+        rendered = stack.enter_context(closing(_rendered(plan, pool)))
         for index, pictures in enumerate(rendered):
             subject_id = subject_name(index)
             for view, png in enumerate(pictures):
@@ -191,23 +195,33 @@ def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
         yield CamerasOf(subject_id, *exact, plan.size)
 
 
-def _rendered(plan: _Plan, workers: int) -> Generator[list[bytes], None, None]:
-    """The PNGs of each subject, in order, whoever renders them."""
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes that render, or None where this one does it."""
     if workers == 1:
-        yield from (_subject_pngs(plan, index) for index in range(plan.subjects))
+        yield None
         return
     try:
         with process_pool(workers) as pool:
-            waiting: deque[Future[list[bytes]]] = deque()
-            for index in range(plan.subjects):
-                waiting.append(pool.submit(_subject_pngs, plan, index))
-                if len(waiting) > 2 * workers:  # bounds how many finished pictures wait in memory
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield pool
     except BrokenProcessPool as error:
         remedy = 'call write_release under `if __name__ == "__main__":`, or pass workers=1'
         raise GeoGenError(explain("a rendering process died", remedy=remedy)) from error
+
+
+def _rendered(plan: _Plan, pool: ProcessPoolExecutor | None) -> Generator[list[bytes], None, None]:
+    """The PNGs of each subject, in order, whoever renders them."""
+    if pool is None:
+        yield from (_subject_pngs(plan, index) for index in range(plan.subjects))
+        return
+    most = 2 * (os.cpu_count() or 1) + 2  # bounds how many finished pictures wait in memory
+    waiting: deque[Future[list[bytes]]] = deque()
+    for index in range(plan.subjects):
+        waiting.append(pool.submit(_subject_pngs, plan, index))
+        if len(waiting) > most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _subject_pngs(plan: _Plan, index: int) -> list[bytes]:
