@@ -93,6 +93,12 @@ class Archives:
             # Not waiting: the readers, closed, give up by themselves.
             self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def abort(self) -> None:
+        """End reads that another thread is waiting in; those of files on disk do not wait."""
+        for reader in list(self._open.values()):
+            if not isinstance(reader, LocalFile):
+                reader.close()
+
     def records(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
         """Read members' records, unchecked: those behind URLs ahead of their use.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
@@ -11,6 +12,7 @@ from typing import TypeVar
 from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, CameraError
 from geogen_hf.members import Archives, Record, png_size, unpack_png
+from geogen_hf.origin.workers import Control
 from geogen_hf.report import Policy
 from geogen_hf.splits import SPLITS, Split, split_of
 from geogen_hf.subjects import Subject
@@ -100,8 +102,14 @@ def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
     return [subjects[a:b] for a, b in pairwise(bounds)]
 
 
-def read_images(shard: Shard) -> Iterator[tuple[Subject, list[bytes]]]:
+def read_images(
+    shard: Shard, control: Control | None = None
+) -> Iterator[tuple[Subject, list[bytes]]]:
     """Read a shard's images, from archives behind URLs ahead of their use.
+
+    Args:
+        shard: The subjects.
+        control: Asked before each subject whether to stop; None never stops.
 
     Yields:
         Each subject with its V encoded images, bit for bit as in the archives.
@@ -111,9 +119,12 @@ def read_images(shard: Shard) -> Iterator[tuple[Subject, list[bytes]]]:
         CameraError: Intrinsics do not go with the size of the images.
         FetchError: An archive cannot be read, or was replaced since it was listed; never skipped.
     """
-    with Archives() as archives:
+    with Archives() as archives, control.watching(archives) if control else nullcontext():
         records = archives.records([subject.images for subject in shard.subjects])
-        yield from _unpack_each(shard, records, unpack_png, png_size)
+        for found in _unpack_each(shard, records, unpack_png, png_size):
+            if control is not None:
+                control.check()
+            yield found
 
 
 def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, int]]]]:

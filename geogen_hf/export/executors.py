@@ -1,44 +1,52 @@
-"""Who runs the tasks: processes of this machine, or a Dask cluster."""
+"""Who runs the tasks: threads of this process, any executor, a Dask cluster."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
+from functools import partial
 
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError, explain, one_line
 from geogen_hf.export.faults import CONTINUES, ExportError
-from geogen_hf.processes import process_pool
+from geogen_hf.export.tasks import ShardTask, TaskRecord, run_task
+from geogen_hf.origin.workers import stoppable_threads
+
+Submit = Callable[[ShardTask], Future[TaskRecord]]
+"""Hands a task over to whoever runs it."""
 
 _PATIENCE_S = 30
 
 
 @contextmanager
-def local_executor(workers: int | None, tasks: int) -> Iterator[Executor | None]:
-    """Start processes on this machine.
+def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> Iterator[Submit]:
+    """Decide who runs the tasks.
+
+    On this machine these are threads: reading, inflating, hashing, encoding and writing all let
+    other threads run, and threads start at once, where processes first import what they need.
 
     Args:
-        workers: How many; None for one a core.
-        tasks: How many there are to do: more processes than that are not started.
+        executor: Runs them; None for threads of this process.
+        workers: How many threads; None for one a core.
+        tasks: How many there are to do: more threads than that are not started.
 
     Yields:
-        Their pool, or None where one is enough: the caller.
+        What hands a task over.
 
     Raises:
-        ExportError: A process died.
+        ExportError: A process of the executor died.
     """
-    count = min(workers or os.cpu_count() or 1, tasks)
-    if count <= 1:
-        yield None
-        return
     try:
-        with process_pool(count) as pool:
-            yield pool
-    except BrokenProcessPool as error:
-        remedy = f'{CONTINUES}; a script must call it under `if __name__ == "__main__":`'
-        raise ExportError(explain("an exporting process died", remedy=remedy)) from error
+        if executor is not None:
+            yield partial(executor.submit, run_task)
+            return
+        count = max(1, min(workers or os.cpu_count() or 1, tasks))
+        with stoppable_threads(count) as (threads, control):
+            yield lambda task: threads.submit(run_task, task, control)
+    except BrokenExecutor as error:
+        message = explain("an exporting process died", found=one_line(error), remedy=CONTINUES)
+        raise ExportError(message) from error
 
 
 @contextmanager

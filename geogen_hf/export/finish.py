@@ -6,7 +6,9 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
 from geogen_hf.export.provenance import provenance
 from geogen_hf.export.tasks import ShardTask, TaskRecord
+from geogen_hf.origin.workers import Control, stoppable_threads
 from geogen_hf.preview import contact_sheet, decode_views
 from geogen_hf.shards import Shard, read_images
+from geogen_hf.subjects import Subject
 
 PICTURE = "contact_sheet.png"
 PICTURE_SUBJECTS = 4
+
+Sheet = Callable[[tuple[Subject, ...]], bytes]
+"""Gives the encoded contact sheet of some identities."""
 
 
 def finish_folder(
@@ -29,6 +36,7 @@ def finish_folder(
     records: Sequence[TaskRecord],
     options: ExportOptions,
     source: dict[str, Any],
+    picture: Sheet,
 ) -> None:
     """Write everything else, the card last.
 
@@ -38,6 +46,7 @@ def finish_folder(
         records: What they wrote, in the same order.
         options: Of the export.
         source: As `describe_source` gave it.
+        picture: From `sheet_drawn_meanwhile`.
     """
     files = [file for record in records for file in record.files]
     images = sum(record.images for record in records)
@@ -45,7 +54,7 @@ def finish_folder(
     contents = {
         "splits.csv": _manifest(tasks, records),
         "provenance.json": _json(provenance(source, count_rows(files), _left_out(tasks, records))),
-        PICTURE: _picture(tasks, records),
+        PICTURE: picture(_shown(tasks, records)),
         "README.md": write_card(files, images, options, source, PICTURE).encode(),
     }
     sums = {file.path: file.sha256 for file in files}
@@ -89,16 +98,41 @@ def count_rows(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _picture(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> bytes:
-    shown = [
+def _shown(
+    tasks: Sequence[ShardTask], records: Sequence[TaskRecord] | None = None
+) -> tuple[Subject, ...]:
+    """The first identities: of those planned, or of those written."""
+    subjects = (
         subject
-        for task, record in zip(tasks, records, strict=True)
+        for index, task in enumerate(tasks)
         for subject in task.shard.subjects
-        if subject.subject_id in record.subject_ids
-    ][:PICTURE_SUBJECTS]
+        if records is None or subject.subject_id in records[index].subject_ids
+    )
+    return tuple(islice(subjects, PICTURE_SUBJECTS))
+
+
+@contextmanager
+def sheet_drawn_meanwhile(tasks: Sequence[ShardTask]) -> Iterator[Sheet]:
+    """Draw the contact sheet in a thread while the tasks are run.
+
+    Yields:
+        What gives the encoded sheet of the identities written at last; should one of those planned
+        have been left out, it is drawn anew.
+    """
+    planned = _shown(tasks)
+    with stoppable_threads(1) as (thread, control):
+        ahead = thread.submit(_sheet, planned, control)
+        yield lambda shown: ahead.result() if _ids(shown) == _ids(planned) else _sheet(shown)
+
+
+def _ids(subjects: tuple[Subject, ...]) -> list[str]:
+    return [subject.subject_id for subject in subjects]
+
+
+def _sheet(shown: tuple[Subject, ...], control: Control | None = None) -> bytes:
     views = [
         decode_views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
-        for subject, images in read_images(Shard(tuple(shown)))
+        for subject, images in read_images(Shard(shown), control)
     ]
     buffer = io.BytesIO()
     contact_sheet(views).save(buffer, "PNG")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
-from contextlib import nullcontext
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from geogen_hf.export.claim import PROVENANCE_FILE, claimed, is_finished, release_folder
-from geogen_hf.export.executors import local_executor
+from geogen_hf.export.executors import Submit, task_runner
 from geogen_hf.export.faults import disk_errors_explained
-from geogen_hf.export.finish import count_rows, finish_folder
+from geogen_hf.export.finish import count_rows, finish_folder, sheet_drawn_meanwhile
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.provenance import describe_source
-from geogen_hf.export.tasks import ShardTask, TaskRecord, finished, plan_tasks, run_task
+from geogen_hf.export.tasks import ShardTask, TaskRecord, finished, plan_tasks
 from geogen_hf.release import Release
 from geogen_hf.report import Policy
 
@@ -66,8 +65,8 @@ def export_release(
         options: What to write.
         on_bad_subject: `"raise"` or `"skip"`.
         overwrite: Start anew, whatever export the folder holds.
-        workers: Processes on this machine; None for one a core.
-        executor: Runs the tasks instead of processes of this machine, for example the executor of a
+        workers: Threads; None for one a core.
+        executor: Runs the tasks instead of threads of this process, for example the executor of a
             Dask client; it must see the parts and the folder under the same paths.
         progress: Told how far it is.
 
@@ -98,10 +97,10 @@ def export_release(
     with disk_errors_explained(folder), claimed(folder, source, overwrite):
         tasks = plan_tasks(folder, subjects, options, on_bad_subject)
         already = sum(finished(task) is not None for task in tasks)
-        runs = nullcontext(executor) if executor else local_executor(workers, len(tasks))
-        with runs as chosen:
-            records = _run_all(tasks, chosen, progress)
-        finish_folder(folder, tasks, records, options, source)
+        with sheet_drawn_meanwhile(tasks) as picture:
+            with task_runner(executor, workers, len(tasks)) as submit:
+                records = _run_all(tasks, submit, progress)
+            finish_folder(folder, tasks, records, options, source, picture)
         release_folder(folder)
     files = [file for record in records for file in record.files]
     return Exported(
@@ -118,24 +117,15 @@ def _as_found(folder: Path) -> Exported:
     return Exported(folder=folder, rows=rows, size=size, written=0)
 
 
-def _run_all(
-    tasks: list[ShardTask], executor: Executor | None, progress: Progress | None
-) -> list[TaskRecord]:
+def _run_all(tasks: list[ShardTask], submit: Submit, progress: Progress | None) -> list[TaskRecord]:
     """Run every task, and give their records in the order of the tasks."""
     total = sum(len(subject.images) for task in tasks for subject in task.shard.subjects)
     done = 0
-    if executor is None:
-        records = []
-        for task in tasks:
-            records.append(run_task(task))
-            done += records[-1].images
-            _tell(progress, done, total)
-        return records
-    futures: list[Future[TaskRecord]] = [executor.submit(run_task, task) for task in tasks]
+    futures = [submit(task) for task in tasks]
     waiting = set(futures)
     try:
         while waiting:
-            finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
+            finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in finished:
                 done += future.result().images
             _tell(progress, done, total)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geogen_hf.durable import move_durably
+from geogen_hf.outfile import OutFile
 from geogen_hf.schema import FEATURES
+from geogen_hf.tables import image_bytes, table_of
 
 ROW_GROUP_BYTES = 4 * 2**20
 """A reader fetches at least one row group before its first row."""
@@ -89,7 +89,7 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _HashedFile(self._temporary)
+        self._file = OutFile(self._temporary)
         options = writer_options(self._schema)
         self._writer = pq.ParquetWriter(pa.PythonFile(self._file, "w"), self._schema, **options)
         return self
@@ -99,8 +99,7 @@ class ShardWriter:
             if kind is None:
                 self._flush()
                 self._writer.close()
-                self._file.sync()
-                self._file.release()
+                self._file.finish()
                 move_durably(self._temporary, self._target)
         finally:
             if self._writer.is_open:  # it would write once more when it is collected
@@ -113,7 +112,7 @@ class ShardWriter:
         """Take one row; its images as `{"bytes": …, "path": …}`."""
         self._rows.append(row)
         self._count += 1
-        self._pending_bytes += _image_bytes(row)
+        self._pending_bytes += image_bytes(row)
         if self._pending_bytes >= ROW_GROUP_BYTES or len(self._rows) >= ROW_GROUP_ROWS:
             self._flush()
 
@@ -127,65 +126,10 @@ class ShardWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            table = _table(self._rows, self._schema)
+            table = table_of(self._rows, self._schema)
             self._writer.write_table(table, row_group_size=len(self._rows))
             self._arrow_bytes += table.nbytes
             self._rows, self._pending_bytes = [], 0
-
-
-class _HashedFile:
-    """A new binary file that keeps the digest of what is written to it."""
-
-    closed = False  # asked by pyarrow
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self.sha256 = hashlib.sha256()
-        self._abandoned = False
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        if self._abandoned:
-            return len(data)
-        self.sha256.update(data)
-        written = memoryview(data)
-        while len(written):
-            written = written[self._file.write(written) :]
-        self.size += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def close(self) -> None:
-        """Left to `release`: pyarrow closes what it writes to, and the file is synced after."""
-
-    def sync(self) -> None:
-        os.fsync(self._file.fileno())
-
-    def abandon(self) -> None:
-        """Write nothing more, whatever arrives."""
-        self._abandoned = True
-
-    def release(self) -> None:
-        self._file.close()
-
-
-def _image_bytes(row: dict[str, Any]) -> int:
-    images = row.get("images") or ([row["image"]] if "image" in row else [])
-    return sum(len(image["bytes"]) for image in images)
-
-
-def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    columns = []
-    for field in schema:
-        values = [row[field.name] for row in rows]
-        if isinstance(field.type, pa.ExtensionType):
-            storage = pa.array([value.tolist() for value in values], field.type.storage_type)
-            columns.append(pa.ExtensionArray.from_storage(field.type, storage))
-        else:
-            columns.append(pa.array(values, field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:

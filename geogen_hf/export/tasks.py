@@ -15,6 +15,7 @@ from geogen_hf.export.faults import disk_errors_explained
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import Size, transcode_subject
+from geogen_hf.origin.workers import Control
 from geogen_hf.report import Policy
 from geogen_hf.rows import subject_rows
 from geogen_hf.shards import Shard, make_shards, read_images
@@ -86,11 +87,12 @@ def plan_tasks(
     ]
 
 
-def run_task(task: ShardTask) -> TaskRecord:
+def run_task(task: ShardTask, control: Control | None = None) -> TaskRecord:
     """Write the files of one shard, unless an earlier run has.
 
     Args:
         task: The shard.
+        control: Tells when to stop, where this is a thread of the process that waits for it.
 
     Returns:
         What it wrote.
@@ -98,7 +100,7 @@ def run_task(task: ShardTask) -> TaskRecord:
     Raises:
         GeoGenError: The parts cannot be read.
     """
-    return finished(task) or _write(task)
+    return finished(task) or _write(task, control)
 
 
 def finished(task: ShardTask) -> TaskRecord | None:
@@ -117,14 +119,14 @@ def finished(task: ShardTask) -> TaskRecord | None:
     return record if whole and (complete or task.shard.on_bad_subject == "skip") else None
 
 
-def _write(task: ShardTask) -> TaskRecord:
+def _write(task: ShardTask, control: Control | None) -> TaskRecord:
     subject_ids: list[str] = []
     images_written = 0
     with disk_errors_explained(task.folder), ExitStack() as stack:
         writers = {
             config: stack.enter_context(_writer(task, config)) for config in task.options.configs
         }
-        for subject, images, sizes in _transcoded(task):
+        for subject, images, sizes in _transcoded(task, control):
             subject_ids.append(subject.subject_id)
             images_written += len(images)
             for config, writer in writers.items():
@@ -137,9 +139,11 @@ def _write(task: ShardTask) -> TaskRecord:
     return record
 
 
-def _transcoded(task: ShardTask) -> Iterator[tuple[Subject, list[bytes], list[Size]]]:
+def _transcoded(
+    task: ShardTask, control: Control | None
+) -> Iterator[tuple[Subject, list[bytes], list[Size]]]:
     """Read and transcode; an image may be whole as a file and still not decode."""
-    for subject, encoded in read_images(task.shard):
+    for subject, encoded in read_images(task.shard, control):
         try:
             transcoded = transcode_subject(subject, encoded, task.options)
         except ArchiveError as error:

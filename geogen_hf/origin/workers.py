@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -104,6 +105,28 @@ class Control:
             yield
         finally:
             lock.release()
+
+
+@contextmanager
+def stoppable_threads(count: int) -> Iterator[tuple[Executor, Control]]:
+    """Start threads, and have them finish, or give up, when the block is left.
+
+    Args:
+        count: How many.
+
+    Yields:
+        What runs tasks in them, and what the tasks are to watch: left by an exception, Ctrl-C among
+        them, the block tells them to stop, and waits until they have noticed.
+    """
+    control = Control()
+    threads = ThreadPoolExecutor(count, thread_name_prefix="geogen")
+    try:
+        yield threads, control
+    except BaseException:
+        control.stop()
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def run_all(

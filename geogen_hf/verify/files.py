@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,13 @@ def sha256_of(path: Path) -> str:
 
 
 def check_file(
-    local: Path, path: str, config: str, split: str, expected_sha256: str | None, decode: bool
+    local: Path,
+    path: str,
+    config: str,
+    split: str,
+    expected_sha256: str | None,
+    decode: bool,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> FileFindings:
     """Check digest, schema, cameras and images of one file.
 
@@ -77,6 +83,7 @@ def check_file(
         split: Its split.
         expected_sha256: From `SHA256SUMS`; None where it is not listed.
         decode: Whether to read rows and decode images; else only digest and schema.
+        check_stop: Called every few rows; raises to stop.
 
     Returns:
         Its views and every failure found.
@@ -91,6 +98,7 @@ def check_file(
             rows = file.metadata.num_rows
             if _check_schema(path, file.schema_arrow, portable_schema(config), found) and decode:
                 for batch in file.iter_batches(batch_size=8):
+                    check_stop()
                     _check_rows(path, config, batch, found)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
         found.failures.append(f"{path}: cannot be read: {one_line(error)}")

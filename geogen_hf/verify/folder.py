@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from geogen_hf.processes import process_pool
+from geogen_hf.origin.workers import Control, stoppable_threads
 from geogen_hf.schema import FEATURES
 from geogen_hf.splits import SPLITS
 from geogen_hf.verify.agreement import (
@@ -153,17 +152,11 @@ def _check_files(
     progress: Progress | None,
 ) -> list[FileFindings]:
     names = [name for name in source.names if name.startswith("data/")]
-    count = min(workers or os.cpu_count() or 1, len(names))
-    findings: list[FileFindings] = []
-    if count <= 1:
-        for name in names:
-            findings.append(_check_one(source, name, sums.get(name), decode))
-            if progress is not None:
-                progress(len(findings), len(names))
-        return findings
-    with _pool(source, count) as pool:
-        futures: list[Future[FileFindings]] = [
-            pool.submit(_check_one, source, name, sums.get(name), decode) for name in names
+    count = max(1, min(workers or os.cpu_count() or 1, len(names)))
+    with stoppable_threads(count) as (threads, control):
+        futures = [
+            threads.submit(_check_one, source, name, sums.get(name), decode, control)
+            for name in names
         ]
         for done, _ in enumerate(as_completed(futures), start=1):
             if progress is not None:
@@ -171,20 +164,12 @@ def _check_files(
         return [future.result() for future in futures]
 
 
-@contextmanager
-def _pool(source: Source, count: int) -> Iterator[Executor]:
-    if source.local:
-        with process_pool(count) as processes:
-            yield processes
-    else:  # mostly waits for the network; and an open file system need not work elsewhere
-        with ThreadPoolExecutor(count) as threads:
-            yield threads
-
-
-def _check_one(source: Source, name: str, sha256: str | None, decode: bool) -> FileFindings:
+def _check_one(
+    source: Source, name: str, sha256: str | None, decode: bool, control: Control
+) -> FileFindings:
     matched = SHARD_NAME.fullmatch(name)
     if matched is None or matched[1] not in FEATURES or matched[2] not in SPLITS:
         failure = f"{name}: not data/<config>/<split>-00000-of-00000.parquet"
         return FileFindings(name, "", "", failures=(failure,))
     with source.localised(name) as local:
-        return check_file(local, name, matched[1], matched[2], sha256, decode)
+        return check_file(local, name, matched[1], matched[2], sha256, decode, control.check)
