@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,7 +192,8 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
 
     def __getitem__(self, index: int) -> list[NDArray[np.uint8]] | None:
         try:
-            return list(map(_decode, self.members[index], self.encoded(index)))
+            with ThreadPoolExecutor(os.cpu_count()) as threads:
+                return list(threads.map(_decode, self.members[index], self.encoded(index)))
         except FetchError:
             raise
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -129,7 +129,7 @@ class PartialFile:
         self.offset = 0
         self._origin = (url, info)
         self._hash = hashlib.sha256()
-        self.sync()
+        self._synced, self._synced_at = 0, time.monotonic()
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end, syncing them to disk every now and then.
@@ -154,7 +154,7 @@ class PartialFile:
         """Put on disk what has arrived, then the note that it has."""
         if self._origin is None:
             return
-        os.fsync(self._file.fileno())
+        self.sync_bytes_alone()
         url, info = self._origin
         state = {
             "version": _FORMAT,
@@ -166,6 +166,10 @@ class PartialFile:
         }
         write_durably(sidecar_path(self.target), json.dumps(state, indent=1).encode())
         self._synced, self._synced_at = self.offset, time.monotonic()
+
+    def sync_bytes_alone(self) -> None:
+        """Put on disk what has arrived, without a note: it is whole and about to get its name."""
+        os.fsync(self._file.fileno())
 
     def sha256(self) -> str:
         """Hash what has arrived: hexadecimal; empty where nothing is hashed."""

@@ -167,7 +167,7 @@ class Transfer:
 
     def _conclude(self, partial: PartialFile, info: RemoteInfo) -> Fetched:
         """Check what is here, and give it its name."""
-        partial.sync()
+        partial.sync_bytes_alone()
         try:
             read_directory(str(partial.path))
             fetched = Fetched(self.target, self.source.url, info, partial.offset, partial.sha256())
