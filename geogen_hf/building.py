@@ -32,8 +32,9 @@ _TABLE_ROWS = 1000
 _STAMP_FILE = "parts.json"
 
 
-class ReleaseBuilder(  # type: ignore[misc]
-    datasets.ArrowBasedBuilder, datasets.GeneratorBasedBuilder
+class ReleaseBuilder(
+    datasets.ArrowBasedBuilder,  # type: ignore[misc]
+    datasets.GeneratorBasedBuilder,  # type: ignore[misc]
 ):
     """A builder of rows made from the zips of a release.
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
-from functools import partial
 
 from geogen_hf.errors import UsageError, explain, one_line
 from geogen_hf.export.faults import CONTINUES, ExportError
@@ -39,7 +38,7 @@ def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> I
     """
     try:
         if executor is not None:
-            yield partial(executor.submit, run_task)
+            yield lambda task: executor.submit(run_task, task)
             return
         count = max(1, min(workers or os.cpu_count() or 1, tasks))
         with stoppable_threads(count) as (threads, control):
