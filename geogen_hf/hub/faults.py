@@ -17,7 +17,7 @@ from geogen_hf.errors import GeoGenError, explain, one_line
 
 CONTINUES = "the same push again continues: what has arrived whole is not sent again"
 _LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or pass a token"
-_TRANSPORT: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)  # type: ignore[assignment]
+_TRANSPORT: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
 """Errors on the way there: of the HTTP library that huggingface_hub uses (requests before its 1.0),
 and of the system."""
 _FULL = (402, 413, 507)
