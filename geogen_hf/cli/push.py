@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,8 +94,27 @@ def _push(folder: Path, repo_id: str, options: PushOptions, token: str | None, r
     from geogen_hf.hub.push import push_export, push_parts
 
     run = push_parts if raw else push_export
-    with progress_bar("checking") as checking, byte_progress_bar("uploading") as progress:
+    with ExitStack() as bars:
+        checking = _bar_in(bars, progress_bar, "checking")
+        progress = _bar_in(bars, byte_progress_bar, "uploading")
         return run(folder, repo_id, options, token=token, checking=checking, progress=progress)
+
+
+def _bar_in(
+    bars: ExitStack,
+    bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+    title: str,
+) -> Callable[[int, int], None]:
+    """Make a bar that takes the place of the one before when it first moves: a terminal has one."""
+    shown: list[Callable[[int, int], None]] = []
+
+    def show(done: int, total: int) -> None:
+        if not shown:
+            bars.close()
+            shown.append(bars.enter_context(bar(title)))
+        shown[0](done, total)
+
+    return show
 
 
 def _print(pushed: Pushed, options: PushOptions) -> None:

@@ -133,8 +133,8 @@ class HubRepo:
         except HubError as error:
             if status_of(error) != 409:
                 raise
-            what = "the name is taken by a repository that this token does not see"
-            remedy = "choose another name, or use a token that may see and write it"
+            what = "the name is taken: by a repository that this token does not see, or just now"
+            remedy = "push again; if it stays so, choose another name or a token that may write it"
             raise HubError(explain(what, where=self.repo_id, remedy=remedy)) from error
 
     def set_access(self, found: Access, wanted: Access) -> None:
