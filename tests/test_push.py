@@ -15,22 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
+from pushing import REPO, commits, digests, exported, push, there
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
-from geogen_hf.export.folder import export_release
-from geogen_hf.export.options import ExportOptions
 from geogen_hf.hub import push_export, push_parts
 from geogen_hf.hub.faults import HubError
 from geogen_hf.hub.options import Pushed, PushOptions
 from geogen_hf.origin.lockfile import read_lock
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.parts import ALL_PARTS
 from geogen_hf.verify.folder import verify_export
 
 # The client's own way to upload a file, which its HTTP library wants otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
-REPO = "lab/geogen"
 WRITING = ("preupload", "lfs-batch", "lfs-upload", "commit", "repo-create", "repo-settings")
 
 
@@ -45,11 +42,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
     huggingface_hub.close_session()
 
 
-def exported(parts: Path, folder: Path, **options: Any) -> Path:
-    release = read_release(parts_in_folder(parts, ALL_PARTS))
-    return export_release(release, folder, ExportOptions(**options), workers=1).folder
-
-
 @pytest.fixture(scope="module")
 def folder(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(by_subject, tmp_path_factory.mktemp("push") / "geogen")
@@ -60,32 +52,6 @@ def other_folder(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The same identities in other files: another config, other images, fewer parts."""
     options = {"configs": ("views", "cameras"), "image_format": "jpeg"}
     return exported(by_subject, tmp_path_factory.mktemp("push") / "other", **options)
-
-
-def push(hub: HubServer, folder: Path, repo: str = REPO, **options: Any) -> Pushed:
-    token = options.pop("token", hub.tokens.owner)
-    return push_export(
-        folder, repo, PushOptions(**options), token=token, endpoint=hub.url, workers=1
-    )
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def there(hub: HubServer, repo: str = REPO, revision: str = "main") -> dict[str, str]:
-    """Digests of a revision's files, but for the one the Hub made."""
-    files = hub.repos["dataset", repo].commit(revision).files
-    return {path: entry.sha256 for path, entry in files.items() if path != ".gitattributes"}
-
-
-def commits(hub: HubServer, repo: str = REPO) -> int:
-    """Number of commits on main, without the one a repository begins with."""
-    return len(list(hub.repos["dataset", repo].commit("main").history())) - 1
 
 
 def add_files(hub: HubServer, files: dict[str, bytes], repo: str = REPO) -> None:

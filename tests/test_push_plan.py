@@ -60,7 +60,7 @@ def test_a_plan_leaves_the_local_files_and_what_is_not_ours(
         script="geogen.py",
         remove_script=remove,
     )
-    after = {path: content for path, content in there.items()}
+    after = dict(there)
     for gone in plan.delete:
         assert gone.path not in here
         assert gone.path in earlier | EXPORT_LEFT | ({"geogen.py"} if remove else set())
@@ -124,7 +124,7 @@ def test_one_without_data_is_gated_even_if_it_is_there() -> None:
 
 @pytest.mark.parametrize("private", [True, False])
 def test_no_gate_without_a_word_on_the_licence(private: bool) -> None:
-    with pytest.raises(UsageError, match="github.com/microsoft/GeoGen/blob/main/LICENSE"):
+    with pytest.raises(UsageError, match=r"github\.com/microsoft/GeoGen/blob/main/LICENSE"):
         check_licence_accepted(Access(private, "off"), accepted=False)
     check_licence_accepted(Access(private, "off"), accepted=True)
     check_licence_accepted(Access(private, "manual"), accepted=False)
