@@ -4,6 +4,9 @@ Onto a Hub on loopback (`tests/hub_server`, in its own process) that takes uploa
 a given rate. A first push is undisturbed; then each of a number of pushes is killed by SIGKILL at a
 random moment of its transfer and run again. Printed: all bytes of request bodies that the server
 received over the size of the folder, and what a reader saw right after the kill.
+
+The files are to be larger than the system's socket buffers (some megabytes): what is in those when
+the process dies still arrives, and a kill would lose nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,15 +36,17 @@ from geogen_hf.release import read_release
 from geogen_hf.verify.folder import verify_export
 
 REPO, TOKEN = "lab/geogen", "hf_owner_write"
+CONTENT_ROUTES = ("lfs-upload", "lfs-part")
+"""Whole files, and the parts of larger ones."""
 TESTS = Path(__file__).parents[1] / "tests"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subjects", type=int, default=800)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--subjects", type=int, default=640)
+    parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--rate", type=float, default=12e6, help="bytes a second of an upload")
+    parser.add_argument("--rate", type=float, default=100e6, help="bytes a second of an upload")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     release = read_release(parts_in_folder(big_release(options.subjects, options.size), ALL_PARTS))
@@ -60,6 +66,7 @@ def main() -> None:
         for number in range(options.kills):
             after_s = chance.uniform(0, whole.seconds)
             told = run.killed(place / f"kill-{number}", after_s)
+            shutil.rmtree(place / f"kill-{number}")
             ratios.append(told.received / size)
             print(
                 f"killed after {told.sent_first / size:6.1%}: {ratios[-1]:.4f} of the folder, "
@@ -81,7 +88,9 @@ class _Told:
 class _Run:
     def __init__(self, old: Path, new: Path, rate: float) -> None:
         self.old, self.new = old, new
-        self.throttle = {"route": "lfs-upload", "times": None, "bytes_per_s": rate}
+        self.throttle = [
+            {"route": route, "times": None, "bytes_per_s": rate} for route in CONTENT_ROUTES
+        ]
 
     def undisturbed(self, place: Path) -> _Told:
         with _hub(place / "hub") as url:
@@ -109,7 +118,7 @@ class _Run:
     def _prepare(self, url: str, place: Path) -> None:
         _finish(_push(url, place, self.old))
         _control(url, "reset", {})
-        _control(url, "faults", [self.throttle])
+        _control(url, "faults", self.throttle)
 
     def _read(self, url: str, copy: Path) -> str:
         """Download the repository as it is, check it, and say which state it is."""
@@ -170,7 +179,10 @@ def _finish(process: subprocess.Popen[str]) -> None:
 
 
 def _await_bytes(url: str, process: subprocess.Popen[str]) -> None:
-    while not _counters(url)["received"].get("lfs-upload") and process.poll() is None:
+    while process.poll() is None:
+        received = _counters(url)["received"]
+        if any(received.get(route) for route in CONTENT_ROUTES):
+            return
         time.sleep(0.01)
 
 
