@@ -161,7 +161,7 @@ def _check_files(
             if progress is not None:
                 progress(len(findings), len(names))
         return findings
-    with _pool(source, count) as pool:
+    with _pool(count, processes=source.local and decode) as pool:
         futures: list[Future[FileFindings]] = [
             pool.submit(_check_one, source, name, sums.get(name), decode) for name in names
         ]
@@ -172,13 +172,19 @@ def _check_files(
 
 
 @contextmanager
-def _pool(source: Source, count: int) -> Iterator[Executor]:
-    if source.local:
-        with process_pool(count) as processes:
-            yield processes
-    else:  # mostly waits for the network; and an open file system need not work elsewhere
-        with ThreadPoolExecutor(count) as threads:
+def _pool(count: int, *, processes: bool) -> Iterator[Executor]:
+    if processes:
+        with process_pool(count) as pool:
+            yield pool
+        return
+    # Threads do where files are hashed (without the interpreter's lock) or waited for; and an open
+    # file system need not work in another process.
+    with ThreadPoolExecutor(count) as threads:
+        try:
             yield threads
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 def _check_one(source: Source, name: str, sha256: str | None, decode: bool) -> FileFindings:
