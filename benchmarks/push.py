@@ -1,6 +1,6 @@
 """Pushes killed at random moments: `python -m benchmarks.push`, from the project's root.
 
-Onto a Hub on loopback (`tests/hub_server`, in a process of its own) that takes uploads no faster than
+Onto a Hub on loopback (`tests/hub_server`, in its own process) that takes uploads no faster than
 a given rate. A first push is undisturbed; then each of a number of pushes is killed by SIGKILL at a
 random moment of its transfer and run again. Printed: all bytes of request bodies that the server
 received over the size of the folder, and what a reader saw right after the kill.

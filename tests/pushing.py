@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import pytest
 from hub_server import HubServer
 
 from geogen_hf.export.folder import export_release
@@ -16,6 +20,24 @@ from geogen_hf.parts import ALL_PARTS, parts_in_folder
 from geogen_hf.release import read_release
 
 REPO = "lab/geogen"
+
+
+@contextmanager
+def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub that this process may talk to, by git LFS."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # since 0.31
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no_token"))
+    with HubServer(folder / "hub") as hub:
+        # Some of 0.30 asks only these; and the command line has no option for it.
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
+    if hasattr(huggingface_hub, "close_session"):  # since 1.0: one that is kept open
+        huggingface_hub.close_session()
 
 
 def exported(parts: Path, folder: Path, **options: Any) -> Path:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
-from pushing import REPO, commits, digests, exported, push, there
+from pushing import REPO, commits, digests, exported, push, served, there
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
 from geogen_hf.hub import push_export, push_parts
@@ -33,13 +33,8 @@ WRITING = ("preupload", "lfs-batch", "lfs-upload", "commit", "repo-create", "rep
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub; this process may talk to it, by git LFS."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no_token"))
-    with HubServer(tmp_path / "hub") as hub:
+    with served(tmp_path, monkeypatch) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from hub_server import Fault, HubServer, hub_environment
 from huggingface_hub import HfApi
-from pushing import REPO, commits, digests, exported, push, there
+from pushing import REPO, commits, digests, exported, push, served, there
 from typer.testing import CliRunner, Result
 
 from geogen_hf.cli import app
@@ -34,13 +33,8 @@ BYTES_PER_S = 150_000
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub; this process may talk to it, too, by git LFS."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
-    with HubServer(tmp_path / "hub") as hub:
+    with served(tmp_path, monkeypatch) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +136,7 @@ def test_ctrl_c_and_what_it_says(server: HubServer, new: Path, tmp_path: Path) -
     assert there(server) == {}
 
 
-def test_what_is_printed(server: HubServer, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+def test_what_is_printed(server: HubServer, new: Path) -> None:
     url, token = f"{server.url}/datasets/{REPO}", server.tokens.owner
 
     def run(*options: str) -> Result:

@@ -68,32 +68,37 @@ def hub_errors_explained(doing: str, where: object) -> Iterator[None]:
             f"{doing}: the Hub is out of bounds", where=where, remedy="unset HF_HUB_OFFLINE"
         )
         raise HubError(message) from error
-    except HfHubHTTPError as error:
-        raise HubError(_answer(doing, where, error)) from error
     except _TRANSPORT as error:
-        raise HubError(_failure(doing, where, error)) from error
+        raise HubError(_told(doing, where, error)) from error
     except (RuntimeError, ValueError) as error:  # how the client wraps what an upload met
-        cause = error.__cause__ or error
-        if isinstance(cause, HfHubHTTPError):
-            raise HubError(_answer(doing, where, cause)) from error
-        if isinstance(error, ValueError) and _is_about_quota(str(error)):
+        if _is_about_quota(str(error)) and error.__cause__ is None:
             raise HubError(_quota(doing, where, one_line(error))) from error
-        raise HubError(_failure(doing, where, cause)) from error
+        raise HubError(_told(doing, where, error.__cause__ or error)) from error
 
 
 def status_of(error: BaseException | None) -> int | None:
     """Give the HTTP status behind an error of this package; None where there was no answer."""
     while error is not None:
-        if isinstance(error, HfHubHTTPError):
-            return int(error.response.status_code)
+        response = getattr(error, "response", None)
+        if response is not None:
+            return int(response.status_code)
         error = error.__cause__
     return None
 
 
-def _answer(doing: str, where: object, error: HfHubHTTPError) -> str:
-    """Explain an answer that says no."""
-    status = error.response.status_code
-    said = error.server_message or one_line(error)
+def _told(doing: str, where: object, error: BaseException) -> str:
+    """Explain an answer that says no, or that none came."""
+    if getattr(error, "response", None) is not None:
+        return _answer(doing, where, error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return explain(f"{doing}: cannot read", where=error.filename, found=error, remedy=CONTINUES)
+    found = " ".join(f"{type(error).__name__}: {error}".split())
+    return explain(f"{doing} failed", where=where, found=found, remedy=CONTINUES)
+
+
+def _answer(doing: str, where: object, error: BaseException) -> str:
+    status = status_of(error) or 0
+    said = getattr(error, "server_message", None) or error
     found = f"{status}: {' '.join(str(said).split())}"
     if status in _FULL or (status == 403 and _is_about_quota(found)):
         return _quota(doing, where, found)
@@ -134,10 +139,3 @@ def _quota(doing: str, where: object, found: str) -> str:
 
 def _is_about_quota(text: str) -> bool:
     return any(word in text.lower() for word in _QUOTA_WORDS)
-
-
-def _failure(doing: str, where: object, error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return explain(f"{doing}: cannot read", where=error.filename, found=error, remedy=CONTINUES)
-    found = " ".join(f"{type(error).__name__}: {error}".split())
-    return explain(f"{doing} failed", where=where, found=found, remedy=CONTINUES)
