@@ -411,12 +411,25 @@ def test_bytes_of_a_broken_upload_are_counted(hub: HubServer) -> None:
     assert not list((hub.blobs.folder / "incoming").iterdir())
 
 
-def test_chunked_body(hub: HubServer) -> None:
+def test_storage_takes_no_chunks(hub: HubServer) -> None:
     empty_repo(hub)
     href = batch(hub, SMALL)["actions"]["upload"]["href"]
     pieces = [SMALL[:100_000], SMALL[100_000:]]
-    assert requests.put(href, data=iter(pieces), timeout=10).status_code == 200
+    assert requests.put(href, data=iter(pieces), timeout=10).status_code == 501
     assert hub.counters.received["lfs-upload"] == len(SMALL)
+
+
+def test_at_most_256_files_a_call(hub: HubServer) -> None:
+    empty_repo(hub)
+    files = [{"path": f"{n}.txt", "sample": "", "size": 0} for n in range(257)]
+    for count, status in ((256, 200), (257, 413)):
+        said = requests.post(
+            f"{hub.url}/api/datasets/lab/x/preupload/main",
+            headers={"Authorization": f"Bearer {hub.tokens.owner}"},
+            json={"files": files[:count]},
+            timeout=10,
+        )
+        assert said.status_code == status
 
 
 def test_killed_client(hub: HubServer, owner: Ask, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import pickle
 from pathlib import Path
@@ -9,19 +10,25 @@ from typing import Any
 
 import pytest
 from hub_release import mirror
-from hub_server import HubServer
+from hub_server import Fault, HubServer
 from origin_server import OriginServer
 
 import geogen
+import geogen_hf
 from geogen_hf.archive import read_directory
 from geogen_hf.errors import FetchError
 from geogen_hf.origin.credentials import Credentials
+from geogen_hf.origin.fetch import fetch_parts
 from geogen_hf.origin.fsspec_file import FsspecFile
+from geogen_hf.origin.http import RetryPolicy
 from geogen_hf.origin.http_file import HttpFile
+from geogen_hf.origin.patience import TransferOptions
 from geogen_hf.origin.remote import open_remote
 from geogen_hf.origin.sources import hub_address
+from geogen_hf.parts import ALL_PARTS
 
 RAW = "hf://datasets/lab/geogen-raw"
+QUICK = TransferOptions(retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02), sync_bytes=4_096)
 
 
 @pytest.fixture
@@ -96,6 +103,32 @@ def test_a_revision_stays_what_it_was(raw: HubServer, by_view: Path) -> None:
     assert {path.split("/resolve/")[1][:3] for _, path, _ in raw.counters.log if "/re" in path} == {
         "v1/"
     }
+
+
+def test_a_download_from_the_hub_goes_on(raw: HubServer, tmp_path: Path) -> None:
+    cut = Fault("blob", cut_after=5_000, times=None)
+    raw.faults.append(cut)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", raw.tokens.owner)
+        patch.setattr("huggingface_hub.constants.ENDPOINT", raw.url)
+        patch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            raw.url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        paths = fetch_parts(tmp_path / "parts", ALL_PARTS, base_url=RAW, options=QUICK)
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()}
+    files = raw.repos["dataset", "lab/geogen-raw"].commit("main").files
+    assert found == {name: entry.sha256 for name, entry in files.items()}
+    assert cut.seen > 8
+    assert raw.counters.sent["blob"] == sum(entry.size for entry in files.values())
+
+
+def test_single_identities(raw: HubServer) -> None:
+    options = {"hf": {"endpoint": raw.url, "token": raw.tokens.owner}}
+    with geogen_hf.open_release(RAW, storage_options=options) as release:
+        assert len(release["subj_00003"].images) == 7
+    with pytest.raises(FetchError, match="HF_TOKEN"):
+        geogen_hf.open_release(RAW, storage_options={"hf": {"endpoint": raw.url}})
 
 
 def test_the_hubs_own_token(raw: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
