@@ -71,7 +71,7 @@ def resolve(hub: Hub, request: Request) -> Answer:
     headers = {"X-Repo-Commit": commit.id, "ETag": f'"{entry.oid}"'}
     if not entry.lfs:
         path = hub.blobs.path(entry.sha256)
-        return file_answer(path, headers, request.headers.get("Range"))
+        return file_answer(path, headers, request)
     headers["Location"] = hub.signed("GET", f"/blob/{quote(repo.id)}/{entry.sha256}")
     headers["X-Linked-Size"] = str(entry.size)
     headers["X-Linked-ETag"] = f'"{entry.sha256}"'
@@ -84,7 +84,7 @@ def blob(hub: Hub, request: Request) -> Answer:
     path = hub.blobs.path(request.named["oid"])
     if not path.is_file():
         raise HubError(404, "NoSuchKey")
-    return file_answer(path, {"ETag": f'"{path.name}"'}, request.headers.get("Range"))
+    return file_answer(path, {"ETag": f'"{path.name}"'}, request)
 
 
 def viewer(hub: Hub, request: Request) -> Answer:

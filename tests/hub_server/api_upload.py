@@ -17,6 +17,8 @@ from hub_server.wire import Answer, Request, json_answer
 
 REGULAR_BYTES = 10_000_000
 """Larger files go to large file storage, whatever their name."""
+BATCH_FILES = 256
+"""Most files that one call may be about."""
 
 
 def validate_yaml(hub: Hub, request: Request) -> Answer:
@@ -40,13 +42,19 @@ def _writable(hub: Hub, request: Request) -> Repo:
 def preupload(hub: Hub, request: Request) -> Answer:
     repo = _writable(hub, request)
     commit = repo.commit(request.named["rev"])
-    files = []
-    for file in request.json()["files"]:
+    files, asked = [], request.json()["files"]
+    _check_batch(asked)
+    for file in asked:
         known = commit.files.get(file["path"])
         mode = "lfs" if _is_large(hub, commit, file) else "regular"
         said = {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
         files.append(said if known is None else {**said, "oid": known.content_id})
     return json_answer({"files": files, "commitOid": commit.id})
+
+
+def _check_batch(files: list[Any]) -> None:
+    if len(files) > BATCH_FILES:
+        raise HubError(413, f"at most {BATCH_FILES} files a call, not {len(files)}")
 
 
 def _is_large(hub: Hub, commit: Commit, file: dict[str, Any]) -> bool:
@@ -61,6 +69,7 @@ def _is_large(hub: Hub, commit: Commit, file: dict[str, Any]) -> bool:
 
 def lfs_batch(hub: Hub, request: Request) -> Answer:
     wanted = request.json()
+    _check_batch(wanted["objects"])
     ref = wanted.get("ref", {}).get("name", "main")
     named = {**request.named, "rev": ref}
     caller = hub.caller(request)
@@ -98,11 +107,17 @@ def _upload_actions(hub: Hub, repo: Repo, oid: str, size: int) -> dict[str, Any]
 
 
 def upload(hub: Hub, request: Request) -> Answer:
-    hub.check_signed(request)
+    _check_upload(hub, request)
     repo, oid = _addressed(hub, request), request.named["oid"]
     hub.blobs.put(oid, request.body.chunks())
     _hold(hub, repo, oid, None)
     return Answer(headers={"ETag": f'"{oid[:32]}"'})
+
+
+def _check_upload(hub: Hub, request: Request) -> None:
+    hub.check_signed(request)
+    if request.body.chunked:  # S3 wants to know the length
+        raise HubError(501, "NotImplemented: Transfer-Encoding")
 
 
 def _addressed(hub: Hub, request: Request) -> Repo:
@@ -114,7 +129,7 @@ def _addressed(hub: Hub, request: Request) -> Repo:
 
 
 def upload_part(hub: Hub, request: Request) -> Answer:
-    hub.check_signed(request)
+    _check_upload(hub, request)
     number, upload = int(request.named["number"]), _upload_name(request)
     etag = hub.blobs.put_part(upload, number, request.body.chunks())
     return Answer(headers={"ETag": etag})

@@ -19,6 +19,7 @@ class Fault:
         status: Answered instead, once the body is in.
         drop_after: The connection is reset after so many bytes of the body.
         lose_answer: The call takes effect, but the connection is reset before the answer.
+        cut_after: The connection is reset after so many bytes of the answer's body.
         bytes_per_s: Bodies of requests and answers move no faster.
         retry_after: Sent along with `status`, in seconds.
         on_call: Called before the body is read.
@@ -30,6 +31,7 @@ class Fault:
     status: int | None = None
     drop_after: int | None = None
     lose_answer: bool = False
+    cut_after: int | None = None
     bytes_per_s: float | None = None
     retry_after: int | None = None
     on_call: Callable[[], None] | None = None

@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +84,8 @@ class _Server(ThreadingHTTPServer):
         self.open: set[socket.socket] = set()
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
+        # What a client has written is soon here: a killed one leaves little behind in the kernel.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131_072)
 
     def get_request(self) -> tuple[socket.socket, object]:
         request, address = super().get_request()
@@ -168,6 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         rate = None if fault is None else fault.bytes_per_s
+        cut = None if fault is None else fault.cut_after
+        if cut is not None and cut < answer.size:
+            answer = replace(answer, body=answer.body[:cut], length=cut)
+        else:
+            cut = None
         for piece in _pieces(answer, PIECE if rate is None else max(1, int(rate / 20))):
             if rate is not None:
                 time.sleep(len(piece) / rate)
@@ -177,6 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(reset=False)
                 return
             hub.counters.send(route, len(piece))
+        if cut is not None:
+            self._break_off(reset=False)  # an orderly end, too early: all that was sent arrives
 
     def _break_off(self, *, reset: bool) -> None:
         if reset:

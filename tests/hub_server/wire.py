@@ -36,17 +36,17 @@ class Body:
     ) -> None:
         self._stream, self._route, self._counters = stream, route, counters
         self._fault = fault or Fault(route)
-        self._chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
-        self._left = 0 if self._chunked else int(headers.get("Content-Length") or 0)
+        self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+        self._left = 0 if self.chunked else int(headers.get("Content-Length") or 0)
         self._received = 0
-        self.finished = not self._chunked and self._left == 0
+        self.finished = not self.chunked and self._left == 0
         if self._fault.drop_after == 0:
             raise DropConnectionError
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the rest of the body as it comes in."""
         while not self.finished:
-            if self._chunked and self._left == 0:
+            if self.chunked and self._left == 0:
                 self._left = int(self._line() or b"0", 16)
                 if self._left == 0:
                     self._line()
@@ -54,9 +54,9 @@ class Body:
                     return
             data = self._piece()
             self._left -= len(data)
-            if self._left == 0 and self._chunked:
+            if self._left == 0 and self.chunked:
                 self._line()
-            self.finished = not self._chunked and self._left == 0
+            self.finished = not self.chunked and self._left == 0
             yield data
 
     def read(self) -> bytes:
@@ -156,9 +156,11 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
     return Answer(status, headers, json.dumps(content).encode())
 
 
-def file_answer(path: Path, headers: dict[str, str], wanted: str | None) -> Answer:
+def file_answer(path: Path, headers: dict[str, str], request: Request) -> Answer:
     """Answer with a file, or with the range of it that was asked for."""
-    size = path.stat().st_size
+    size, wanted = path.stat().st_size, request.headers.get("Range")
+    if request.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
+        wanted = None  # of another version
     headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}
     if wanted is None or not wanted.startswith("bytes="):
         return Answer(200, headers, file=path, length=size)
