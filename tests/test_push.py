@@ -123,14 +123,6 @@ def test_a_gate_comes_first(server: HubServer, folder: Path, other_folder: Path)
     assert not repo.private
 
 
-def test_the_licence_is_asked_for_before_anything_is_made(server: HubServer, folder: Path) -> None:
-    for options in ({"gated": "off"}, {"gated": "off", "private": False}):
-        with pytest.raises(UsageError, match="accept-license"):
-            push(server, folder, **options)
-    assert not server.repos
-    assert not writes(server)
-
-
 def test_access_of_an_existing_one_is_left_alone(server: HubServer, folder: Path) -> None:
     push(server, folder, private=False, gated="manual")
     server.counters.reset()

@@ -56,13 +56,14 @@ def test_a_plan_leaves_the_local_files_and_what_is_not_ours(
     plan = make_plan(
         [local(path, content) for path, content in here.items()],
         {path: remote(path, content, large=large) for path, content in there.items()},
-        earlier=earlier - {".gitattributes"},
+        earlier=earlier,
         script="geogen.py",
         remove_script=remove,
     )
     after = dict(there)
     for gone in plan.delete:
         assert gone.path not in here
+        assert gone.path != ".gitattributes"
         assert gone.path in earlier | EXPORT_LEFT | ({"geogen.py"} if remove else set())
         del after[gone.path]
     for file in plan.add:
@@ -137,6 +138,8 @@ def test_no_gate_without_a_word_on_the_licence(private: bool) -> None:
         ({"tag": "two words"}, "v1.0.0"),
         ({"tag": "ab" * 20}, "v1.0.0"),
         ({"tag": "v1", "create_pr": True}, "pull request"),
+        ({"gated": "off"}, "accept-license"),
+        ({"gated": "off", "private": False}, "accept-license"),
     ],
 )
 def test_options_that_cannot_work(values: dict[str, object], complaint: str) -> None:
@@ -153,6 +156,7 @@ def test_options_that_cannot_work(values: dict[str, object], complaint: str) -> 
         ("extra_gated_fields:", "extra_gated_fields"),
         ("esposito2024geogen", "citation"),
         ("Microsoft", "attribution"),
+        ("(https://github.com/microsoft/GeoGen)", "attribution"),
     ],
 )
 def test_a_card_that_does_not_bind_its_readers_is_refused(cut: str, named: str) -> None:

@@ -20,7 +20,6 @@ from typer.testing import CliRunner, Result
 
 from geogen_hf.cli import app
 from geogen_hf.errors import UsageError
-from geogen_hf.hub import push_parts
 from geogen_hf.hub.plan import IN_FLIGHT
 from geogen_hf.verify.folder import verify_export
 
@@ -155,7 +154,6 @@ def test_what_is_printed(server: HubServer, new: Path) -> None:
     assert isinstance(run("--gated", "off").exception, UsageError)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
 def test_progress_on_a_terminal_and_the_url_beside_it(
     server: HubServer, new: Path, tmp_path: Path
 ) -> None:
@@ -177,21 +175,3 @@ def test_progress_on_a_terminal_and_the_url_beside_it(
     assert b"uploading" in shown
     assert out.splitlines()[-1] == f"{server.url}/datasets/{REPO}"
     assert "\x1b" not in out
-
-
-READ_FROM_MIRROR = """
-import geogen
-rows = geogen.load("views", split="train", streaming=True, base_url="hf://datasets/lab/parts")
-print(sum(1 for row in rows if row["image"].size == (16, 16)))
-"""
-
-
-def test_the_mirror_is_a_source(server: HubServer, by_subject: Path, tmp_path: Path) -> None:
-    push_parts(by_subject, "lab/parts", token=server.tokens.owner, endpoint=server.url)
-    command = [sys.executable, "-c", READ_FROM_MIRROR]
-    for token, status in ((server.tokens.owner, 0), (None, 1)):
-        env = hub_environment(server, tmp_path / "home", token=token)
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == status, done.stderr
-        if status == 0:
-            assert int(done.stdout) == 26 * 7

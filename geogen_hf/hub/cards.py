@@ -68,7 +68,7 @@ def _missing(front: dict[str, Any], body: str) -> Iterator[str]:
         yield "extra_gated_prompt with the licence's address"
     if not front.get("extra_gated_fields"):
         yield "extra_gated_fields"
-    if "Microsoft" not in body or HOMEPAGE not in body:
+    if "Microsoft" not in body or not re.search(rf"{re.escape(HOMEPAGE)}(?!/)", body):
         yield f"attribution to Microsoft with {HOMEPAGE}"
     if LICENSE_URL not in body:
         yield "section on the licence with its address"

@@ -21,7 +21,7 @@ _TRANSPORT: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
 """Errors on the way there: of the HTTP library that huggingface_hub uses (requests before its 1.0),
 and of the system."""
 _FULL = (402, 413, 507)
-_QUOTA_WORDS = ("storage", "quota", "billing", "payment", "exceed")
+_QUOTA_WORDS = ("storage limit", "quota", "upgrade your plan", "exceed")
 
 
 class HubError(GeoGenError, OSError):

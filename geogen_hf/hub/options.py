@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.hub.access import GATES, Access, Gate
+from geogen_hf.hub.access import GATES, Access, Gate, check_licence_accepted
 from geogen_hf.hub.plan import Plan
 
 MAIN = "main"
@@ -26,7 +26,7 @@ class PushOptions:
             `"off"` (anybody); None leaves it as it is, and gates one without data by `"auto"`.
         tag: Name for the commit; refused where it names another one.
         revision: Branch to publish on.
-        create_pr: Open a pull request against it instead.
+        create_pr: Open a pull request against it instead; each run opens one.
         dry_run: Change nothing, only say what would be done.
         accept_license: Acknowledge the R-UDA's duties where no gate does.
         remove_script: Remove a script that `datasets` 4 and later stumble over.
@@ -44,6 +44,9 @@ class PushOptions:
     def __post_init__(self) -> None:
         for complaint in self._complaints():
             raise UsageError(complaint)
+        if self.gated == "off":
+            access = Access(private=self.private is not False, gated="off")
+            check_licence_accepted(access, self.accept_license)
 
     def _complaints(self) -> Iterator[str]:
         if self.gated is not None and self.gated not in GATES:

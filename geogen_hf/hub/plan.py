@@ -117,7 +117,7 @@ def make_plan(
     delete = tuple(
         file
         for file in others
-        if file.path in earlier
+        if (file.path in earlier and not file.path.startswith("."))
         or _DATA.fullmatch(file.path)
         or (remove_script and file.path == script)
     )
