@@ -50,7 +50,7 @@ class Counters:
     Attributes:
         calls: Requests.
         received: Bytes of bodies that arrived, also of those that broke off.
-        sent: Bytes of bodies that were sent.
+        sent: Bytes of bodies that were sent, the last ones perhaps to nobody.
         broken: Requests whose body broke off.
         log: `(method, path, status)` of everything that was answered; 0 where nobody was left.
     """

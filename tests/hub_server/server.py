@@ -179,12 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
         for piece in _pieces(answer, PIECE if rate is None else max(1, int(rate / 20))):
             if rate is not None:
                 time.sleep(len(piece) / rate)
+            # First: a test may look as soon as its client has the last byte.
+            hub.counters.send(route, len(piece))
             try:
                 self.wfile.write(piece)
             except OSError:
                 self._break_off(reset=False)
                 return
-            hub.counters.send(route, len(piece))
         if cut is not None:
             self._break_off(reset=False)  # an orderly end, too early: all that was sent arrives
 
