@@ -17,6 +17,7 @@ import geogen_hf
 from geogen_hf.building import ReleaseBuilder
 from geogen_hf.building import load_from
 from geogen_hf.judge import CameraOptions
+from geogen_hf.origin.dl_cache import credentials_of
 from geogen_hf.origin.dl_cache import download_parts
 from geogen_hf.parts import locate_parts
 from geogen_hf.parts import select_parts
@@ -79,7 +80,8 @@ class GeoGen(ReleaseBuilder):
             config.default_intrinsics,
             memory=self.verdicts_folder,
         )
-        release = read_release(download_parts(dl_manager, sources), cameras)
+        places = download_parts(dl_manager, sources)
+        release = read_release(places, cameras, credentials_of(dl_manager))
         subjects = release.sound_subjects(config.on_bad_subject)
         shards = make_shards(
             subjects, split_seed=config.split_seed, on_bad_subject=config.on_bad_subject

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from geogen_hf.cameras import FloatArray
 from geogen_hf.errors import GeoGenError, explain
 from geogen_hf.judge import CameraOptions
 from geogen_hf.members import Archives, png_size, unpack_png
+from geogen_hf.origin.credentials import Credentials
 from geogen_hf.parts import UPSTREAM_URL, parts_at_url, select_parts
 from geogen_hf.release import read_release
 from geogen_hf.report import Policy, some_of
@@ -110,6 +112,7 @@ def open_release(
     *,
     on_bad_subject: Policy = "raise",
     cameras: CameraOptions | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> OpenRelease:
     """Open a release to read single identities: a few requests list it, a few more read one.
 
@@ -118,6 +121,9 @@ def open_release(
         parts: Numbers (1 … 7) of the image parts to use; None for all.
         on_bad_subject: `"raise"` on any structural problem, or `"skip"` the identities concerned.
         cameras: How to read them; None lets keys and evidence speak.
+        storage_options: What hosts want to be shown, by protocol: `{"hf": {"token": …}}`,
+            `{"https": {"headers": {…}}}`, `{"s3": {"key": …}}`. Without, the Hub is shown the token
+            that is stored or in `HF_TOKEN`.
 
     Returns:
         The identities by name.
@@ -136,4 +142,5 @@ def open_release(
         (('subj_00000', 'subj_00001', 'subj_00002'), 7, (7, 4, 4))
     """
     locations = parts_at_url(os.fspath(source or UPSTREAM_URL), select_parts(parts))
-    return OpenRelease(read_release(locations, cameras).sound_subjects(on_bad_subject))
+    release = read_release(locations, cameras, Credentials(storage_options or {}))
+    return OpenRelease(release.sound_subjects(on_bad_subject))

@@ -10,11 +10,12 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
 
 from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.origin.credentials import Credentials
 from geogen_hf.origin.headers import RemoteInfo
 from geogen_hf.origin.remote import TailFile, open_remote
 from geogen_hf.parts import archive_label, is_url
@@ -46,6 +47,7 @@ class Member:
         crc: CRC-32 of the uncompressed bytes.
         deflated: Whether the bytes are deflated (else stored as they are).
         version: Of the archive, when it was listed; None for one on disk.
+        credentials: What the archive's host wants to be shown; None for nothing.
     """
 
     archive: str
@@ -57,6 +59,7 @@ class Member:
     crc: int
     deflated: bool
     version: RemoteInfo | None = None
+    credentials: Credentials | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{archive_label(self.archive)}: {self.name!a} (at byte {self.start})"
@@ -93,11 +96,12 @@ class Directory:
         return archive_label(self.archive)
 
 
-def read_directory(archive: str) -> Directory:
+def read_directory(archive: str, credentials: Credentials | None = None) -> Directory:
     """List an archive from its central directory.
 
     Args:
         archive: Its path, or its URL: then one request reads most directories, two a long one.
+        credentials: What a URL's host wants to be shown.
 
     Returns:
         Its members, with every one that cannot be read safely set apart.
@@ -107,8 +111,8 @@ def read_directory(archive: str) -> Directory:
         FetchError: Its host does not let it be read.
     """
     if is_url(archive):
-        remote = open_remote(archive)
-        return _list(archive, TailFile(remote), remote.info)
+        remote = open_remote(archive, credentials=credentials)
+        return _list(archive, TailFile(remote), remote.info, credentials)
     try:
         with open(archive, "rb") as file:
             return _list(archive, file, None)
@@ -116,7 +120,12 @@ def read_directory(archive: str) -> Directory:
         raise ArchiveError(explain("not a zip archive", where=archive, found="a folder")) from error
 
 
-def _list(archive: str, file: BinaryIO | TailFile, version: RemoteInfo | None) -> Directory:
+def _list(
+    archive: str,
+    file: BinaryIO | TailFile,
+    version: RemoteInfo | None,
+    credentials: Credentials | None = None,
+) -> Directory:
     try:
         with zipfile.ZipFile(file) as zipped:
             infos = zipped.infolist()
@@ -125,7 +134,7 @@ def _list(archive: str, file: BinaryIO | TailFile, version: RemoteInfo | None) -
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         raise _not_a_zip(archive, file, error) from error
     infos = [info for info in infos if not info.is_dir() and not _is_junk(info.filename)]
-    return _sort_members(archive, version, size, infos, directory_start)
+    return _sort_members(archive, version, credentials, size, infos, directory_start)
 
 
 def _not_a_zip(archive: str, file: BinaryIO | TailFile, error: Exception) -> ArchiveError:
@@ -162,6 +171,7 @@ def _is_junk(name: str) -> bool:
 def _sort_members(
     archive: str,
     version: RemoteInfo | None,
+    credentials: Credentials | None,
     size: int,
     infos: Iterable[zipfile.ZipInfo],
     directory_start: int,
@@ -189,6 +199,7 @@ def _sort_members(
                 crc=info.CRC,
                 deflated=info.compress_type == _DEFLATED,
                 version=version,
+                credentials=credentials,
             )
         )
     return Directory(archive, size, tuple(members), tuple(refused))

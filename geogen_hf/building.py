@@ -184,7 +184,7 @@ def load_from(
         config_name=config,
         data_dir=None if data_dir is None else _absolute(data_dir),
         storage_options=storage_options,
-        token=token,
+        token=_hub_token(token, storage_options),
         **config_options,
     )
     if streaming:
@@ -201,6 +201,11 @@ def load_from(
             raise error.__cause__ from None
         raise
     return builder.as_dataset(split=split, in_memory=keep_in_memory)
+
+
+def _hub_token(token: str | bool | None, storage_options: dict[str, Any] | None) -> Any:
+    # DownloadConfig overwrites the token of storage_options, with None where there is no other.
+    return (storage_options or {}).get("hf", {}).get("token") if token is None else token
 
 
 def _absolute(data_dir: str | os.PathLike[str]) -> str:

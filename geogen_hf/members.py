@@ -178,7 +178,9 @@ class Archives:
         archive = member.archive
         if archive not in self._open:
             self._open[archive] = (
-                open_remote(archive, member.version) if is_url(archive) else LocalFile(archive)
+                open_remote(archive, member.version, member.credentials)
+                if is_url(archive)
+                else LocalFile(archive)
             )
         return self._open[archive]
 

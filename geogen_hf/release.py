@@ -13,6 +13,7 @@ from geogen_hf.judge import CameraOptions, Judgement, judge_cameras
 from geogen_hf.members import Archives, unpack_member
 from geogen_hf.metadata.documents import Document, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
+from geogen_hf.origin.credentials import Credentials
 from geogen_hf.parts import IMAGE_PARTS, METADATA_PART, Part
 from geogen_hf.report import Policy, Problem, Report
 from geogen_hf.subjects import Subject, index_images, join_subjects
@@ -64,12 +65,17 @@ class Release:
         return sound
 
 
-def read_release(locations: Mapping[Part, str], cameras: CameraOptions | None = None) -> Release:
+def read_release(
+    locations: Mapping[Part, str],
+    cameras: CameraOptions | None = None,
+    credentials: Credentials | None = None,
+) -> Release:
     """Index the archives, read the metadata, judge the cameras and join it all.
 
     Args:
         locations: Path or URL of each part, the metadata part among them.
         cameras: How to read them; None lets keys and evidence speak.
+        credentials: What the hosts of URLs want to be shown; None for what the environment holds.
 
     Returns:
         The release; its report holds every structural problem.
@@ -79,7 +85,7 @@ def read_release(locations: Mapping[Part, str], cameras: CameraOptions | None = 
             damaged.
         FetchError: Parts cannot be read from their host (all such parts are named).
     """
-    directories = _read_directories(locations)
+    directories = _read_directories(locations, credentials)
     images, image_problems = index_images(
         directory for part, directory in directories.items() if part.kind == "images"
     )
@@ -100,13 +106,17 @@ def read_release(locations: Mapping[Part, str], cameras: CameraOptions | None = 
     return Release(directories, subjects, Report(problems), judgement)
 
 
-def _read_directories(locations: Mapping[Part, str]) -> dict[Part, Directory]:
+def _read_directories(
+    locations: Mapping[Part, str], credentials: Credentials | None
+) -> dict[Part, Directory]:
     """List all archives at a time: behind URLs, that is mostly waiting."""
     ordered = sorted(locations.items(), key=lambda item: item[0].number)
     directories: dict[Part, Directory] = {}
     failures: list[ArchiveError | FetchError] = []
     with ThreadPoolExecutor(max(1, len(ordered))) as pool:
-        listings = {part: pool.submit(read_directory, location) for part, location in ordered}
+        listings = {
+            part: pool.submit(read_directory, location, credentials) for part, location in ordered
+        }
     for part, listing in listings.items():
         try:
             directories[part] = listing.result()

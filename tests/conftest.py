@@ -11,8 +11,12 @@ import pytest
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from hub_server.fixtures import hub
+
 from geogen_hf.parts import ALL_PARTS
 from geogen_hf.sample import write_release
+
+__all__ = ["hub"]
 
 SUBJECTS = 40
 """Enough for three training shards and for all three splits."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import geogen
 from geogen_hf.cli import app
+from geogen_hf.hub.cards import check_card
 from geogen_hf.schema import CITATION, FEATURES, LICENSE_NAME, LICENSE_URL
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +33,42 @@ def test_table_names_every_column_of_every_config(text: str) -> None:
         if "as `views` less `image`" in table[config]:
             named = (named - {"views", "image"}) | (set(FEATURES["views"]) - {"image"})
         assert named == set(features)
+
+
+def type_and_shape(feature: Any) -> tuple[str, list[str]]:
+    """As the card's table of columns spells them; shapes of one image a row first."""
+    if isinstance(feature, (datasets.Array2D, datasets.Array3D)):
+        inner = ", ".join(map(str, feature.shape[-2:]))
+        return feature.dtype, [f"({inner})", f"(V, {inner})"]
+    if isinstance(feature, datasets.Image):
+        return "Image", ["H × W × 3"]
+    if isinstance(feature, datasets.Value):
+        return feature.dtype, [""]
+    name, _ = type_and_shape(feature.feature)
+    return name, ["V of H × W × 3" if name == "Image" else "(V)"]
+
+
+def test_card_describes_every_column_as_the_features_do() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ?([^|]*?) ?\| (.+) \|$", CARD, re.MULTILINE)
+    described = {name: (kind, shape) for name, kind, shape, _ in rows}
+    columns = {name: f for features in FEATURES.values() for name, f in features.items()}
+    assert set(described) == set(columns)
+    assert list(described) == [row[0] for row in rows]
+    for features in FEATURES.values():
+        for name, feature in features.items():
+            kind, shapes = type_and_shape(feature)
+            assert described[name][0] == kind, name
+            assert described[name][1] in shapes, name
+
+
+def test_card_says_all_that_a_card_must() -> None:
+    titles = re.findall(r"^## (.+)$", CARD, re.MULTILINE)
+    assert titles == [
+        "Composition", "Configs and columns", "Cameras", "Splits", "Loading", "Provenance",
+        "Limitations", "Licence", "Disclaimer", "Citation",
+    ]  # fmt: skip
+    check_card(CARD, "dataset_card.md")
+    assert "Results" in CARD.split("## Licence")[1]
 
 
 def test_readme_lists_every_command_and_option() -> None:

@@ -26,7 +26,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import SUBJECTS, ReleaseMaker
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
 from filelock import FileLock
+from huggingface_hub import DatasetCardData
 from PIL import Image
 
 import geogen
@@ -171,6 +174,29 @@ def test_cards_yaml_says_what_the_files_hold(exported: Exported) -> None:
             assert split["num_bytes"] == pytest.approx(sum(t.nbytes for t in tables), rel=0.02)
 
 
+def as_datasets_writes_it(card: dict[str, Any]) -> tuple[Any, Any]:
+    """Configs and infos read and written again by `datasets` itself."""
+    data = DatasetCardData(**card)
+    infos, configs = DatasetInfosDict.from_dataset_card_data(data), MetadataConfigs()
+    for name, values in MetadataConfigs.from_dataset_card_data(data).items():
+        configs[name] = values
+    written = DatasetCardData()
+    infos.to_dataset_card_data(written)
+    configs.to_dataset_card_data(written)
+    return written["configs"], written["dataset_info"]
+
+
+def test_cards_yaml_is_what_datasets_itself_would_write(exported: Exported) -> None:
+    front = yaml.safe_load((exported.folder / "README.md").read_text().split("---\n")[1])
+    configs, infos = as_datasets_writes_it(front)
+    assert sorted(front["configs"], key=lambda c: c["config_name"]) == configs
+    text = yaml.safe_dump(sorted(front["dataset_info"], key=lambda i: i["config_name"]))
+    # The one difference: lists are spelt as every version reads them.
+    assert yaml.safe_load(text.replace("sequence:", "list:")) == yaml.safe_load(
+        yaml.safe_dump(infos).replace("sequence:", "list:")
+    )
+
+
 def test_the_body_of_the_card_tells_of_this_export(release: Release, tmp_path: Path) -> None:
     options = ExportOptions(configs=("views",), image_format="jpeg", image_size=12, quality=80)
     folder = export_release(release, tmp_path / "geogen", options, workers=1).folder
@@ -181,6 +207,10 @@ def test_the_body_of_the_card_tells_of_this_export(release: Release, tmp_path: P
     assert body.count("JPEG, quality 80, longer side 12 px") == 2
     assert "published PNG" not in body
     assert "<!--" not in body
+    assert "`metadata`" not in body
+    assert "| `image` | Image |" in body
+    command = "geogen export PARTS OUT --config views --image-format jpeg --image-size 12"
+    assert f"\n{command} --quality 80\n" in body
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert loaded["train"][0]["image"].size == (12, 12)
 

@@ -18,6 +18,7 @@ from geogen_hf.cli.convert import convert
 from geogen_hf.cli.download import download
 from geogen_hf.cli.export import export
 from geogen_hf.cli.preview import preview
+from geogen_hf.cli.push import push
 from geogen_hf.cli.verify import verify
 from geogen_hf.errors import GeoGenError
 
@@ -66,7 +67,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (demo, sample, download, inspect, export, verify, preview, convert):
+for _command in (demo, sample, download, inspect, export, verify, preview, convert, push):
     app.command()(_interruptible(_command))
 
 

@@ -15,12 +15,15 @@ from datasets.splits import SplitDict, SplitInfo
 from geogen_hf.errors import ReleaseError, explain
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
+from geogen_hf.parts import IMAGE_PARTS
 from geogen_hf.schema import FEATURES
 from geogen_hf.splits import SPLITS
 
 TEMPLATE = "dataset_card.md"
 FIGURES_MARK = "<!-- figures of this export -->"
 IMAGES_MARK = "<!-- images of this export -->"
+CAMERAS_MARK = "<!-- cameras of this export -->"
+PROVENANCE_MARK = "<!-- provenance of this export -->"
 _CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \|(.*)", re.ASCII)
 
 
@@ -92,12 +95,16 @@ def write_card(
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
     body = _with_configs(body, options.configs)
     body = body.replace(IMAGES_MARK, _encoding(options))
-    body = body.replace(FIGURES_MARK, _figures(files, options, source, picture))
+    body = body.replace(FIGURES_MARK, _figures(files, options, picture))
+    body = body.replace(CAMERAS_MARK, _cameras(source["cameras"]))
+    body = body.replace(PROVENANCE_MARK, _provenance(options, source))
     return f"---\n{text}---\n{body}"
 
 
 def _with_configs(body: str, configs: Sequence[str]) -> str:
-    """Keep the lines of the configs that were exported, and say which is the default."""
+    """Keep the lines of what was exported, and say which config is the default."""
+    every = {column for features in FEATURES.values() for column in features}
+    here = {column for config in configs for column in FEATURES[config]}
     lines = []
     for line in body.splitlines():
         matched = _CONFIG_LINE.fullmatch(line)
@@ -106,6 +113,8 @@ def _with_configs(body: str, configs: Sequence[str]) -> str:
                 continue
             default = " (default)" if matched[1] == configs[0] else ""
             line = f"| `{matched[1]}`{default} |{matched[2]}"
+        elif matched and matched[1] in every - here:
+            continue
         lines.append(line)
     return "\n".join(lines) + "\n"
 
@@ -148,9 +157,7 @@ def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
     return values
 
 
-def _figures(
-    files: Sequence[FileRecord], options: ExportOptions, source: dict[str, Any], picture: str
-) -> str:
+def _figures(files: Sequence[FileRecord], options: ExportOptions, picture: str) -> str:
     lines = [
         f"![Some of the identities]({picture})",
         "",
@@ -164,15 +171,6 @@ def _figures(
                 rows, size = sum(f.rows for f in some), sum(f.size for f in some)
                 megabytes = f"{size / 1e6:,.1f} MB"
                 lines.append(f"| `{config}` | {split} | {rows:,} | {len(some)} | {megabytes} |")
-    lines += [
-        "",
-        f"Exported by geogen-hf {source['versions']['geogen-hf']}; split seed "
-        f"{options.split_seed}; images: {_encoding(options)}. `provenance.json` has the "
-        "parts and every option, `splits.csv` the split of each identity, `SHA256SUMS` a digest "
-        "of every file.",
-        "",
-        _cameras(source["cameras"]),
-    ]
     return "\n".join(lines)
 
 
@@ -190,6 +188,35 @@ def _cameras(judgement: dict[str, Any]) -> str:
         f"{said} Proven by the geometry of {evidence['subjects']:,} subjects and the silhouettes "
         f"of {len(evidence['pixel_subjects'])}{margin}: {evidence['reason']}. The focal length is "
         "taken as stated. `provenance.json` has the scoreboard."
+    )
+
+
+def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
+    """Say what made these files, and the command that makes them again."""
+    versions = source["versions"]
+    judgement = source["cameras"]
+    command = ["geogen export PARTS OUT", *(f"--config {config}" for config in options.configs)]
+    parts = [part.number for part in IMAGE_PARTS if part.name in source["parts"]]
+    if len(parts) < len(IMAGE_PARTS):
+        command += [f"--part {number}" for number in parts]
+    command += [f"--seed {options.split_seed}"] if options.split_seed else []
+    if not options.keeps_images:
+        command += [f"--image-format {options.image_format}"]
+        command += [f"--image-size {options.image_size}"] if options.image_size else []
+        command += [f"--quality {options.quality}"] if options.image_format == "jpeg" else []
+    if judgement["evidence"] is None:
+        command += [f'--camera-convention "{judgement["convention"]}"']
+    return "\n".join(
+        [
+            f"Written by geogen-hf {versions['geogen-hf']} with pyarrow {versions['pyarrow']} and "
+            f"Pillow {versions['pillow']}; split seed {options.split_seed}; images: "
+            f"{_encoding(options)}. The same versions give the same files from the same zips, bit "
+            "for bit:",
+            "",
+            "```",
+            " ".join(command),
+            "```",
+        ]
     )
 
 

@@ -18,10 +18,10 @@ from typing import Any
 import datasets
 from datasets.utils import tqdm
 from datasets.utils.file_utils import hash_url_to_filename
-from fsspec import available_protocols
 
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import FetchError, explain
+from geogen_hf.origin.credentials import Credentials
 from geogen_hf.origin.headers import RemoteInfo
 from geogen_hf.origin.lockfile import describe
 from geogen_hf.origin.partial import resumable_bytes
@@ -69,6 +69,15 @@ def download_parts(
     return {part: paths[part] for part in urls}
 
 
+def credentials_of(dl_manager: Any) -> Credentials:
+    """Take from a download manager what the user gave as `token` and `storage_options`."""
+    config = dl_manager.download_config
+    options = dict(config.storage_options or {})
+    if config.token is not None:  # not each version of datasets puts it among the options
+        options["hf"] = {**options.get("hf", {}), "token": config.token}
+    return Credentials(options)
+
+
 def _ask(dl_manager: Any, urls: Mapping[Part, str]) -> dict[Part, str]:
     if not urls:
         return {}
@@ -81,17 +90,8 @@ def _is_ours(url: str, config: Any) -> bool:
     hub = datasets.config.HF_ENDPOINT
     if not url.startswith(("http://", "https://")) or (url.startswith(hub) and "/resolve/" in url):
         return False
-    return "drive.google.com" not in url and _options(url, config).keys() <= {"headers"}
-
-
-def _options(url: str, config: Any) -> dict[str, Any]:
-    """Give the storage options that concern a URL, as `datasets` chooses them."""
-    given: dict[str, Any] = config.storage_options
-    scheme = url.split("://")[0]
-    if scheme in given:
-        chosen: dict[str, Any] = given[scheme]
-        return chosen
-    return {key: value for key, value in given.items() if key not in available_protocols()}
+    options = Credentials(config.storage_options).for_url(url)
+    return "drive.google.com" not in url and options.keys() <= {"headers"}
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def _plan(
         label,
         connect_s=options.connect_s,
         read_s=options.read_s,
-        headers=_options(url, config).get("headers"),
+        headers=Credentials(config.storage_options).for_url(url).get("headers"),
     )
     info = persist(source.probe, label=label, url=url, control=control, options=options)
     etag = info.etag if config.use_etag else None

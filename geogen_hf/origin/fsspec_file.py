@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fsspec.core import url_to_fs
@@ -30,13 +30,19 @@ class FsspecFile:
     """
 
     def __init__(
-        self, url: str, info: RemoteInfo | None = None, *, options: TransferOptions | None = None
+        self,
+        url: str,
+        info: RemoteInfo | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        options: TransferOptions | None = None,
     ) -> None:
         """Connect to nothing yet.
 
         Args:
             url: Anything fsspec opens.
             info: The version to insist on; None for the one first seen.
+            storage_options: For the file system, such as keys.
             options: How patiently to read; None for the default.
 
         Raises:
@@ -48,8 +54,8 @@ class FsspecFile:
         self._options = options or TransferOptions()
         self._control = Control()
         self._lock = threading.Lock()
-        self._source = FsspecSource(url, self._label)
-        self._filesystem, self._path = url_to_fs(url)
+        self._source = FsspecSource(url, self._label, storage_options)
+        self._filesystem, self._path = url_to_fs(url, **(storage_options or {}))
         self._size: int | None = None
 
     def close(self) -> None:

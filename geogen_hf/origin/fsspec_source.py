@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from fsspec.core import url_to_fs
@@ -18,11 +19,13 @@ _DATES = ("LastModified", "last_modified", "mtime", "updated", "created")
 class FsspecSource:
     """A file behind any other URL, or on disk."""
 
-    def __init__(self, url: str, label: str) -> None:
+    def __init__(
+        self, url: str, label: str, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
         self.url = url
         self._label = label
         try:
-            self._filesystem, self._path = url_to_fs(url)
+            self._filesystem, self._path = url_to_fs(url, **(storage_options or {}))
         except (ValueError, ImportError) as error:
             raise UsageError(
                 explain(

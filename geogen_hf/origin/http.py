@@ -24,6 +24,11 @@ from geogen_hf.origin.headers import is_html, retry_after_s
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may be different a moment later."""
 
+_HUB_REMEDY = (
+    "check the name; log in with `hf auth login`, or set HF_TOKEN, to an account that may read it; "
+    "ask for access on the data set's page where it is gated"
+)
+
 _TRANSIENT_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
@@ -124,12 +129,13 @@ def check_status(status: int, headers: Mapping[str, str], *, label: str, url: st
         404: "try later or choose another source with base_url; the other parts are not affected",
         407: "put the proxy's user and password into HTTPS_PROXY",
     }
+    hub_says = headers.get("X-Error-Message")  # the Hugging Face Hub's own reason
     message = explain(
         f"{label}: the server answers {status}",
         where=url,
         expected="status 200",
-        found=f"{status} {_phrase(status)}",
-        remedy=remedies.get(status),
+        found=f"{status} {_phrase(status)}" + (f": {hub_says}" if hub_says else ""),
+        remedy=_HUB_REMEDY if hub_says and status in (401, 403, 404) else remedies.get(status),
     )
     if status in TRANSIENT_STATUS:
         raise TransientError(message, retry_after_s(headers))

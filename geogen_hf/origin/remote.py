@@ -11,6 +11,7 @@ import os
 from typing import Protocol
 
 from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.origin.credentials import Credentials
 from geogen_hf.origin.headers import RemoteInfo
 
 TAIL_BYTES = 128 * 2**10
@@ -38,27 +39,31 @@ class RemoteFile(Protocol):
         ...
 
 
-def open_remote(url: str, info: RemoteInfo | None = None) -> RemoteFile:
+def open_remote(
+    url: str, info: RemoteInfo | None = None, credentials: Credentials | None = None
+) -> RemoteFile:
     """Make a reader for a URL; nothing is connected to yet.
 
     Args:
         url: `https://`, `hf://`, or any URL fsspec opens.
         info: The version to insist on; None for the one first seen.
+        credentials: What its host wants to be shown.
     """
+    options = (credentials or Credentials()).for_url(url)
     # Imported here, since a local release needs no client.
-    if url.startswith(("http://", "https://")):
+    if url.startswith(("http://", "https://")) and options.keys() <= {"headers"}:
         from geogen_hf.origin.http_file import HttpFile
 
-        return HttpFile(url, info)
+        return HttpFile(url, info, headers=options.get("headers"))
     if url.startswith("hf://") and not url.startswith("hf://buckets/"):
         from geogen_hf.origin.http_file import HttpFile
         from geogen_hf.origin.sources import hub_address
 
-        address, headers = hub_address(url)
+        address, headers = hub_address(url, options)
         return HttpFile(url, info, address=address, headers=headers)
     from geogen_hf.origin.fsspec_file import FsspecFile
 
-    return FsspecFile(url, info)
+    return FsspecFile(url, info, storage_options=options)
 
 
 class TailFile(io.RawIOBase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from geogen_hf.errors import UsageError, explain
@@ -93,8 +93,13 @@ def open_source(
     return FsspecSource(url, label)
 
 
-def hub_address(url: str) -> tuple[str, dict[str, str]]:
+def hub_address(url: str, options: Mapping[str, Any] | None = None) -> tuple[str, dict[str, str]]:
     """Translate an `hf://` URL into the one that serves the file, and what to send along.
+
+    Args:
+        url: `hf://datasets/<owner>/<name>/<file>`, perhaps with `@<revision>` behind the name.
+        options: As for `HfFileSystem`: its `token` is sent (False: none is; None or True: that of
+            whoever is logged in), to its `endpoint`.
 
     Raises:
         UsageError: It names no file in a repository.
@@ -111,12 +116,15 @@ def hub_address(url: str) -> tuple[str, dict[str, str]]:
                 found=url,
             )
         )
+    options = options or {}
     kind, repository, revision, path = match.groups()
     address = hf_hub_url(
         repository,
         path,
         repo_type={"datasets": "dataset", "spaces": "space"}.get(kind),
         revision=unquote(revision) if revision else None,
+        endpoint=options.get("endpoint"),
     )
-    token = get_token()
+    given = options.get("token")
+    token = get_token() if given in (None, True) else given
     return address, {"Authorization": f"Bearer {token}"} if token else {}

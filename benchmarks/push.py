@@ -1,0 +1,204 @@
+"""Pushes killed at random moments: `python -m benchmarks.push`, from the project's root.
+
+Onto a Hub on loopback (`tests/hub_server`, in its own process) that takes uploads no faster than
+a given rate. A first push is undisturbed; then each of a number of pushes is killed by SIGKILL at a
+random moment of its transfer and run again. Printed: all bytes of request bodies that the server
+received over the size of the folder, and what a reader saw right after the kill.
+
+The files are to be larger than the system's socket buffers (some megabytes): what is in those when
+the process dies still arrives, and a kill would lose nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import folder_bytes
+from benchmarks.releases import big_release
+from geogen_hf.export.folder import export_release
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import read_release
+from geogen_hf.verify.folder import verify_export
+
+REPO, TOKEN = "lab/geogen", "hf_owner_write"
+CONTENT_ROUTES = ("lfs-upload", "lfs-part")
+"""Whole files, and the parts of larger ones."""
+TESTS = Path(__file__).parents[1] / "tests"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--subjects", type=int, default=640)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=100e6, help="bytes a second of an upload")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    release = read_release(parts_in_folder(big_release(options.subjects, options.size), ALL_PARTS))
+    with tempfile.TemporaryDirectory(prefix="geogen-push-") as scratch:
+        place = Path(scratch)
+        old, new = place / "old", place / "new"
+        export_release(release, old, ExportOptions(("cameras",), split_seed=1))
+        export_release(release, new)
+        files = [path for path in new.rglob("*") if path.is_file()]
+        size, largest = folder_bytes(new), max(path.stat().st_size for path in files)
+        print(f"{len(files)} files, {size / 1e6:.1f} MB, the largest {largest / size:.2%}")
+        run = _Run(old, new, options.rate)
+        whole = run.undisturbed(place / "undisturbed")
+        print(f"undisturbed: {whole.received / size:.4f} of the folder, {whole.seconds:.1f} s")
+        chance = random.Random(options.seed)
+        ratios = []
+        for number in range(options.kills):
+            after_s = chance.uniform(0, whole.seconds)
+            told = run.killed(place / f"kill-{number}", after_s)
+            shutil.rmtree(place / f"kill-{number}")
+            ratios.append(told.received / size)
+            print(
+                f"killed after {told.sent_first / size:6.1%}: {ratios[-1]:.4f} of the folder, "
+                f"readers saw the {told.seen} state, then the {told.at_the_end}",
+                flush=True,
+            )
+        print(f"largest of {len(ratios)}: {max(ratios):.4f} (target <= 1.02)")
+
+
+@dataclass(frozen=True)
+class _Told:
+    received: int
+    seconds: float = 0.0
+    sent_first: int = 0
+    seen: str = ""
+    at_the_end: str = ""
+
+
+class _Run:
+    def __init__(self, old: Path, new: Path, rate: float) -> None:
+        self.old, self.new = old, new
+        self.throttle = [
+            {"route": route, "times": None, "bytes_per_s": rate} for route in CONTENT_ROUTES
+        ]
+
+    def undisturbed(self, place: Path) -> _Told:
+        with _hub(place / "hub") as url:
+            self._prepare(url, place)
+            process = _push(url, place, self.new)
+            _await_bytes(url, process)
+            started = time.perf_counter()
+            _finish(process)
+            return _Told(_received(url), time.perf_counter() - started)
+
+    def killed(self, place: Path, after_s: float) -> _Told:
+        with _hub(place / "hub") as url:
+            self._prepare(url, place)
+            process = _push(url, place, self.new)
+            _await_bytes(url, process)
+            time.sleep(after_s)
+            process.kill()
+            process.communicate()
+            first = _received(url)
+            seen = self._read(url, place / "seen")
+            _control(url, "faults", [])
+            _finish(_push(url, place, self.new))
+            return _Told(_received(url), 0.0, first, seen, self._read(url, place / "end"))
+
+    def _prepare(self, url: str, place: Path) -> None:
+        _finish(_push(url, place, self.old))
+        _control(url, "reset", {})
+        _control(url, "faults", self.throttle)
+
+    def _read(self, url: str, copy: Path) -> str:
+        """Download the repository as it is, check it, and say which state it is."""
+        code = (
+            "from huggingface_hub import snapshot_download\n"
+            f"snapshot_download({REPO!r}, repo_type='dataset', local_dir={str(copy)!r})"
+        )
+        subprocess.run([sys.executable, "-c", code], env=_environment(url, copy), check=True)
+        if verify_export(copy, quick=True).failures:
+            return "BROKEN"
+        sums = (copy / "SHA256SUMS").read_bytes()
+        states = {"old": self.old, "new": self.new}
+        return next(
+            (
+                name
+                for name, folder in states.items()
+                if (folder / "SHA256SUMS").read_bytes() == sums
+            ),
+            "BROKEN",
+        )
+
+
+@contextmanager
+def _hub(folder: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "hub_server", str(folder)]
+    env = {**os.environ, "PYTHONPATH": str(TESTS)}
+    server = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["url"]
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def _environment(url: str, home: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+        "HF_ENDPOINT": url,
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(home.parent / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+
+
+def _push(url: str, place: Path, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "geogen_hf.cli", "push", str(folder), REPO]
+    return subprocess.Popen(
+        command, env=_environment(url, place), stdout=subprocess.DEVNULL, text=True
+    )
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the push ended with status {process.returncode}")
+
+
+def _await_bytes(url: str, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None:
+        received = _counters(url)["received"]
+        if any(received.get(route) for route in CONTENT_ROUTES):
+            return
+        time.sleep(0.01)
+
+
+def _received(url: str) -> int:
+    return sum(_counters(url)["received"].values())
+
+
+def _counters(url: str) -> dict[str, Any]:
+    return _control(url, "counters", None)
+
+
+def _control(url: str, name: str, value: Any) -> dict[str, Any]:
+    data = None if value is None else json.dumps(value).encode()
+    with urllib.request.urlopen(f"{url}/-/{name}", data) as answer:
+        return json.loads(answer.read())  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Requests and answers, and a body that is counted while it arrives."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qs
+
+from hub_server.faults import Counters, Fault
+
+PIECE = 65_536
+
+
+class ClientGoneError(Exception):
+    """The connection broke off within a body: there is nobody to answer."""
+
+
+class DropConnectionError(Exception):
+    """A fault asks for the connection to be reset."""
+
+
+class Body:
+    """What a client sends. Every byte is counted when it arrives, also of bodies that break off."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        headers: Any,
+        route: str,
+        counters: Counters,
+        fault: Fault | None,
+    ) -> None:
+        self._stream, self._route, self._counters = stream, route, counters
+        self._fault = fault or Fault(route)
+        self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+        self._left = 0 if self.chunked else int(headers.get("Content-Length") or 0)
+        self._received = 0
+        self.finished = not self.chunked and self._left == 0
+        if self._fault.drop_after == 0:
+            raise DropConnectionError
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the rest of the body as it comes in."""
+        while not self.finished:
+            if self.chunked and self._left == 0:
+                self._left = int(self._line() or b"0", 16)
+                if self._left == 0:
+                    self._line()
+                    self.finished = True
+                    return
+            data = self._piece()
+            self._left -= len(data)
+            if self._left == 0 and self.chunked:
+                self._line()
+            self.finished = not self.chunked and self._left == 0
+            yield data
+
+    def read(self) -> bytes:
+        """Read the rest of the body."""
+        return b"".join(self.chunks())
+
+    def drain(self) -> None:
+        """Read the rest of the body and forget it."""
+        for _ in self.chunks():
+            pass
+
+    def _piece(self) -> bytes:
+        want = min(self._left, PIECE)
+        drop, rate = self._fault.drop_after, self._fault.bytes_per_s
+        if drop is not None:
+            want = min(want, drop - self._received)
+        if rate is not None:
+            want = max(1, min(want, int(rate / 20)))
+            time.sleep(want / rate)
+        try:
+            data = self._stream.read1(want)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise ClientGoneError from error
+        if not data:
+            raise ClientGoneError
+        self._received += len(data)
+        self._counters.receive(self._route, len(data))
+        if drop is not None and self._received >= drop:
+            raise DropConnectionError
+        return data
+
+    def _line(self) -> bytes:
+        try:
+            return self._stream.readline(PIECE).strip()
+        except OSError as error:
+            raise ClientGoneError from error
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, with what its path said.
+
+    Attributes:
+        method: `GET`, `HEAD`, …
+        path: As it was sent, without the query.
+        query: Of the URL.
+        headers: Case does not matter.
+        named: Parts of the path, unquoted, by the route's names for them.
+        body: To be read once.
+    """
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: Any
+    named: dict[str, str]
+    body: Body
+
+    def json(self) -> dict[str, Any]:
+        """Read a body of JSON."""
+        content = self.body.read()
+        return json.loads(content) if content else {}
+
+    def form(self) -> dict[str, list[str]]:
+        """Read a body of form fields."""
+        return parse_qs(self.body.read().decode(), keep_blank_values=True)
+
+    def one(self, name: str, default: str = "") -> str:
+        """Get a value of the query."""
+        return self.query.get(name, [default])[0]
+
+    def flag(self, name: str) -> bool:
+        """Get a yes or no of the query: one client writes True, the other true, or 1."""
+        return self.one(name).lower() in ("true", "1")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back: `body`, or `length` bytes of `file` from `start` on."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    file: Path | None = None
+    start: int = 0
+    length: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.file is None else self.length
+
+
+def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """Answer with JSON."""
+    headers = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    return Answer(status, headers, json.dumps(content).encode())
+
+
+def file_answer(path: Path, headers: dict[str, str], request: Request) -> Answer:
+    """Answer with a file, or with the range of it that was asked for."""
+    size, wanted = path.stat().st_size, request.headers.get("Range")
+    if request.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
+        wanted = None  # of another version
+    headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}
+    if wanted is None or not wanted.startswith("bytes="):
+        return Answer(200, headers, file=path, length=size)
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first and last else size
+    if start >= stop:
+        return Answer(416, {**headers, "Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return Answer(206, headers, file=path, start=start, length=stop - start)

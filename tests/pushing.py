@@ -1,0 +1,71 @@
+"""What the tests of `geogen push` share: folders to push, and what is there afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from hub_server import HubServer
+
+from geogen_hf.export.folder import export_release
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.hub import push_export
+from geogen_hf.hub.options import Pushed, PushOptions
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import read_release
+
+REPO = "lab/geogen"
+
+
+@contextmanager
+def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub that this process may talk to, by git LFS."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # since 0.31
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no_token"))
+    with HubServer(folder / "hub") as hub:
+        # Some of 0.30 asks only these; and the command line has no option for it.
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
+    if hasattr(huggingface_hub, "close_session"):  # since 1.0: one that is kept open
+        huggingface_hub.close_session()
+
+
+def exported(parts: Path, folder: Path, **options: Any) -> Path:
+    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    return export_release(release, folder, ExportOptions(**options), workers=1).folder
+
+
+def push(hub: HubServer, folder: Path, repo: str = REPO, **options: Any) -> Pushed:
+    token = options.pop("token", hub.tokens.owner)
+    return push_export(
+        folder, repo, PushOptions(**options), token=token, endpoint=hub.url, workers=1
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def there(hub: HubServer, repo: str = REPO, revision: str = "main") -> dict[str, str]:
+    """Digests of a revision's files, but for the one the Hub made."""
+    files = hub.repos["dataset", repo].commit(revision).files
+    return {path: entry.sha256 for path, entry in files.items() if path != ".gitattributes"}
+
+
+def commits(hub: HubServer, repo: str = REPO) -> int:
+    """Number of commits on main, without the one a repository begins with."""
+    return len(list(hub.repos["dataset", repo].commit("main").history())) - 1

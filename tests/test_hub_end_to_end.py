@@ -1,0 +1,176 @@
+"""From the zips to readers of the Hub: every step is a command or a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hub_server import HubServer, hub_environment
+from pushing import exported
+from typer.testing import CliRunner
+
+from geogen_hf.cli import app
+from geogen_hf.splits import SPLITS
+
+REPO = "lab/geogen"
+RAW = "lab/geogen-raw"
+
+
+@dataclass
+class Lab:
+    """A Hub with two versions of the data set, and the mirror of its originals.
+
+    Attributes:
+        hub: The server.
+        root: For caches; processes run here.
+        old: What was exported first and is tagged v1.0.0.
+        new: What is on main.
+        parts: The original zips.
+    """
+
+    hub: HubServer
+    root: Path
+    old: Path
+    new: Path
+    parts: Path
+
+    def env(self, token: str | None, home: str, **more: str) -> dict[str, str]:
+        return hub_environment(self.hub, self.root / home, token) | more
+
+    def geogen(self, *arguments: object, token: str | None = None) -> str:
+        """Run a command of the package, and return what it says."""
+        command = [sys.executable, "-m", "geogen_hf.cli", *map(str, arguments)]
+        env = self.env(token, "home-of-geogen")
+        done = subprocess.run(
+            command, env=env, cwd=self.root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    def read(self, function: str, env: dict[str, str], **arguments: Any) -> Any:
+        """Read in a process; an `AssertionError` says what it raised."""
+        command = [sys.executable, "-m", "hub_reading", function, json.dumps(arguments)]
+        done = subprocess.run(
+            command, env=env, cwd=self.root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout.splitlines()[-1])
+        if "error" in said:
+            raise AssertionError(said["error"])
+        return said["result"]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("lab")
+    with HubServer(root / "hub") as hub:
+        lab = Lab(hub, root, root / "old", root / "new", root / "parts")
+        owner = hub.tokens.owner
+        lab.geogen("sample", lab.parts, "--subjects", 24, "--size", 16)
+        lab.geogen("export", lab.parts, lab.old)
+        first = lab.geogen("push", lab.old, REPO, "--public", "--tag", "v1.0.0", token=owner)
+        assert f"{hub.url}/datasets/{REPO}" in first
+        exported(lab.parts, lab.new, split_seed=7, image_size=8)
+        lab.geogen("push", lab.new, REPO, token=owner)
+        lab.geogen("push", "--raw", lab.parts, RAW, token=owner)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def granted(lab: Lab) -> str:
+    return lab.hub.tokens.reader
+
+
+@pytest.fixture(scope="module")
+def on_disk(lab: Lab) -> dict[str, Any]:
+    """The rows of both exports as plain `datasets` reads them from disk, by export."""
+    paths, configs = [str(lab.old), str(lab.new)], ["sequences", "cameras"]
+    old, new = lab.read("rows", lab.env(None, "home-on-disk"), paths=paths, configs=configs)
+    return {"old": old, "new": new}
+
+
+def ids_in(folder: Path, config: str, split: str) -> set[str]:
+    """Read the identities of a split without `datasets`."""
+    files = sorted((folder / "data" / config).glob(f"{split}-*.parquet"))
+    return {name for file in files for name in pq.read_table(file)["subject_id"].to_pylist()}
+
+
+def test_from_an_empty_cache_and_then_offline(
+    lab: Lab, granted: str, on_disk: dict[str, Any]
+) -> None:
+    home = "home-of-a-reader"
+    (got,) = lab.read("rows", lab.env(granted, home), configs=[None, "cameras"])
+    for split in SPLITS:
+        assert got[f"None {split}"] == on_disk["new"][f"sequences {split}"]
+        assert got[f"cameras {split}"] == on_disk["new"][f"cameras {split}"]
+        names = {name.rstrip("/") for name in got[f"None {split}"]}
+        assert names == ids_in(lab.new, "sequences", split) != set()
+
+    before = len(lab.hub.counters.log)
+    offline = lab.env(None, home, HF_HUB_OFFLINE="1")
+    # By name: `datasets` does not know the default config without the Hub.
+    assert lab.read("rows", offline, configs=["sequences", "cameras"]) == [on_disk["new"]]
+    assert len(lab.hub.counters.log) == before
+
+
+def test_the_tag_keeps_the_old_rows(lab: Lab, granted: str, on_disk: dict[str, Any]) -> None:
+    (got,) = lab.read("rows", lab.env(granted, "home-pinned"), revision="v1.0.0")
+    for split in SPLITS:
+        assert got[f"None {split}"] == on_disk["old"][f"sequences {split}"]
+        assert got[f"None {split}"] != on_disk["new"][f"sequences {split}"]
+
+
+def test_streamed_by_two_workers(lab: Lab, granted: str, on_disk: dict[str, Any]) -> None:
+    wanted = [
+        {"config": "sequences", "workers": 2},
+        {"config": "cameras", "workers": 2},
+        {"config": "sequences", "workers": 2, "revision": "v1.0.0"},
+    ]
+    assert lab.read("all_streamed", lab.env(granted, "home-streaming"), wanted=wanted) == [
+        on_disk["new"]["sequences train"],
+        on_disk["new"]["cameras train"],
+        on_disk["old"]["sequences train"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("token", "advice"),
+    [(None, "You must be authenticated"), ("stranger", "ask for access")],
+)
+def test_the_gate_says_what_to_do(lab: Lab, token: str | None, advice: str) -> None:
+    env = lab.env(token and getattr(lab.hub.tokens, token), "home-outside")
+    said = lab.read("refusals", env)
+    assert len(said) == 4
+    assert all("is a gated dataset on the Hub" in text and advice in text for text in said), said
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_the_mirror_is_a_source(lab: Lab, streaming: bool, on_disk: dict[str, Any]) -> None:
+    env = lab.env(None, f"home-mirror-{streaming}")
+    options = {"base_url": f"hf://datasets/{RAW}", "token": lab.hub.tokens.owner}
+    got = lab.read("straight", env, config="sequences", streaming=streaming, **options)
+    assert got == on_disk["old"]["sequences train"]
+
+
+def test_the_mirror_is_inspected_in_place(lab: Lab) -> None:
+    said = lab.geogen("inspect", f"hf://datasets/{RAW}", token=lab.hub.tokens.owner)
+    local = CliRunner().invoke(app, ["inspect", str(lab.parts)]).output
+    # Behind a URL, only some images are looked at.
+    same = [
+        [line for line in text.splitlines() if not line.startswith("image sizes")]
+        for text in (said, local)
+    ]
+    assert same[0] == same[1]
+    assert len(same[0]) > 8
+
+
+def test_the_published_folder_is_verified_in_place(lab: Lab, granted: str) -> None:
+    assert lab.geogen("verify", f"hf://datasets/{REPO}@v1.0.0", token=granted)

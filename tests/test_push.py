@@ -1,0 +1,501 @@
+"""`geogen push` against a Hub on loopback, with the real client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pyarrow.parquet as pq
+import pytest
+from hub_server import Fault, HubServer
+from huggingface_hub import CommitOperationAdd, HfApi
+from pushing import REPO, commits, digests, exported, push, served, there
+
+from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
+from geogen_hf.hub import push_export, push_parts
+from geogen_hf.hub.faults import HubError
+from geogen_hf.hub.options import Pushed, PushOptions
+from geogen_hf.origin.lockfile import read_lock
+from geogen_hf.parts import ALL_PARTS
+from geogen_hf.verify.folder import verify_export
+
+# The client's own way to upload a file, which its HTTP library wants otherwise.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+WRITING = ("preupload", "lfs-batch", "lfs-upload", "commit", "repo-create", "repo-settings")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    with served(tmp_path, monkeypatch) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def folder(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(by_subject, tmp_path_factory.mktemp("push") / "geogen")
+
+
+@pytest.fixture(scope="module")
+def other_folder(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same identities in other files: another config, other images, fewer parts."""
+    options = {"configs": ("views", "cameras"), "image_format": "jpeg"}
+    return exported(by_subject, tmp_path_factory.mktemp("push") / "other", **options)
+
+
+def add_files(hub: HubServer, files: dict[str, bytes], repo: str = REPO) -> None:
+    """Commit as somebody who works on the repository by other means."""
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+    api = HfApi(hub.url, token=hub.tokens.owner)
+    api.create_commit(repo, operations, commit_message="by hand", repo_type="dataset")
+
+
+def writes(hub: HubServer) -> dict[str, int]:
+    return {route: hub.counters.calls[route] for route in WRITING if hub.counters.calls[route]}
+
+
+# --- What is published ---
+
+
+def test_a_new_repository_is_closed_before_the_first_byte_and_gets_one_commit(
+    server: HubServer, folder: Path
+) -> None:
+    seen: list[tuple[bool, Any]] = []
+
+    def look() -> None:
+        repo = server.repos["dataset", REPO]
+        seen.append((repo.private, repo.gated))
+
+    server.faults = [Fault("preupload", times=None, on_call=look)]
+    pushed = push(server, folder, tag="v1.0.0")
+    assert set(seen) == {(True, "auto")}
+    assert there(server) == there(server, revision="v1.0.0") == digests(folder)
+    assert commits(server) == 1
+    assert pushed.created
+    assert pushed.committed
+    assert pushed.tagged
+    assert pushed.url == f"{server.url}/datasets/{REPO}"
+    assert (pushed.access.private, pushed.access.gated) == (True, "auto")
+    assert server.counters.received["lfs-upload"] <= sum(
+        path.stat().st_size for path in folder.rglob("*")
+    )
+
+
+def test_an_unchanged_folder_sends_nothing(server: HubServer, folder: Path) -> None:
+    push(server, folder, tag="v1.0.0")
+    server.counters.reset()
+    again = push(server, folder, tag="v1.0.0")
+    assert not again.committed
+    assert not again.tagged
+    assert server.counters.bytes_received == 0
+    assert commits(server) == 1
+
+
+def test_public_comes_last(server: HubServer, folder: Path) -> None:
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(server.repos["dataset", REPO].private)
+
+    server.faults = [Fault("commit", on_call=look), Fault("tag-create", on_call=look)]
+    push(server, folder, tag="v1", private=False, gated="manual")
+    assert seen == [True, True]
+    repo = server.repos["dataset", REPO]
+    assert (repo.private, repo.gated) == (False, "manual")
+
+
+def test_a_gate_comes_first(server: HubServer, folder: Path, other_folder: Path) -> None:
+    push(server, folder, private=False, gated="off", accept_license=True)
+    repo = server.repos["dataset", REPO]
+    assert (repo.private, repo.gated) == (False, False)
+    with pytest.raises(UsageError, match="accept-license"):
+        push(server, folder)  # it stays public and ungated: that has to be said again
+    seen: list[Any] = []
+    server.faults = [Fault("preupload", times=None, on_call=lambda: seen.append(repo.gated))]
+    push(server, other_folder, gated="auto")
+    assert set(seen) == {"auto"}
+    assert not repo.private
+
+
+def test_access_of_an_existing_one_is_left_alone(server: HubServer, folder: Path) -> None:
+    push(server, folder, private=False, gated="manual")
+    server.counters.reset()
+    assert str(push(server, folder, tag="v2").access) == "public, gated (manual)"
+    assert "repo-settings" not in writes(server)
+
+
+def test_one_that_was_left_between_making_and_closing_is_closed(
+    server: HubServer, folder: Path
+) -> None:
+    server.faults = [Fault("repo-settings", status=503)]
+    with pytest.raises(HubError, match="continues"):
+        push(server, folder)
+    assert there(server) == {}
+    push(server, folder)
+    assert server.repos["dataset", REPO].gated == "auto"
+    assert there(server) == digests(folder)
+
+
+def test_stale_files_go_in_the_same_commit_and_strangers_stay(
+    server: HubServer, folder: Path, other_folder: Path
+) -> None:
+    push(server, folder)
+    strangers = {"notes.txt": b"ours", "data/extra.csv": b"a,b\n", "figures/a.png": b"\x89PNG"}
+    add_files(server, strangers)
+    pushed = push(server, other_folder)
+    assert commits(server) == 3
+    assert there(server) == digests(other_folder) | {
+        path: hashlib.sha256(content).hexdigest() for path, content in strangers.items()
+    }
+    gone = {file.path for file in pushed.plan.delete}
+    assert gone == digests(folder).keys() - digests(other_folder).keys()
+    assert gone
+    assert set(pushed.plan.strangers) == set(strangers)
+
+
+def test_a_script_of_the_repositorys_name(server: HubServer, folder: Path) -> None:
+    push(server, folder)
+    add_files(server, {"geogen.py": b"raise SystemExit\n", "other.py": b""})
+    warned = push(server, folder)
+    assert warned.plan.script == "geogen.py"
+    assert not warned.committed
+    removed = push(server, folder, remove_script=True)
+    assert removed.plan.script is None
+    assert "geogen.py" not in there(server)
+    assert "other.py" in there(server)
+
+
+def test_a_dry_run_changes_nothing(server: HubServer, folder: Path, other_folder: Path) -> None:
+    pushed = push(server, folder, dry_run=True, tag="v1", private=False)
+    assert pushed.created
+    assert pushed.dry_run
+    assert {file.path for file in pushed.plan.add} == set(digests(folder))
+    assert not server.repos
+    push(server, folder)
+    server.counters.reset()
+    pushed = push(server, other_folder, dry_run=True, gated="manual")
+    assert pushed.plan.delete
+    assert not writes(server)
+    assert server.repos["dataset", REPO].gated == "auto"
+
+
+def test_a_branch_and_a_pull_request(server: HubServer, folder: Path, other_folder: Path) -> None:
+    push(server, folder)
+    api = HfApi(server.url, token=server.tokens.owner)
+    api.create_branch(REPO, branch="next", repo_type="dataset")
+    push(server, other_folder, revision="next")
+    assert there(server) == digests(folder)
+    assert there(server, revision="next") == digests(other_folder)
+    pushed = push(server, other_folder, create_pr=True)
+    assert there(server) == digests(folder)
+    assert there(server, revision="refs/pr/1") == digests(other_folder)
+    assert pushed.url.endswith("/discussions/1")
+
+
+def test_a_name_alone_is_the_users_own(server: HubServer, folder: Path) -> None:
+    assert push(server, folder, "mine").repo_id == "owner/mine"
+    assert there(server, "owner/mine") == digests(folder)
+
+
+def with_views_swapped(parts: Path, folder: Path, subject_id: str) -> Path:
+    """The same parts, but views 1 and 2 of one subject in each other's place."""
+    shutil.copytree(parts, folder)
+    swaps = {
+        f"{subject_id}/1.png": f"{subject_id}/2.png",
+        f"{subject_id}/2.png": f"{subject_id}/1.png",
+    }
+    for path in folder.glob("images_*.zip"):
+        with zipfile.ZipFile(path) as zipped:
+            members = {name: zipped.read(name) for name in zipped.namelist()}
+        with zipfile.ZipFile(path, "w") as zipped:
+            for name in members:
+                zipped.writestr(name, members[swaps.get(name, name)])
+    return folder
+
+
+def test_after_a_change_to_one_subject_only_its_shard_is_sent(
+    server: HubServer, by_subject: Path, folder: Path, tmp_path: Path
+) -> None:
+    push(server, folder)
+    changed = tmp_path / "changed"
+    subject_id = subject_of_a_middle_shard(folder)
+    after = exported(with_views_swapped(by_subject, changed, subject_id), tmp_path / "after")
+    server.counters.reset()
+    pushed = push(server, after)
+    shards = [file for file in pushed.plan.add if file.path.startswith("data/")]
+    assert [file.path for file in shards] == ["data/sequences/train-00001-of-00003.parquet"]
+    assert server.counters.received["lfs-upload"] == shards[0].size
+    assert there(server) == digests(after)
+
+
+def subject_of_a_middle_shard(folder: Path) -> str:
+    table = pq.read_table(folder / "data/sequences/train-00001-of-00003.parquet")
+    return str(table["subject_id"][1].as_py())
+
+
+# --- Interruptions that are answers ---
+
+
+def test_after_a_lost_answer_to_the_commit_the_rerun_only_tags(
+    server: HubServer, folder: Path
+) -> None:
+    server.faults = [Fault("commit", lose_answer=True)]
+    with pytest.raises(HubError, match="the same push again continues"):
+        push(server, folder, tag="v1.0.0")
+    server.counters.reset()
+    again = push(server, folder, tag="v1.0.0")
+    assert commits(server) == 1
+    assert again.tagged
+    assert there(server, revision="v1.0.0") == digests(folder)
+    assert not {"preupload", "lfs-upload", "commit"} & set(writes(server))
+
+
+def test_after_a_failed_commit_no_blob_is_sent_again(server: HubServer, folder: Path) -> None:
+    server.faults = [Fault("commit", status=503)]
+    with pytest.raises(HubError, match="committing: the server fails") as failed:
+        push(server, folder)
+    assert "503" in str(failed.value)
+    assert there(server) == {}
+    server.counters.reset()
+    push(server, folder)
+    assert there(server) == digests(folder)
+    assert server.counters.calls["lfs-upload"] == 0
+
+
+def test_a_failing_upload_is_tried_again_by_the_client(server: HubServer, folder: Path) -> None:
+    server.faults = [Fault("lfs-upload", call=2, status=500)]
+    push(server, folder)
+    assert there(server) == digests(folder)
+
+
+def test_a_refused_upload_ends_the_push_and_keeps_what_has_arrived(
+    server: HubServer, folder: Path
+) -> None:
+    server.faults = [Fault("lfs-upload", call=4, times=None, status=403)]
+    with pytest.raises(HubError, match="uploading: no write access"):
+        push(server, folder)
+    assert server.counters.calls["lfs-upload"] >= 4
+    server.faults = []
+    server.counters.reset()
+    push(server, folder)
+    large = [p for p in digests(folder) if p.endswith((".parquet", ".png"))]
+    assert server.counters.calls["lfs-upload"] == len(large) - 3
+
+
+def test_what_is_committed_meanwhile_is_not_overwritten(
+    server: HubServer, folder: Path, other_folder: Path
+) -> None:
+    push(server, folder)
+    meanwhile = Fault("lfs-upload", on_call=lambda: add_files(server, {"notes.txt": b"new"}))
+    server.faults = [meanwhile]
+    with pytest.raises(HubError, match="the branch moved"):
+        push(server, other_folder)
+    expected = digests(folder) | {"notes.txt": hashlib.sha256(b"new").hexdigest()}
+    assert there(server) == expected
+    server.counters.reset()
+    push(server, other_folder)
+    assert server.counters.calls["lfs-upload"] == 0
+    assert "notes.txt" in there(server)
+
+
+def test_a_tag_of_something_else_is_refused_before_anything_is_sent(
+    server: HubServer, folder: Path, other_folder: Path
+) -> None:
+    push(server, folder, tag="v1.0.0")
+    server.counters.reset()
+    with pytest.raises(HubError, match=r"the tag v1\.0\.0 is taken"):
+        push(server, other_folder, tag="v1.0.0")
+    assert not writes(server)
+    push(server, other_folder, tag="v2.0.0")
+    with pytest.raises(HubError, match=r"the tag v1\.0\.0 is taken"):
+        push(server, other_folder, tag="v1.0.0")
+    assert there(server, revision="v1.0.0") == digests(folder)
+    assert there(server, revision="v2.0.0") == digests(other_folder)
+
+
+# --- Refusals ---
+
+
+@pytest.mark.parametrize(
+    ("token", "complaint"),
+    [
+        ("expired", "invalid or expired"),
+        ("unknown", "invalid or expired"),
+        ("owner_read", "may only read"),
+        ("stranger", "no write access"),
+        ("colleague", "no write access"),
+    ],
+)
+def test_tokens_that_will_not_do(
+    token: str, complaint: str, server: HubServer, folder: Path
+) -> None:
+    with pytest.raises(HubError, match=complaint) as refused:
+        push(server, folder, token=getattr(server.tokens, token))
+    assert "remedy" in str(refused.value)
+    assert not server.repos
+
+
+def test_no_write_access_to_an_existing_one(server: HubServer, folder: Path) -> None:
+    push(server, folder)
+    for token in (server.tokens.colleague, server.tokens.stranger):
+        with pytest.raises(HubError, match="no write access"):
+            push(server, folder, token=token, gated="manual")
+
+
+def test_no_token_at_all(
+    server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(HubError, match="hf auth login"):
+        push_export(folder, REPO, endpoint=server.url, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (Fault("repo-create", status=409), "the name is taken"),
+        (Fault("whoami", status=429), "too many requests"),
+        (Fault("repo-info", status=502), "the server fails"),
+        (Fault("tree", status=400), "looking at the repository: refused"),
+        (Fault("commit", status=413), "storage of this account is used up"),
+    ],
+    ids=lambda value: value.route if isinstance(value, Fault) else "",
+)
+def test_what_the_hub_may_answer(
+    fault: Fault, complaint: str, server: HubServer, folder: Path
+) -> None:
+    server.faults = [fault]
+    with pytest.raises(HubError, match=complaint):
+        push(server, folder)
+
+
+def test_no_room(server: HubServer, folder: Path) -> None:
+    server.quota_bytes = 100_000
+    with pytest.raises(HubError, match="storage of this account is used up"):
+        push(server, folder)
+    assert there(server) == {}
+
+
+def test_nobody_there_and_no_such_branch(server: HubServer, folder: Path) -> None:
+    with pytest.raises(HubError, match="failed") as gone:
+        push_export(folder, REPO, token="hf_x", endpoint="http://127.0.0.1:9", workers=1)
+    assert "remedy" in str(gone.value)
+    with pytest.raises(HubError, match="no branch but main"):
+        push(server, folder, revision="next")
+    assert not server.repos
+    push(server, folder)
+    with pytest.raises(HubError, match="no such revision"):
+        push(server, folder, revision="next")
+    with pytest.raises(HubError, match="not a name of a repository"):
+        push(server, folder, "lab/geogen/1")
+
+
+def test_a_damaged_folder_is_refused_before_the_hub_is_asked(
+    server: HubServer, folder: Path, tmp_path: Path
+) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    shard = next((damaged / "data" / "sequences").iterdir())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ReleaseError, match=shard.name):
+        push(server, damaged)
+    (damaged / "SHA256SUMS").unlink()
+    with pytest.raises(PartsError):
+        push(server, damaged)
+    assert not server.counters.calls
+
+
+def test_a_card_without_its_gate_is_refused(
+    server: HubServer, folder: Path, tmp_path: Path
+) -> None:
+    changed = shutil.copytree(folder, tmp_path / "changed")
+    card = (changed / "README.md").read_text().replace("extra_gated_prompt", "extra_prompt")
+    (changed / "README.md").write_text(card)
+    sums = (changed / "SHA256SUMS").read_text().splitlines()
+    digest = hashlib.sha256(card.encode()).hexdigest()
+    lines = [f"{digest}  README.md" if s.endswith("README.md") else s for s in sums]
+    (changed / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+    assert not verify_export(changed, quick=True, workers=1).failures
+    with pytest.raises(ReleaseError, match="extra_gated_prompt"):
+        push(server, changed)
+    assert not server.counters.calls
+
+
+def test_a_file_that_changes_while_it_is_pushed(
+    server: HubServer, folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    manifest = copy / "splits.csv"
+    server.faults = [Fault("repo-create", on_call=lambda: manifest.write_text("changed"))]
+    with pytest.raises(GeoGenError, match="changed while it was pushed"):
+        push(server, copy)
+    assert there(server) == {}
+
+
+# --- The original parts ---
+
+
+def mirror(hub: HubServer, parts: Path, repo: str = "lab/parts", **options: Any) -> Pushed:
+    options_ = PushOptions(**options)
+    return push_parts(parts, repo, options_, token=hub.tokens.owner, endpoint=hub.url)
+
+
+def test_the_mirror_has_the_zips_a_lock_file_and_a_card(
+    server: HubServer, by_subject: Path, tmp_path: Path
+) -> None:
+    before = digests(by_subject)
+    mirror(server, by_subject)
+    assert digests(by_subject) == before
+    found = there(server, "lab/parts")
+    zips = {part.name: before[part.name] for part in ALL_PARTS}
+    assert found.keys() == zips.keys() | {"README.md", "parts.lock.json"}
+    assert {name: found[name] for name in zips} == zips
+    copy = tmp_path / "parts.lock.json"
+    shutil.copy(server.blobs.path(found["parts.lock.json"]), copy)
+    lock = read_lock(copy)
+    assert {name: entry.sha256 for name, entry in lock.items()} == zips
+    assert all(entry.url == f"hf://datasets/lab/parts/{name}" for name, entry in lock.items())
+    assert server.repos["dataset", "lab/parts"].gated == "auto"
+    card = server.blobs.path(found["README.md"]).read_text()
+    assert 'base_url="hf://datasets/lab/parts"' in card
+    assert not mirror(server, by_subject).committed
+
+
+def test_the_mirror_holds_the_zips_to_their_lock_file(
+    server: HubServer, by_subject: Path, tmp_path: Path
+) -> None:
+    parts = shutil.copytree(by_subject, tmp_path / "copy")
+    mirror(server, parts)
+    lock = server.blobs.path(there(server, "lab/parts")["parts.lock.json"]).read_text()
+    (parts / "parts.lock.json").write_text(lock.replace("hf://datasets/lab/parts", "https://host"))
+    assert [file.path for file in mirror(server, parts).plan.add] == ["parts.lock.json"]
+    value = json.loads(lock)
+    value["parts"]["images_batch_2.zip"]["sha256"] = "00" * 32
+    (parts / "parts.lock.json").write_text(json.dumps(value))
+    with pytest.raises(ReleaseError, match=r"images_batch_2\.zip"):
+        mirror(server, parts)
+    (parts / "images_batch_3.zip").write_bytes(b"<html>")
+    with pytest.raises(GeoGenError, match=r"images_batch_3\.zip"):
+        mirror(server, parts)
+    (parts / "images_batch_3.zip").unlink()
+    with pytest.raises(PartsError, match=r"images_batch_3\.zip"):
+        mirror(server, parts)
+
+
+def test_exports_and_originals_do_not_mix(
+    server: HubServer, folder: Path, by_subject: Path
+) -> None:
+    push(server, folder)
+    with pytest.raises(HubError, match="something else than the original archives"):
+        mirror(server, by_subject, REPO)
+    mirror(server, by_subject)
+    with pytest.raises(HubError, match="something else than an export"):
+        push(server, folder, "lab/parts")
