@@ -25,8 +25,8 @@ VIEWS = 7
 def _streaming() -> Any:
     """Import it beside a PyTorch without CUDA.
 
-    The torchvision that pip finds is built for CUDA; with another PyTorch its operators do not load,
-    and its import fails on the lack of these two. No loader calls them.
+    The torchvision that pip finds is built for CUDA; with another PyTorch its operators do not
+    load, and its import fails on the lack of these two. No loader calls them.
     """
     try:
         import streaming

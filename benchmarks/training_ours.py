@@ -6,17 +6,11 @@ Loading is `datasets`' own; `geogen_hf.training` turns rows into tensors.
 from __future__ import annotations
 
 import json
-import os
-import pickle
-import sys
-import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 from benchmarks.training_loops import WORKERS, run
 from geogen_hf.training import ToTensors, as_tensors, collate
@@ -53,9 +47,7 @@ def zips(source: str, batch_size: int) -> Iterable[torch.Tensor]:
 
 def _images(rows: Any, batch_size: int) -> Iterable[torch.Tensor]:
     tensors = as_tensors(rows, ToTensors(), batch_size=batch_size)
-    loader = DataLoader(
-        tensors, batch_size=batch_size, num_workers=WORKERS, collate_fn=collate
-    )
+    loader = DataLoader(tensors, batch_size=batch_size, num_workers=WORKERS, collate_fn=collate)
     return (batch["images"] for batch in loader)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of `train_pose.py`: weights and how far the data is, in one file, whole or not at all."""
+"""Checkpoints of `train_pose.py`: weights and the place in the data, in one file, whole or not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def save_checkpoint(
 
     There is no random state to keep: what is drawn depends on seed, epoch and identity.
     """
-    if int(os.environ.get("RANK", 0)) != 0:
+    if int(os.environ.get("RANK", "0")) != 0:
         return
     buffer = io.BytesIO()
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}

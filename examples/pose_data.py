@@ -34,8 +34,8 @@ def stream(args: argparse.Namespace, config: str, split: str) -> Any:
 class Mixing:
     """Puts the rows of a block in another order in each epoch.
 
-    `IterableDataset.shuffle` loses the rows in its buffer when it resumes. A block that is mapped to
-    itself in another order is read again instead.
+    `IterableDataset.shuffle` loses the rows in its buffer when it resumes. A block that is mapped
+    to itself in another order is read again instead.
     """
 
     transform: ToTensors  # knows the epoch, in workers too

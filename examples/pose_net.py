@@ -15,7 +15,7 @@ from geogen_hf.orbit import fit_orbit
 class PoseNet(nn.Module):
     """`(N, 3, H, W)` uint8 to sine and cosine of the azimuth, and the elevation: `(N, 3)`."""
 
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 128)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, width in itertools.pairwise((3, *widths)):

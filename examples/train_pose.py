@@ -5,13 +5,13 @@
     torchrun --nproc-per-node 2 examples/train_pose.py --data geogen  # on two processes or GPUs
     python examples/train_pose.py --parts parts                       # straight out of the zips
 
-`--data` is an exported folder or a Hub id. Whatever stops a run, the same command continues it, within
-the epoch: every identity is still seen exactly once in each. `torchrun` comes with PyTorch: nothing but
-torchdata and matplotlib is installed for this.
+`--data` is an exported folder or a Hub id. Whatever stops a run, the same command continues it,
+within the epoch: every identity is still seen exactly once in each. `torchrun` comes with PyTorch;
+torchdata and matplotlib are all that is installed for this.
 
-Angles are those of `geogen_hf.orbit`: around the point that the cameras of an identity look at; up is
-their mean up direction, azimuth 0 the world's z axis. A flipped picture comes with the camera of the
-mirrored world, so its angles are right again.
+Angles are those of `geogen_hf.orbit`: around the point that the cameras of an identity look at; up
+is their mean up direction, azimuth 0 the world's z axis. A flipped picture comes with the camera of
+the mirrored world, so its angles are right again.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from pose_net import PoseNet, answered_angles, directions, errors_deg, targets
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from geogen_hf.errors import GeoGenError
 from geogen_hf.training import ToTensors
 
-RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if GPU else torch.device("cpu")
+DEVICE = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if GPU else "cpu")
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
     source.add_argument("--parts", help="folder with the eight zips")
     parser.add_argument("--out", type=Path, default=Path("pose"), help="checkpoint, log and curve")
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=4, help="identities a batch and process")
     parser.add_argument("--workers", type=int, default=2, help="loading, for each process")
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -59,6 +60,8 @@ def main() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if GPU else "gloo")
     try:
         train(args)
+    except (GeoGenError, FileNotFoundError) as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues")
     finally:
