@@ -24,7 +24,7 @@ pytest.importorskip("torch")
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_pose.py"
 TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
-EPOCHS, SAVE_EVERY = 5, 3
+EPOCHS, SAVE_EVERY = 3, 3
 
 
 @pytest.fixture
@@ -88,5 +88,5 @@ def test_killed_it_continues_and_learns(command: list[str], tmp_path: Path) -> N
 
     learnt, constant = map(float, re.findall(r"([\d.]+)°$", finished.stdout, re.MULTILINE)[-2:])
     assert 60 < constant < 120
-    assert learnt < 0.75 * constant
+    assert learnt < 0.6 * constant
     assert (tmp_path / "pose" / "curve.png").read_bytes().startswith(b"\x89PNG")
