@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geogen_hf.cameras import FloatArray
@@ -113,10 +114,14 @@ class ToTensors:
                 headers of its row are checked.
             UsageError: The rows have no encoded images, or too few views.
         """
-        rows = [self._row(StoredRow.of(batch, index)) for index in range(len(batch["subject_id"]))]
-        return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        if not batch["subject_id"]:
+            return {}
+        plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
+        pixels = _buffers([(len(plan.framings), plan.size_wh) for plan in plans])
+        rows = [self._row(plan, out) for plan, out in zip(plans, pixels, strict=True)]
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
-    def _row(self, row: StoredRow) -> dict[str, Any]:
+    def _plan(self, row: StoredRow) -> _Plan:
         epoch = int(self.epoch)
         chosen = self.views.choose(len(row.images), draw(self.seed, epoch, row.subject_id, "views"))
         row = row.select(chosen)
@@ -124,21 +129,30 @@ class ToTensors:
             read_header(data, where=row.where(index), expected_wh=self.stored_wh)
             for index, data in enumerate(row.images)
         ]
-        framings = self._framings(row, headers, epoch)
+        return _Plan(row, headers, self._framings(row, headers, epoch))
+
+    def _row(self, plan: _Plan, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+        row = plan.row
+        for index, (data, header, framing) in enumerate(
+            zip(row.images, plan.headers, plan.framings, strict=True)
+        ):
+            decoded = decode_rgb(data, where=row.where(index), header=header)
+            framing.apply(decoded, pixels[index])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         framed = [
             framing.apply_to_camera(extrinsics, intrinsics, self.mirror_normal)
             for framing, extrinsics, intrinsics in zip(
-                framings, row.extrinsics, row.intrinsics, strict=True
+                plan.framings, row.extrinsics, row.intrinsics, strict=True
             )
         ]
         extrinsics, intrinsics = (np.stack(matrices) for matrices in zip(*framed, strict=True))
         return {
             "subject_id": row.subject_id,
             "view_ids": torch.from_numpy(row.view_ids),
-            "images": self._images(row, headers, framings),
+            "images": images if self.dtype == "uint8" else images.to(torch.float32).div_(255),
             "extrinsics": _float32(extrinsics),
             "intrinsics": _float32(intrinsics),
-            **self._camera_forms(extrinsics, intrinsics, framings[0].size_wh),
+            **self._camera_forms(extrinsics, intrinsics, plan.size_wh),
         }
 
     def _framings(
@@ -182,19 +196,6 @@ class ToTensors:
                     )
                 )
 
-    def _images(
-        self, row: StoredRow, headers: Sequence[ImageHeader], framings: Sequence[Framing]
-    ) -> Tensor:
-        width, height = framings[0].size_wh
-        pixels = np.empty((len(framings), height, width, 3), np.uint8)
-        for index, (data, header, framing) in enumerate(
-            zip(row.images, headers, framings, strict=True)
-        ):
-            decoded = decode_rgb(data, where=row.where(index), header=header)
-            framing.apply(decoded, pixels[index])
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        return images if self.dtype == "uint8" else images.to(torch.float32).div_(255)
-
     def _camera_forms(
         self, extrinsics: FloatArray, intrinsics: FloatArray, size_wh: Size
     ) -> dict[str, Tensor]:
@@ -210,6 +211,35 @@ class ToTensors:
         if "plucker" in self.cameras:
             forms["plucker"] = plucker_maps(*matrices, size_wh)
         return forms
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A row whose headers are checked, and what is to be done to its images."""
+
+    row: StoredRow
+    headers: list[ImageHeader]
+    framings: list[Framing]
+
+    @property
+    def size_wh(self) -> Size:
+        return self.framings[0].size_wh
+
+
+def _buffers(shapes: Sequence[tuple[int, Size]]) -> Iterator[NDArray[np.uint8]]:
+    """Room for the images of each row: one array, where all are of one size.
+
+    NumPy asks for huge pages, and one large array has fewer page faults than many.
+    """
+    if len({size_wh for _, size_wh in shapes}) > 1:
+        for views, (width, height) in shapes:
+            yield np.empty((views, height, width, 3), np.uint8)
+        return
+    first, (width, height) = 0, shapes[0][1]
+    whole = np.empty((sum(views for views, _ in shapes), height, width, 3), np.uint8)
+    for views, _ in shapes:
+        yield whole[first : first + views]
+        first += views
 
 
 def _float32(matrices: FloatArray) -> Tensor:
