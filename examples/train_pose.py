@@ -60,7 +60,7 @@ def main() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if GPU else "gloo")
     try:
         train(args)
-    except (GeoGenError, FileNotFoundError) as error:
+    except (GeoGenError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues")
@@ -74,9 +74,10 @@ def train(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model = PoseNet().to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), args.lr)
-    # With other workers or batches, the data loader's place in the epoch would mean nothing.
+    # With other rows, workers or batches, a data loader's place in the epoch would mean nothing.
     kept = {name: getattr(args, name) for name in ("batch", "workers", "size", "seed")}
-    progress = load_checkpoint(args.out, model, optimizer, {**kept, "processes": WORLD})
+    kept |= {"source": args.data or args.parts, "processes": WORLD}
+    progress = load_checkpoint(args.out, model, optimizer, kept)
 
     augment = ToTensors(size_wh=(args.size, args.size), flip_chance=0.5, seed=args.seed)
     rows = training_rows(args, augment, RANK, WORLD)
