@@ -21,7 +21,7 @@ from benchmarks.origin import nginx
 from benchmarks.training_forms import Forms, make_forms, python_with_mds
 from benchmarks.training_report import Found, draw, tables
 from benchmarks.training_resume import memory_lines, resume_lines
-from benchmarks.training_routes import Route, routes, run_route
+from benchmarks.training_routes import Route, routes, run_route, transcoded_routes
 
 
 def main() -> None:
@@ -37,9 +37,12 @@ def main() -> None:
     options = parser.parse_args()
     mds_python = _python_with_mds()
     forms = make_forms(options.subjects, options.size, mds_python=mds_python)
-    every = list(routes(forms, subjects=options.subjects, size=options.size, mds_python=mds_python))
-    wanted = options.routes.split(",") if options.routes else [route.name for route in every]
-    chosen = [route for route in every if route.name in wanted]
+    wanted = options.routes.split(",") if options.routes else []
+    every = [
+        *routes(forms, subjects=options.subjects, mds_python=mds_python),
+        *transcoded_routes(options.subjects, options.size, wanted),
+    ]
+    chosen = [route for route in every if not wanted or route.name in wanted]
     started = time.monotonic()
     served = {
         "data": forms.folder / "data" / "sequences",

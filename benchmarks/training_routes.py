@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,8 @@ class Route:
         return sum(path.stat().st_size for path in self.stored.parent.glob(f"{self.stored.name}*"))
 
 
-def routes(forms: Forms, *, subjects: int, size: int, mds_python: str | None) -> Iterator[Route]:
-    """All of them."""
+def routes(forms: Forms, *, subjects: int, mds_python: str | None) -> Iterator[Route]:
+    """Those that read the same images."""
     data = forms.folder / "data" / "sequences"
     shards = _names(data, "train*")
     tars = _names(forms.tars, "*")
@@ -84,14 +84,18 @@ def routes(forms: Forms, *, subjects: int, size: int, mds_python: str | None) ->
     yield Route("files", PEERS, "files", str(forms.pngs), below, count)
     yield Route("imagefolder", PEERS, "imagefolder", str(forms.pngs), below, count)
     yield Route("imagefolder-http", PEERS, "imagefolder", "/pngs", below, count, False, True, pngs)
-    fewer = min(subjects, FEWER)
+
+
+def transcoded_routes(subjects: int, size: int, wanted: Collection[str]) -> Iterator[Route]:
+    """The exported folder with other images, of fewer subjects; written only if wanted."""
+    subjects = min(subjects, FEWER)
     for options in ({"image_format": "webp"}, {"image_format": "jpeg"}, {"image_size": 256}):
-        out = transcoded(fewer, size, **options)
         name = f"folder-{next(iter(options.values()))}"
-        stored = out / "data" / "sequences"
-        yield Route(
-            name, OURS, "folder", str(out), stored, fewer * VIEWS, ours=True, compared=False
-        )
+        if wanted and name not in wanted:
+            continue
+        out = transcoded(subjects, size, **options)
+        stored, count = out / "data" / "sequences", subjects * VIEWS
+        yield Route(name, OURS, "folder", str(out), stored, count, ours=True, compared=False)
 
 
 def _names(folder: Path, pattern: str) -> tuple[str, ...]:
