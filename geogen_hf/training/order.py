@@ -34,27 +34,34 @@ class BlockShuffle:
         return {name: [column[index] for index in order] for name, column in batch.items()}
 
 
-def shuffled(stream: Any, block: int, seed: int, epoch: Epoch) -> Any:
-    """Shuffle a stream: its shards by `datasets`, and the rows in blocks.
+def in_order(stream: Any, block: int | None, seed: int, epoch: Epoch) -> Any:
+    """Put a stream into an order that it can be resumed in, row by row.
 
     Args:
         stream: An `IterableDataset`, images undecoded; split over nodes before, if at all.
-        block: Rows of a block: held in memory by each worker, and read again on resuming.
+        block: Shuffle the shards, and the rows in blocks of so many: held in memory by each worker,
+            and read again on resuming. None for the stored order.
         seed: Of both orders.
         epoch: Of the blocks' order; the shards' follows the `set_epoch` of the stream.
 
     Returns:
         An `IterableDataset` of the same rows.
     """
-    if "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters:
-        # One shard after the other: several at once cannot be resumed.
-        stream = stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
-    else:
-        stream = _without_buffer(stream.shuffle(seed=seed, buffer_size=1))
+    if block is not None:
+        stream = _shuffle_shards(stream, seed)
+    # Skipping nothing makes datasets 3.6 count rows, where it would count row groups of Parquet and
+    # leave out the rest of one on resuming.
+    stream = stream.skip(0)
+    if block is None:
+        return stream
     return stream.map(BlockShuffle(seed, epoch), batched=True, batch_size=block)
 
 
-def _without_buffer(stream: Any) -> Any:
+def _shuffle_shards(stream: Any, seed: int) -> Any:
+    if "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters:
+        # One shard after the other: several at once cannot be resumed.
+        return stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
+    stream = stream.shuffle(seed=seed, buffer_size=1)
     # datasets 3.6 reads a row ahead even into a buffer for one, and forgets it on resuming.
     if isinstance(stream._ex_iterable, BufferShuffledExamplesIterable):
         stream._ex_iterable = stream._ex_iterable.ex_iterable

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.training.order import shuffled
+from geogen_hf.training.order import in_order
 from geogen_hf.training.transform import ToTensors
 
 
@@ -92,12 +92,8 @@ def as_tensors(
     dataset = undecoded(dataset)
     if isinstance(dataset, datasets.IterableDataset):
         columns = dataset.column_names
-        if shuffle_block is not None:
-            dataset = shuffled(dataset, shuffle_block, transform.seed, transform.epoch)
-        # Skipping nothing makes datasets 3.6 count rows, where it would count row groups of Parquet
-        # and leave out the rest of one on resuming.
-        dataset = dataset.skip(0)
-        return dataset.map(transform, batched=True, batch_size=batch_size, remove_columns=columns)
+        rows = in_order(dataset, shuffle_block, transform.seed, transform.epoch)
+        return rows.map(transform, batched=True, batch_size=batch_size, remove_columns=columns)
     if shuffle_block is not None:
         raise UsageError(
             explain(
