@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 
 from geogen_hf.errors import UsageError, explain
+from geogen_hf.training.order import in_order
 from geogen_hf.training.transform import ToTensors
 
 
@@ -58,30 +59,46 @@ def _encoded(feature: Any) -> Any:
     return feature
 
 
-def as_tensors(dataset: Any, transform: ToTensors, *, batch_size: int = 8) -> Any:
-    """Rows of `dataset` through `transform`, lazily; the images are not decoded before that.
+def as_tensors(
+    dataset: Any, transform: ToTensors, *, shuffle_block: int | None = None, batch_size: int = 8
+) -> Any:
+    """Rows of `dataset` through `transform`, lazily; images are not decoded before that.
 
     Args:
-        dataset: As for `undecoded`; of the config `sequences` or `views`.
+        dataset: As for `undecoded`; of the config `sequences` or `views`. Split over nodes before,
+            if at all.
         transform: What to do with the rows.
+        shuffle_block: Shuffle a stream: the order of its shards, and the rows within blocks of so
+            many, which each worker holds encoded in memory. None for the stored order. Depends on
+            the transform's seed and epoch; the shards' order follows `set_epoch` of the stream too.
         batch_size: Rows transformed at a time, of a stream; resuming does a batch again.
 
     Returns:
-        The same kind, whose rows are what `ToTensors` returns.
+        The same kind, whose rows are what `ToTensors` returns. It goes on from its `state_dict`
+        with exactly the rows that are missing.
+
+    Raises:
+        UsageError: `shuffle_block` for a `Dataset`, which a sampler shuffles.
 
     Example:
         See `ToTensors`.
     """
     if isinstance(dataset, dict):
-        return type(dataset)(
-            {
-                name: as_tensors(part, transform, batch_size=batch_size)
-                for name, part in dataset.items()
-            }
-        )
+        parts = {
+            name: as_tensors(part, transform, shuffle_block=shuffle_block, batch_size=batch_size)
+            for name, part in dataset.items()
+        }
+        return type(dataset)(parts)
     dataset = undecoded(dataset)
     if isinstance(dataset, datasets.IterableDataset):
-        return dataset.map(
-            transform, batched=True, batch_size=batch_size, remove_columns=dataset.column_names
+        columns = dataset.column_names
+        rows = in_order(dataset, shuffle_block, transform.seed, transform.epoch)
+        return rows.map(transform, batched=True, batch_size=batch_size, remove_columns=columns)
+    if shuffle_block is not None:
+        raise UsageError(
+            explain(
+                "shuffle_block is for streams",
+                remedy="pass a sampler, or shuffle=True, to the DataLoader",
+            )
         )
     return dataset.with_transform(transform)
