@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import geogen
-from geogen_hf.training import ToTensors, as_tensors, collate, undecoded
+from geogen_hf.training import ToTensors, as_tensors, collate
 
 Batch = dict[str, Any]
 BLOCK = 32
@@ -30,34 +29,20 @@ def stream(args: argparse.Namespace, config: str, split: str) -> Any:
     return load_dataset(args.data, config, split=split, streaming=True)
 
 
-@dataclass(frozen=True)
-class Mixing:
-    """Puts the rows of a block in another order in each epoch.
-
-    `IterableDataset.shuffle` loses the rows in its buffer when it resumes. A block that is mapped
-    to itself in another order is read again instead.
-    """
-
-    transform: ToTensors  # knows the epoch, in workers too
-
-    def __call__(self, block: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        chance = np.random.default_rng((self.transform.seed, int(self.transform.epoch)))
-        order = chance.permutation(len(block["subject_id"]))
-        return {name: [column[index] for index in order] for name, column in block.items()}
-
-
 def training_rows(args: argparse.Namespace, transform: ToTensors, rank: int, world: int) -> Any:
-    """This process's share of the training rows."""
-    rows = undecoded(stream(args, "sequences", "train"))
-    rows = rows.map(Mixing(transform), batched=True, batch_size=BLOCK, features=rows.features)
-    rows = as_tensors(rows, transform, batch_size=args.batch)
-    return split_dataset_by_node(rows, rank=rank, world_size=world)
+    """This process's share of the training rows, in another order in each epoch.
+
+    `shuffle_block` rather than `IterableDataset.shuffle`, which loses what is in its buffer when a
+    run is resumed.
+    """
+    rows = split_dataset_by_node(stream(args, "sequences", "train"), rank=rank, world_size=world)
+    return as_tensors(rows, transform, shuffle_block=BLOCK, batch_size=args.batch)
 
 
 def test_rows(args: argparse.Namespace, rank: int, world: int) -> Any:
     """This process's share of the test rows: identities that are in no other split."""
-    rows = as_tensors(stream(args, "sequences", "test"), ToTensors(size_wh=(args.size, args.size)))
-    return split_dataset_by_node(rows, rank=rank, world_size=world)
+    rows = split_dataset_by_node(stream(args, "sequences", "test"), rank=rank, world_size=world)
+    return as_tensors(rows, ToTensors(size_wh=(args.size, args.size)), batch_size=args.batch)
 
 
 def loader_of(rows: Any, args: argparse.Namespace) -> StatefulDataLoader[Any]:
