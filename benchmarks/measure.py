@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,8 +35,14 @@ class Cost:
     result: dict[str, Any]
 
 
-def run_job(module: str, *arguments: object, watch_memory: bool = False) -> Cost:
-    """Run `python -m module arguments`.
+def run_job(
+    module: str,
+    *arguments: object,
+    watch_memory: bool = False,
+    python: str = sys.executable,
+    environment: dict[str, str] | None = None,
+) -> Cost:
+    """Run `python -m module arguments`, in an environment with these variables more.
 
     Watching memory slows a job down, the more so the more memory it asks for: times are taken from
     runs that are not watched.
@@ -43,10 +50,11 @@ def run_job(module: str, *arguments: object, watch_memory: bool = False) -> Cost
     Raises:
         RuntimeError: It failed; the message is its output.
     """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    command = [python, "-m", module, *map(str, arguments)]
+    variables = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile("w+") as output:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=variables)
         peak = 0
         while watch_memory and process.poll() is None:
             peak = max(peak, _resident(process.pid))

@@ -36,6 +36,10 @@ class CameraError(GeoGenError, ValueError):
     """A matrix is not what its name says."""
 
 
+class ImageError(GeoGenError, ValueError):
+    """An encoded image is damaged, too large, or not what was expected."""
+
+
 class ReleaseError(GeoGenError, ValueError):
     """Images and cameras do not add up; the message is the report of every problem."""
 

@@ -33,6 +33,6 @@ def inflate_raw(data: bytes | memoryview, max_size: int) -> bytes:
     return inflater.decompress(data, max_size)
 
 
-def crc32(data: bytes) -> int:
+def crc32(data: bytes | memoryview) -> int:
     """Checksum as zip directories hold it (ISO 3309)."""
     return backend.crc32(data)

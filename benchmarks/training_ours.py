@@ -1,0 +1,55 @@
+"""This package's routes into training: the exported folder, and the stream out of the zips.
+
+Loading is `datasets`' own; `geogen_hf.training` turns rows into tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.training_loops import WORKERS, run
+from geogen_hf.training import ToTensors, as_tensors, collate
+
+
+def folder_rows(source: str) -> Any:
+    """Stream an exported folder; a JSON list names its training files by URL."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    if source.startswith("["):
+        files = {"train": json.loads(source)}
+        return datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+    return datasets.load_dataset(source, "sequences", split="train", streaming=True)
+
+
+def zip_rows(source: str) -> Any:
+    """Stream zips out of a folder or from a URL."""
+    import geogen
+
+    where = {"base_url" if "://" in source else "data_dir": source}
+    return geogen.load("sequences", split="train", streaming=True, **where)
+
+
+def folder(source: str, batch_size: int) -> Iterable[torch.Tensor]:
+    """Batches out of the exported folder."""
+    return _images(folder_rows(source), batch_size)
+
+
+def zips(source: str, batch_size: int) -> Iterable[torch.Tensor]:
+    """Batches out of the zips."""
+    return _images(zip_rows(source), batch_size)
+
+
+def _images(rows: Any, batch_size: int) -> Iterable[torch.Tensor]:
+    tensors = as_tensors(rows, ToTensors(), batch_size=batch_size)
+    loader = DataLoader(tensors, batch_size=batch_size, num_workers=WORKERS, collate_fn=collate)
+    return (batch["images"] for batch in loader)
+
+
+if __name__ == "__main__":
+    run({"folder": folder, "zips": zips})

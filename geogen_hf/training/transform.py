@@ -1,0 +1,246 @@
+"""Rows with encoded images to rows of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geogen_hf.cameras import FloatArray
+from geogen_hf.conventions import to_camera_to_world, to_eg3d
+from geogen_hf.errors import ImageError, UsageError, explain
+from geogen_hf.training.chance import Epoch, draw
+from geogen_hf.training.decode import decode_rgb
+from geogen_hf.training.header import ImageHeader, read_header
+from geogen_hf.training.pixels import Framing, Size
+from geogen_hf.training.raymaps import plucker_maps, ray_maps
+from geogen_hf.training.row import StoredRow
+from geogen_hf.training.views import AllViews, ViewChoice
+
+CameraForm = Literal["camera_to_world", "eg3d", "rays", "plucker"]
+"""What can be had beside `extrinsics` and `intrinsics`."""
+
+
+@dataclass(frozen=True)
+class ToTensors:
+    """Turns a batch of rows, images still encoded, into rows of tensors; picklable.
+
+    For `dataset.with_transform` and for `dataset.map(..., batched=True)`; `as_tensors` knows which.
+    A row of `sequences` gives V views, a row of `views` one.
+
+    What is drawn (views, crops, flips) depends on `seed`, the epoch and the subject's id alone: on
+    nothing that differs between workers, nodes or runs. Cutting comes first, in pixels of the
+    stored image, then scaling, then flipping. A flipped image shows the mirrored world, and its
+    camera stands there (`geogen_hf.intrinsics.mirror`); all views of an identity are flipped
+    together, so that they still show one world.
+
+    Attributes:
+        views: Which views of a row.
+        crop_wh: Width and height of what is cut out; None for all of it.
+        crop_at: Cut out the middle, or anywhere, each view elsewhere.
+        size_wh: Width and height after scaling; None not to scale.
+        flip_chance: How often left and right are exchanged, 0 to 1.
+        mirror_normal: World direction from left to right of a head.
+        cameras: Further forms of the cameras.
+        dtype: Of `images`: `"uint8"`, or `"float32"` in [0, 1].
+        stored_wh: Width and height that every stored image must have; None for any.
+        seed: Another one draws otherwise.
+        epoch: The current epoch, see `set_epoch`.
+
+    Example:
+        >>> import geogen
+        >>> from geogen_hf.sample import write_release
+        >>> from geogen_hf.training import as_tensors
+        >>> parts = write_release(tmp_path, subjects=3, size=32)
+        >>> stream = geogen.load(split="train", data_dir=parts, streaming=True)
+        >>> row = next(iter(as_tensors(stream, ToTensors(size_wh=(16, 16), cameras=("eg3d",)))))
+        >>> row["images"].shape, row["intrinsics"].shape, row["eg3d"].shape
+        (torch.Size([7, 3, 16, 16]), torch.Size([7, 3, 3]), torch.Size([7, 25]))
+    """
+
+    views: ViewChoice = field(default_factory=AllViews)
+    crop_wh: Size | None = None
+    crop_at: Literal["centre", "random"] = "centre"
+    size_wh: Size | None = None
+    flip_chance: float = 0.0
+    mirror_normal: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    cameras: tuple[CameraForm, ...] = ()
+    dtype: Literal["uint8", "float32"] = "uint8"
+    stored_wh: Size | None = None
+    seed: int = 0
+    epoch: Epoch = field(default_factory=Epoch)
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("crop_at", (self.crop_at,), ("centre", "random")),
+            ("cameras", self.cameras, get_args(CameraForm)),
+            ("dtype", (self.dtype,), ("uint8", "float32")),
+        ):
+            if isinstance(value, str) or set(value) - set(choices):
+                expected = f"of {', '.join(choices)}"
+                raise UsageError(explain(f"bad {name}", expected=expected, found=repr(value)))
+        for name in ("crop_wh", "size_wh", "stored_wh"):
+            size = getattr(self, name)
+            if size is not None and (len(size) != 2 or min(size) < 1):
+                raise UsageError(explain(f"bad {name}", expected="(width, height)", found=size))
+        if not 0 <= self.flip_chance <= 1:
+            raise UsageError(explain("bad flip_chance", expected="0 to 1", found=self.flip_chance))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move on to another epoch, also in workers that are running."""
+        self.epoch.set(epoch)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Turn rows into tensors.
+
+        Args:
+            batch: Columns of `sequences` or of `views`, with images as `{"bytes": …, "path": …}`.
+
+        Returns:
+            Columns, an entry a row: `images` `(V, 3, H, W)` (in memory `(V, H, W, 3)`, PyTorch's
+            `channels_last`), `extrinsics` `(V, 4, 4)` float32 world-to-camera with OpenCV axes,
+            `intrinsics` `(V, 3, 3)` float32 in pixels of the image returned, `view_ids` `(V,)`
+            int64, `subject_id` string; and as asked for `camera_to_world` `(V, 4, 4)`, `eg3d`
+            `(V, 25)`, `ray_origins` and `ray_directions` `(V, 3, H, W)`, `plucker`
+            `(V, 6, H, W)`, all float32.
+
+        Raises:
+            ImageError: An image is damaged or has the wrong size; none is decoded before the
+                headers of its row are checked.
+            UsageError: The rows have no encoded images, or too few views.
+        """
+        if not batch["subject_id"]:
+            return {}
+        plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
+        pixels = _buffers([(len(plan.framings), plan.size_wh) for plan in plans])
+        rows = [self._row(plan, out) for plan, out in zip(plans, pixels, strict=True)]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _plan(self, row: StoredRow) -> _Plan:
+        epoch = int(self.epoch)
+        chosen = self.views.choose(len(row.images), draw(self.seed, epoch, row.subject_id, "views"))
+        row = row.select(chosen)
+        headers = [
+            read_header(data, where=row.where(index), expected_wh=self.stored_wh)
+            for index, data in enumerate(row.images)
+        ]
+        return _Plan(row, headers, self._framings(row, headers, epoch))
+
+    def _row(self, plan: _Plan, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+        row = plan.row
+        for index, (data, header, framing) in enumerate(
+            zip(row.images, plan.headers, plan.framings, strict=True)
+        ):
+            decoded = decode_rgb(data, where=row.where(index), header=header)
+            framing.apply(decoded, pixels[index])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        framed = [
+            framing.apply_to_camera(extrinsics, intrinsics, self.mirror_normal)
+            for framing, extrinsics, intrinsics in zip(
+                plan.framings, row.extrinsics, row.intrinsics, strict=True
+            )
+        ]
+        extrinsics, intrinsics = (np.stack(matrices) for matrices in zip(*framed, strict=True))
+        return {
+            "subject_id": row.subject_id,
+            "view_ids": torch.from_numpy(row.view_ids),
+            "images": images if self.dtype == "uint8" else images.to(torch.float32).div_(255),
+            "extrinsics": _float32(extrinsics),
+            "intrinsics": _float32(intrinsics),
+            **self._camera_forms(extrinsics, intrinsics, plan.size_wh),
+        }
+
+    def _framings(
+        self, row: StoredRow, headers: Sequence[ImageHeader], epoch: int
+    ) -> list[Framing]:
+        chance = draw(self.seed, epoch, row.subject_id, "flip")
+        flip = bool(chance.random() < self.flip_chance)
+        framings = []
+        for index, header in enumerate(headers):
+            crop_wh = self.crop_wh or header.size_wh
+            room = np.subtract(header.size_wh, crop_wh)
+            if room.min() < 0:
+                raise ImageError(
+                    explain(
+                        "an image is smaller than what is to be cut out",
+                        where=row.where(index),
+                        expected=f"{crop_wh[0]} x {crop_wh[1]} pixels or more",
+                        found=f"{header.size_wh[0]} x {header.size_wh[1]}",
+                    )
+                )
+            left, top = (int(cut) for cut in room // 2)
+            if self.crop_at == "random":
+                purpose = f"crop {row.view_ids[index]}"
+                chance = draw(self.seed, epoch, row.subject_id, purpose)
+                left, top = (int(cut) for cut in chance.integers(room, endpoint=True))
+            framings.append(Framing(left, top, crop_wh, self.size_wh or crop_wh, flip))
+        self._check_sizes(row, framings)
+        return framings
+
+    def _check_sizes(self, row: StoredRow, framings: Sequence[Framing]) -> None:
+        first = framings[0].size_wh
+        for index, framing in enumerate(framings):
+            if framing.size_wh != first:
+                raise ImageError(
+                    explain(
+                        "the views of a row differ in size",
+                        where=row.where(index),
+                        expected=f"{first[0]} x {first[1]} pixels, as the first",
+                        found=f"{framing.size_wh[0]} x {framing.size_wh[1]}",
+                        remedy="pass size_wh or crop_wh",
+                    )
+                )
+
+    def _camera_forms(
+        self, extrinsics: FloatArray, intrinsics: FloatArray, size_wh: Size
+    ) -> dict[str, Tensor]:
+        forms: dict[str, Tensor] = {}
+        if "camera_to_world" in self.cameras:
+            forms["camera_to_world"] = _float32(to_camera_to_world(extrinsics))
+        if "eg3d" in self.cameras:
+            forms["eg3d"] = _float32(to_eg3d(extrinsics, intrinsics, *size_wh))
+        matrices = _float32(extrinsics), _float32(intrinsics)
+        if "rays" in self.cameras:
+            origins, forms["ray_directions"] = ray_maps(*matrices, size_wh)
+            forms["ray_origins"] = origins.contiguous()
+        if "plucker" in self.cameras:
+            forms["plucker"] = plucker_maps(*matrices, size_wh)
+        return forms
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A row whose headers are checked, and what is to be done to its images."""
+
+    row: StoredRow
+    headers: list[ImageHeader]
+    framings: list[Framing]
+
+    @property
+    def size_wh(self) -> Size:
+        return self.framings[0].size_wh
+
+
+def _buffers(shapes: Sequence[tuple[int, Size]]) -> Iterator[NDArray[np.uint8]]:
+    """Room for the images of each row: one array, where all are of one size.
+
+    NumPy asks for huge pages, and one large array has fewer page faults than many.
+    """
+    if len({size_wh for _, size_wh in shapes}) > 1:
+        for views, (width, height) in shapes:
+            yield np.empty((views, height, width, 3), np.uint8)
+        return
+    first, (width, height) = 0, shapes[0][1]
+    whole = np.empty((sum(views for views, _ in shapes), height, width, 3), np.uint8)
+    for views, _ in shapes:
+        yield whole[first : first + views]
+        first += views
+
+
+def _float32(matrices: FloatArray) -> Tensor:
+    return torch.from_numpy(matrices.astype(np.float32))

@@ -1,0 +1,92 @@
+"""The training example: killed in the midst of an epoch, and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import SUBJECTS
+
+from geogen_hf.export.folder import export_release
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import read_release
+from geogen_hf.splits import split_of
+
+pytest.importorskip("torch")
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "train_pose.py"
+TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
+EPOCHS, SAVE_EVERY = 3, 3
+
+
+@pytest.fixture
+def command(by_subject: Path, tmp_path: Path) -> list[str]:
+    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    export_release(release, tmp_path / "geogen", workers=1)
+    options = {
+        "data": tmp_path / "geogen",
+        "out": tmp_path / "pose",
+        "size": 32,
+        "epochs": EPOCHS,
+        "batch": 2,
+        "save-every": SAVE_EVERY,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, str(SCRIPT), *arguments]
+
+
+def log_lines(path: Path) -> list[dict[str, object]]:
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def kill_in_second_epoch(command: list[str], environment: dict[str, str], log: Path) -> None:
+    process = subprocess.Popen(command, env=environment)
+    give_up = time.monotonic() + 60
+    while sum(line["epoch"] == 1 for line in log_lines(log)) < SAVE_EVERY + 1:
+        assert process.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_it_continues_and_learns(command: list[str], tmp_path: Path) -> None:
+    import torch
+
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    log = tmp_path / "pose" / "rows-0.jsonl"
+    kill_in_second_epoch(command, environment, log)
+    before = len(log_lines(log))
+    kept = torch.load(tmp_path / "pose" / "checkpoint.pt", weights_only=True)["progress"]
+    assert kept["epoch"] == 1
+    assert kept["data"]  # in the midst of the epoch
+    finished = subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+
+    lines = log_lines(log)
+    assert lines[before]["step"] == kept["step"] + 1
+    last = {line["step"]: line for line in lines}  # a step done again replaces itself
+    assert sorted(last) == list(range(1, len(last) + 1))
+    for epoch in range(EPOCHS):
+        steps = [line["subjects"] for line in last.values() if line["epoch"] == epoch]
+        assert Counter(name for names in steps for name in names) == Counter(TRAIN)
+    orders = {
+        tuple(map(tuple, (line["subjects"] for line in last.values() if line["epoch"] == epoch)))
+        for epoch in range(EPOCHS)
+    }
+    assert len(orders) == EPOCHS
+
+    learnt, constant = map(float, re.findall(r"([\d.]+)°$", finished.stdout, re.MULTILINE)[-2:])
+    assert 60 < constant < 120
+    assert learnt < 0.6 * constant
+    assert (tmp_path / "pose" / "curve.png").read_bytes().startswith(b"\x89PNG")
