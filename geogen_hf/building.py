@@ -24,7 +24,7 @@ from geogen_hf.shards import Shard
 from geogen_hf.subjects import Subject
 from geogen_hf.tables import batched_tables
 
-SMALL_SPLIT_BYTES = 64 * 2**20
+SMALL_SPLIT_BYTES = 512 * 2**20
 _TABLE_BYTES = 3 * 2**20
 """Images in one record batch. By default `datasets` holds 1,000 rows of seven images: 1.5 GB. Much
 less is also faster, since the same memory is used again and again."""
