@@ -75,7 +75,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab = Lab(hub, root, root / "old", root / "new", root / "parts")
         owner = hub.tokens.owner
         lab.geogen("sample", lab.parts, "--subjects", 24, "--size", 16)
-        lab.geogen("export", lab.parts, lab.old)
+        lab.geogen("export", lab.parts, lab.old, "--workers", 1)
         first = lab.geogen("push", lab.old, REPO, "--public", "--tag", "v1.0.0", token=owner)
         assert f"{hub.url}/datasets/{REPO}" in first
         exported(lab.parts, lab.new, split_seed=7, image_size=8)
@@ -154,9 +154,9 @@ def test_the_gate_says_what_to_do(lab: Lab, token: str | None, advice: str) -> N
 
 @pytest.mark.parametrize("streaming", [True, False])
 def test_the_mirror_is_a_source(lab: Lab, streaming: bool, on_disk: dict[str, Any]) -> None:
-    env = lab.env(lab.hub.tokens.owner, f"home-mirror-{streaming}")
-    base_url = f"hf://datasets/{RAW}"
-    got = lab.read("straight", env, config="sequences", streaming=streaming, base_url=base_url)
+    env = lab.env(None, f"home-mirror-{streaming}")
+    options = {"base_url": f"hf://datasets/{RAW}", "token": lab.hub.tokens.owner}
+    got = lab.read("straight", env, config="sequences", streaming=streaming, **options)
     assert got == on_disk["old"]["sequences train"]
 
 

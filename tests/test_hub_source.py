@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import DownloadConfig, StreamingDownloadManager
 from hub_release import mirror
 from hub_server import Fault, HubServer
 from hub_server.repos import Commit
@@ -19,6 +20,7 @@ import geogen_hf
 from geogen_hf.archive import read_directory
 from geogen_hf.errors import FetchError
 from geogen_hf.origin.credentials import Credentials
+from geogen_hf.origin.dl_cache import credentials_of
 from geogen_hf.origin.fetch import fetch_parts
 from geogen_hf.origin.fsspec_file import FsspecFile
 from geogen_hf.origin.http import RetryPolicy
@@ -139,6 +141,13 @@ def test_the_hubs_own_token(raw: HubServer, monkeypatch: pytest.MonkeyPatch) -> 
     address, headers = hub_address(url, {"token": "hf_other", "endpoint": raw.url})
     assert headers == {"Authorization": "Bearer hf_other"}
     assert address == f"{raw.url}/datasets/lab/geogen-raw/resolve/main/images_batch_1.zip"
+
+
+@pytest.mark.parametrize("options", [{}, {"hf": {"endpoint": "http://127.0.0.1:9"}}])
+def test_a_token_alone(options: dict[str, Any]) -> None:
+    config = DownloadConfig(token="hf_x", storage_options=options)
+    manager = StreamingDownloadManager(download_config=config)
+    assert credentials_of(manager).for_url(RAW)["token"] == "hf_x"
 
 
 def test_headers_reach_streaming_reads(by_subject: Path) -> None:

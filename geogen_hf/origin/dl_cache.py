@@ -71,7 +71,11 @@ def download_parts(
 
 def credentials_of(dl_manager: Any) -> Credentials:
     """Take from a download manager what the user gave as `token` and `storage_options`."""
-    return Credentials(dl_manager.download_config.storage_options or {})
+    config = dl_manager.download_config
+    options = dict(config.storage_options or {})
+    if config.token is not None:  # not each version of datasets puts it among the options
+        options["hf"] = {**options.get("hf", {}), "token": config.token}
+    return Credentials(options)
 
 
 def _ask(dl_manager: Any, urls: Mapping[Part, str]) -> dict[Part, str]:
