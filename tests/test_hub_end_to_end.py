@@ -75,7 +75,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab = Lab(hub, root, root / "old", root / "new", root / "parts")
         owner = hub.tokens.owner
         lab.geogen("sample", lab.parts, "--subjects", 24, "--size", 16)
-        lab.geogen("export", lab.parts, lab.old)
+        lab.geogen("export", lab.parts, lab.old, "--workers", 1)
         first = lab.geogen("push", lab.old, REPO, "--public", "--tag", "v1.0.0", token=owner)
         assert f"{hub.url}/datasets/{REPO}" in first
         exported(lab.parts, lab.new, split_seed=7, image_size=8)

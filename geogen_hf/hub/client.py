@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,16 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    constants,
 )
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
 
 from geogen_hf import __version__
 from geogen_hf.errors import explain
 from geogen_hf.hub.access import Access, Gate
 from geogen_hf.hub.faults import HubError, hub_errors_explained, status_of
 from geogen_hf.hub.plan import LocalFile, RemoteFile
+from geogen_hf.hub.quiet import quiet
 
 KIND = "dataset"
 
@@ -238,16 +232,3 @@ def _named(files: Sequence[LocalFile]) -> str:
 def _remote_file(entry: RepoFile) -> RemoteFile:
     sha256 = None if entry.lfs is None else entry.lfs.sha256
     return RemoteFile(entry.path, entry.size, entry.blob_id, sha256)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep huggingface_hub's own bars away: the caller is told how far it is."""
-    if are_progress_bars_disabled() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None:
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from geogen_hf.errors import explain
-from geogen_hf.hub.access import check_licence_accepted, closed_access, wanted_access
+from geogen_hf.hub.access import closed_access
 from geogen_hf.hub.client import HubRepo, RepoState
 from geogen_hf.hub.faults import HubError
 from geogen_hf.hub.local import Payload, Progress, read_export, read_parts
-from geogen_hf.hub.options import MAIN, Pushed, PushOptions
-from geogen_hf.hub.plan import Plan, batches, make_plan
-from geogen_hf.verify.source import SUMS
+from geogen_hf.hub.options import Pushed, PushOptions
+from geogen_hf.hub.outlook import Outlook, look, plan_for
+from geogen_hf.hub.plan import batches
 
 logger = logging.getLogger(__name__)
 
@@ -104,24 +103,15 @@ def push_parts(
         return _push(payload, repo, options, progress)
 
 
-@dataclass(frozen=True)
-class _Outlook:
-    """What is there, and what is to be."""
-
-    state: RepoState | None
-    plan: Plan
-    pushed: Pushed
-
-
 def _push(
     payload: Payload, repo: HubRepo, options: PushOptions, progress: Progress | None
 ) -> Pushed:
-    outlook = _look(payload, repo, options)
+    outlook = look(payload, repo, options)
     if options.dry_run:
         return replace(outlook.pushed, dry_run=True)
     state = _close(repo, outlook, options)
     # Anew: the Hub may put files of its own into a new repository.
-    plan = outlook.plan if outlook.state is not None else _plan(payload, repo, state, options)
+    plan = outlook.plan if outlook.state is not None else plan_for(payload, repo, state, options)
     pushed = replace(outlook.pushed, plan=plan)
     if plan.changes_nothing:
         logger.info("%s: nothing has changed, no commit", repo.repo_id)
@@ -133,81 +123,7 @@ def _push(
     return pushed
 
 
-def _look(payload: Payload, repo: HubRepo, options: PushOptions) -> _Outlook:
-    """Look, decide and refuse: nothing has been changed so far."""
-    state = repo.look(MAIN)
-    if options.revision != MAIN:
-        if state is None:
-            what = "a new repository has no branch but main"
-            remedy = "push to main first, then create the branch"
-            raise HubError(explain(what, where=repo.repo_id, found=options.revision, remedy=remedy))
-        state = repo.look(options.revision)
-    access = wanted_access(
-        state.access if state else None,
-        empty=state is None or state.empty,
-        private=options.private,
-        gated=options.gated,
-    )
-    check_licence_accepted(access, options.accept_license)
-    if state is not None:
-        _refuse_other_kind(payload, repo, state.files.keys())
-    plan = _plan(payload, repo, state, options)
-    _refuse_taken_tag(repo, state, plan, options)
-    pushed = Pushed(repo.repo_id, repo.url, state is None, access, plan)
-    return _Outlook(state, plan, pushed)
-
-
-def _plan(payload: Payload, repo: HubRepo, state: RepoState | None, options: PushOptions) -> Plan:
-    files = {} if state is None else state.files
-    names = {file.path for file in payload.files}
-    unknown = files.keys() - names - {".gitattributes"}
-    earlier: set[str] = set()
-    if state is not None and unknown and SUMS in files and SUMS in names:
-        listing = repo.read(SUMS, state.head).decode("utf-8", "replace")
-        earlier = {line.partition("  ")[2] for line in listing.splitlines()}
-    return make_plan(
-        payload.files,
-        files,
-        earlier=earlier,
-        script=f"{repo.repo_id.rpartition('/')[2]}.py",
-        remove_script=options.remove_script,
-    )
-
-
-def _refuse_other_kind(payload: Payload, repo: HubRepo, there: AbstractSet[str]) -> None:
-    foreign = sorted(payload.foreign & there)
-    if foreign:
-        raise HubError(
-            explain(
-                f"the repository holds something else than {payload.kind}",
-                where=repo.url,
-                found=", ".join(foreign),
-                remedy="name another: exports and original archives each go into their own",
-            )
-        )
-
-
-def _refuse_taken_tag(
-    repo: HubRepo, state: RepoState | None, plan: Plan, options: PushOptions
-) -> None:
-    """Refuse, before anything is uploaded, a tag that names another commit."""
-    if options.tag is None or state is None:
-        return
-    tagged = repo.tagged_commit(options.tag)
-    if tagged is None or (plan.changes_nothing and tagged == state.head):
-        return
-    raise HubError(
-        explain(
-            f"the tag {options.tag} is taken",
-            where=repo.url,
-            expected="no such tag, or one of what is to be published",
-            found=f"it names commit {tagged}",
-            remedy="choose another tag: whoever uses this one relies on what it names",
-        )
-    )
-
-
-def _close(repo: HubRepo, outlook: _Outlook, options: PushOptions) -> RepoState:
+def _close(repo: HubRepo, outlook: Outlook, options: PushOptions) -> RepoState:
     """Make the repository if need be, and let nobody in who is not to be."""
     state = outlook.state
     if state is None:

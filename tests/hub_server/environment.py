@@ -27,6 +27,7 @@ def hub_environment(hub: Hub | str, home: Path, token: str | None = None) -> dic
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
         "NO_COLOR": "1",
         "PYTHONPATH": os.pathsep.join(_paths()),
     }
