@@ -104,6 +104,7 @@ class ReleaseBuilder(
         size = sum(image.size for s in shards for subject in s.subjects for image in subject.images)
         if num_proc and size < SMALL_SPLIT_BYTES:
             num_proc = None
+        kwargs.pop("check_duplicate_keys", None)  # in datasets 3.6; tables have no keys
         super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from conftest import SUBJECTS, ReleaseMaker
 from datasets import Image
+from datasets.exceptions import DatasetGenerationError
 
 import geogen
-from geogen_hf.errors import CameraError
+from geogen_hf import building
+from geogen_hf.errors import ArchiveError, CameraError
+from geogen_hf.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release import read_release
 from geogen_hf.sample import subject_cameras
 from geogen_hf.schema import FEATURES
 from geogen_hf.splits import SPLITS, split_of
@@ -95,7 +99,9 @@ def test_every_route_gives_the_same_rows(
     reference: dict[str, dict[tuple[Any, ...], Any]],
     request: pytest.FixtureRequest,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(building, "SMALL_SPLIT_BYTES", 0)  # processes for the smallest, too
     folder = request.getfixturevalue(layout)
     options: dict[str, Any] = {
         "one process": {},
@@ -104,6 +110,8 @@ def test_every_route_gives_the_same_rows(
     }[how]
     loaded = geogen.load(config, data_dir=str(folder), cache_dir=str(tmp_path), **options)
     assert rows_of(loaded) == reference
+    if how != "streamed":
+        assert len(loaded["train"].cache_files) == options.get("num_proc", 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"streaming": True}, {"num_proc": 2}], ids=str)
@@ -113,7 +121,9 @@ def test_the_script_itself_gives_the_same_rows_where_scripts_still_run(
     reference: dict[str, dict[tuple[Any, ...], Any]],
     by_subject: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(building, "SMALL_SPLIT_BYTES", 0)
     assert geogen.__file__ is not None
     script = shutil.copy(geogen.__file__, tmp_path)
     options = {**options, "data_dir": str(by_subject), "cache_dir": str(tmp_path / "cache")}
@@ -123,6 +133,27 @@ def test_the_script_itself_gives_the_same_rows_where_scripts_still_run(
     else:
         with pytest.raises(RuntimeError, match="scripts are no longer supported"):
             datasets.load_dataset(script, config, **options)
+
+
+def test_a_preparing_process_names_the_damaged_member(
+    by_subject: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "SMALL_SPLIT_BYTES", 0)
+    parts = Path(shutil.copytree(by_subject, tmp_path / "parts"))
+    victim = next(
+        subject
+        for subject in read_release(parts_in_folder(parts, ALL_PARTS)).subjects
+        if split_of(subject.subject_id) == "train"
+    ).images[3]
+    archive = Path(victim.archive)
+    content = bytearray(archive.read_bytes())
+    content[victim.start + 60 + len(victim.name)] ^= 0xFF
+    archive.write_bytes(content)
+    options: dict[str, Any] = {"data_dir": str(parts), "cache_dir": str(tmp_path / "cache")}
+    with pytest.raises((ArchiveError, DatasetGenerationError), match=victim.name):
+        geogen.load("sequences", num_proc=2, **options)
+    loaded = geogen.load("sequences", num_proc=2, on_bad_subject="skip", **options)
+    assert sum(map(len, loaded.values())) == SUBJECTS - 1
 
 
 def test_cameras_are_the_ones_rendered_with(by_subject: Path, tmp_path: Path) -> None:
