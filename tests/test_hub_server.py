@@ -492,6 +492,13 @@ def test_lost_answer_of_a_commit(hub: HubServer, owner: Ask) -> None:
     assert "a.txt" in hub.repos["dataset", "lab/x"].branches["main"].files
 
 
+def test_the_viewer_knows_nothing_and_other_routes_are_not_made_up(hub: HubServer) -> None:
+    for path, code in (("/parquet?dataset=lab/x", "ResponseNotFound"), ("/api/else", None)):
+        said = requests.get(hub.url + path, timeout=10)
+        assert (said.status_code, said.headers.get("X-Error-Code")) == (404, code)
+    assert hub.counters.calls["unknown"] == 1
+
+
 def test_fault_at_a_later_call() -> None:
     fault = Fault("commit", call=2, times=2)
     assert [fault.take() for _ in range(4)] == [False, True, True, False]
