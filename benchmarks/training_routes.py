@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -106,10 +107,13 @@ def run_route(
     route: Route, port: int, batches: int, limit_s: float, *, watch_memory: bool = False
 ) -> tuple[Cost, int]:
     """Run a route's job; gives its cost and the bytes that came over the link."""
-    with slow_link(port) if route.remote else nullcontext() as link:
+    with (
+        tempfile.TemporaryDirectory(prefix="geogen-training-") as scratch,
+        slow_link(port) if route.remote else nullcontext() as link,
+    ):
         source = source_of(route, link)
         arguments = (route.job, source, BATCH, batches, limit_s)
-        variables = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+        variables = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TMPDIR": scratch}
         if link is not None and source.startswith("s3:"):
             variables |= {"S3_ENDPOINT_URL": link.url, "AWS_DEFAULT_REGION": "none"}
             variables |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
