@@ -20,6 +20,10 @@ from geogen_hf.splits import split_of
 TRAIN = sorted(f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train")
 
 
+# Python 3.12 on: torch's workers are forked, by its default.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
 @pytest.fixture(scope="module")
 def runs(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with what `training_runs` found."""
@@ -42,6 +46,18 @@ def matrix(runs: Path) -> dict[str, list[list[str]]]:
     found: dict[str, list[list[str]]] = json.loads((runs / "matrix.json").read_text())
     assert len(found) == 3 * 4 * 2 + 2 * 3 * 2
     return found
+
+
+def test_the_snippet_in_the_readme_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+    snippet = readme.split("## In training")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(runs)
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert names["images"].shape[1:] == (2, 3, 256, 256)
+    assert names["epoch"] == 1
+    names["loader"].load_state_dict(names["checkpoint"])  # of the end: nothing is left
+    assert list(names["loader"]) == []
 
 
 def scenario(runs: Path, name: str) -> dict[str, Any]:

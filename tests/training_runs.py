@@ -35,7 +35,7 @@ Rows = list[str]
 
 
 def source(kind: str, folder: str) -> Any:
-    """The exported `folder` streamed, the same `prepared` and map-style, or the `builder` on zips."""
+    """The exported `folder` as a stream, or map-style if `prepared`; the zips for `builder`."""
     if kind == "builder":
         return geogen.load(split="train", data_dir=f"{folder}/parts", streaming=True)
     path, cache = f"{folder}/geogen", f"{folder}/cache"
