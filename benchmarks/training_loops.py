@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -48,7 +49,10 @@ def run(loaders: dict[str, Loader]) -> None:
     batches = loaders[route](source, int(batch_size))
     found = drain(batches, int(most), float(limit_s), started)
     print(json.dumps(found), flush=True)
-    os._exit(0)  # what is prefetched is not waited for
+    for worker in multiprocessing.active_children():  # what is prefetched is not waited for
+        worker.kill()
+        worker.join()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def run_route(
 ) -> tuple[Cost, int]:
     """Run a route's job; gives its cost and the bytes that came over the link."""
     with (
-        tempfile.TemporaryDirectory(prefix="geogen-training-") as scratch,
+        # A download that a killed worker leaves may still grow while it is removed.
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
         slow_link(port) if route.remote else nullcontext() as link,
     ):
         source = source_of(route, link)
