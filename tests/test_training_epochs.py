@@ -20,8 +20,12 @@ from geogen_hf.splits import split_of
 TRAIN = sorted(f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train")
 
 
-# Python 3.12 on: torch's workers are forked, by its default.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [
+    # Python 3.12 on: torch's workers are forked, by its default.
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    # torchdata 0.11 calls it, torch 2.13 deprecates it.
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),
+]
 
 
 @pytest.fixture(scope="module")

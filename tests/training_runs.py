@@ -194,13 +194,17 @@ def main(folder: str) -> None:
         "persistent folder spawn": lambda: persistent("folder", folder, "spawn"),
         "persistent builder fork": lambda: persistent("builder", folder, "fork"),
     }
+    began = time.perf_counter()
     matrix(folder)
+    print(f"matrix: {time.perf_counter() - began:.1f} s", flush=True)
     found: dict[str, Any] = {}
     for name, scenario in scenarios.items():
+        began = time.perf_counter()
         try:
             found[name] = scenario()
         except Exception:  # noqa: BLE001 (told by the test of this scenario)
             found[name] = {"failed": traceback.format_exc()}
+        print(f"{name}: {time.perf_counter() - began:.1f} s", flush=True)
     Path(folder, "scenarios.json").write_text(json.dumps(found))
 
 
