@@ -67,7 +67,9 @@ def mds(source: str, batch_size: int) -> Iterable[torch.Tensor]:
     remote = source if "://" in source else None
     local = tempfile.mkdtemp(prefix="geogen-mds-") if remote else source
     streaming.base.util.clean_stale_shared_memory()  # of a run that was killed
-    rows = Subjects(remote=remote, local=local, batch_size=batch_size, shuffle=False)
+    # A download is stuck now and then, and only begun anew after the timeout: 60 s if not told.
+    options = {"remote": remote, "local": local, "download_timeout": 5.0}
+    rows = Subjects(batch_size=batch_size, shuffle=False, **options)
     try:
         yield from streaming.StreamingDataLoader(rows, batch_size=batch_size, num_workers=WORKERS)
     finally:
