@@ -43,6 +43,8 @@ def main() -> None:
         *transcoded_routes(options.subjects, options.size, wanted),
     ]
     chosen = [route for route in every if not wanted or route.name in wanted]
+    if unknown := set(wanted) - {route.name for route in every}:
+        parser.error(f"no such routes: {', '.join(sorted(unknown))}")
     started = time.monotonic()
     served = {
         "data": forms.folder / "data" / "sequences",
@@ -80,8 +82,16 @@ def _measure(
     }
     decoded: dict[str, list[float]] = {"Pillow": [], "fast": []}
     for _ in range(options.repeats):
-        for route in chosen:
-            cost, _ = run_route(route, port, options.batches, options.limit)
+        for route in tuple(chosen):
+            try:
+                cost, _ = run_route(route, port, options.batches, options.limit)
+            except RuntimeError as error:  # another package's failure does not end the measurement
+                if route.ours:
+                    raise
+                print(f"{route.name} is left out: {error}", file=sys.stderr)
+                chosen.remove(route)
+                del found[route.name]
+                continue
             found[route.name].runs.append(cost.result)
             _note(route.name, cost.result)
         for name, rates in decoded.items() if "decoder" not in options.skip else ():

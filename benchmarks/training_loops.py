@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -28,7 +29,8 @@ def drain(batches: Iterable[Any], most: int, limit_s: float, started: float) -> 
             raise AssertionError(f"a batch is {tuple(batch.shape)} {batch.dtype}")
         arrived_s.append(time.perf_counter() - started)
         sizes.append(math.prod(batch.shape[:-3]))
-        if len(sizes) == most or arrived_s[-1] > limit_s:
+        enough_s = arrived_s[-1] - arrived_s[0] > limit_s and len(sizes) > WORKERS
+        if len(sizes) == most or enough_s:
             break
     counted_s = arrived_s[-1] - arrived_s[WORKERS - 1]
     return {
@@ -43,10 +45,14 @@ def drain(batches: Iterable[Any], most: int, limit_s: float, started: float) -> 
 def run(loaders: dict[str, Loader]) -> None:
     """Run the job that the command line names: `ROUTE SOURCE SUBJECTS_A_BATCH BATCHES LIMIT_S`."""
     route, source, batch_size, most, limit_s = sys.argv[1:]
+    started = time.perf_counter()
     batches = loaders[route](source, int(batch_size))
-    found = drain(batches, int(most), float(limit_s), time.perf_counter())
+    found = drain(batches, int(most), float(limit_s), started)
     print(json.dumps(found), flush=True)
-    os._exit(0)  # what is prefetched is not waited for
+    for worker in multiprocessing.active_children():  # what is prefetched is not waited for
+        worker.kill()
+        worker.join()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import datasets
 import torch
 from torch.utils.data import DataLoader
 
+import geogen
 from benchmarks.training_loops import WORKERS, run
 from geogen_hf.training import ToTensors, as_tensors, collate
 
 
 def folder_rows(source: str) -> Any:
     """Stream an exported folder; a JSON list names its training files by URL."""
-    import datasets
-
     datasets.disable_progress_bars()
     if source.startswith("["):
         files = {"train": json.loads(source)}
@@ -29,8 +29,6 @@ def folder_rows(source: str) -> Any:
 
 def zip_rows(source: str) -> Any:
     """Stream zips out of a folder or from a URL."""
-    import geogen
-
     where = {"base_url" if "://" in source else "data_dir": source}
     return geogen.load("sequences", split="train", streaming=True, **where)
 

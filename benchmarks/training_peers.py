@@ -7,14 +7,15 @@ a plain `Dataset`. `imagefolder`: `with_format("torch")`.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
+import webdataset as wds
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,8 +26,6 @@ VIEWS = 7
 
 def tars(source: str, batch_size: int) -> Iterable[torch.Tensor]:
     """Read tars of a folder or, named by a JSON list of URLs, over HTTP through curl."""
-    import webdataset as wds
-
     urls = json.loads(source) if source.startswith("[") else sorted(map(str, _files(source)))
     rows = (
         wds.WebDataset(urls, shardshuffle=False)
@@ -63,11 +62,9 @@ def files(source: str, batch_size: int) -> Iterable[torch.Tensor]:
 
 def imagefolder(source: str, batch_size: int) -> Iterable[torch.Tensor]:
     """Read files by `datasets`: prepared from a folder, or streamed, named by a JSON list."""
-    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="geogen-imagefolder-")
-    import datasets
-
     datasets.disable_progress_bars()
-    options: dict[str, Any] = {"drop_labels": True, "split": "train"}
+    cache = tempfile.mkdtemp(prefix="geogen-imagefolder-")
+    options: dict[str, Any] = {"drop_labels": True, "split": "train", "cache_dir": cache}
     if source.startswith("["):
         names = json.loads(source)
         rows = datasets.load_dataset(

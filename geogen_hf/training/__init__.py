@@ -7,6 +7,15 @@ the time that PNGs take.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from geogen_hf.errors import explain
+
+if find_spec("torch") is None:
+    raise ImportError(
+        explain("geogen_hf.training needs torch", remedy='pip install "geogen-hf[torch,fast]"')
+    )
+
 from geogen_hf.training.collate import collate
 from geogen_hf.training.decode import decode_rgb
 from geogen_hf.training.raymaps import plucker_maps, ray_maps

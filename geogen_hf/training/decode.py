@@ -1,8 +1,9 @@
 """Encoded images to RGB pixels: by `pyspng` where it is sure to give what Pillow gives, sooner.
 
 `pyspng` (libspng) reads plain PNGs in half of Pillow's time, but does not look at checksums; so
-those of every chunk are checked here first. Anything else is Pillow's: other formats, palettes,
-grey, 16 bits, interlacing; and everything where `pyspng` is not installed (extra `fast`).
+those of every chunk are checked here first, whoever decodes. Anything else is Pillow's: other
+formats, palettes, grey, 16 bits, interlacing; and everything where `pyspng` is not installed (extra
+`fast`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from PIL import Image
 
 from geogen_hf.errors import ImageError, explain
 from geogen_hf.inflate import crc32
-from geogen_hf.training.header import ImageHeader, read_header
+from geogen_hf.training.header import PNG_SIGNATURE, ImageHeader, read_header
 
 Pixels = NDArray[np.uint8]
 """`(H, W, 3)` uint8 RGB."""
@@ -62,8 +63,9 @@ def decode_rgb(
         [10, 20, 30]
     """
     header = header or read_header(data, where=where)
-    if _load_png is not None and header.plain_png:
+    if data.startswith(PNG_SIGNATURE):
         _check_chunks(data, where)
+    if _load_png is not None and header.plain_png:
         try:
             return _load_png(data)[..., :3]  # naming a format makes it convert, which takes longer
         except (RuntimeError, ValueError) as error:

@@ -11,7 +11,7 @@ from PIL import Image
 from geogen_hf.errors import ImageError, explain
 from geogen_hf.members import MAX_PIXELS
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = struct.Struct(">8sI4sIIBBBBB")
 
 
@@ -79,7 +79,7 @@ def _png_header(data: bytes) -> ImageHeader | None:
     if len(data) < _PNG_HEAD.size:
         return None
     signature, length, kind, width, height, depth, colour, *methods = _PNG_HEAD.unpack_from(data)
-    if signature != _PNG_SIGNATURE or kind != b"IHDR" or length != 13:
+    if signature != PNG_SIGNATURE or kind != b"IHDR" or length != 13:
         return None
     plain = depth == 8 and colour in (2, 6) and methods == [0, 0, 0]
     return ImageHeader((width, height), plain)

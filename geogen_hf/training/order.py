@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from datasets.iterable_dataset import BufferShuffledExamplesIterable
+from datasets.iterable_dataset import BufferShuffledExamplesIterable, SkipExamplesIterable
 
 from geogen_hf.training.chance import Epoch, draw
 
@@ -47,22 +48,29 @@ def in_order(stream: Any, block: int | None, seed: int, epoch: Epoch) -> Any:
     Returns:
         An `IterableDataset` of the same rows.
     """
+    one_by_one = "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters
     if block is not None:
-        stream = _shuffle_shards(stream, seed)
-    # Skipping nothing makes datasets 3.6 count rows, where it would count row groups of Parquet and
-    # leave out the rest of one on resuming.
-    stream = stream.skip(0)
+        # One shard after the other: several at once cannot be resumed.
+        options = {"max_buffer_input_shards": 1} if one_by_one else {}
+        stream = stream.shuffle(seed=seed, buffer_size=1, **options)
+    if not one_by_one:
+        stream = _counted_by_rows(stream)
     if block is None:
         return stream
     return stream.map(BlockShuffle(seed, epoch), batched=True, batch_size=block)
 
 
-def _shuffle_shards(stream: Any, seed: int) -> Any:
-    if "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters:
-        # One shard after the other: several at once cannot be resumed.
-        return stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
-    stream = stream.shuffle(seed=seed, buffer_size=1)
-    # datasets 3.6 reads a row ahead even into a buffer for one, and forgets it on resuming.
-    if isinstance(stream._ex_iterable, BufferShuffledExamplesIterable):
-        stream._ex_iterable = stream._ex_iterable.ex_iterable
+def _counted_by_rows(stream: Any) -> Any:
+    """Make states exact in `datasets` 3.6, which forgets up to a row group of rows on resuming.
+
+    It reads a row ahead into a shuffle buffer, even if that holds one; and it counts the row groups
+    of Parquet instead of rows, except below a `skip`.
+    """
+    stream = copy(stream)
+    rows = stream._ex_iterable
+    if isinstance(rows, BufferShuffledExamplesIterable):
+        rows = rows.ex_iterable
+    stream._ex_iterable = SkipExamplesIterable(
+        rows, 0, block_sources_order_when_shuffling=False, split_when_sharding=True
+    )
     return stream

@@ -57,8 +57,8 @@ class Framing:
         """The camera of the framed image.
 
         Args:
-            extrinsics: `(4, 4)` world-to-camera.
-            intrinsics: `(3, 3)` pixels of the stored image.
+            extrinsics: `(..., 4, 4)` world-to-camera.
+            intrinsics: `(..., 3, 3)` pixels of the stored image.
             mirror_normal: World direction; see `geogen_hf.intrinsics.mirror`.
 
         Returns:

@@ -139,13 +139,7 @@ class ToTensors:
             decoded = decode_rgb(data, where=row.where(index), header=header)
             framing.apply(decoded, pixels[index])
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        framed = [
-            framing.apply_to_camera(extrinsics, intrinsics, self.mirror_normal)
-            for framing, extrinsics, intrinsics in zip(
-                plan.framings, row.extrinsics, row.intrinsics, strict=True
-            )
-        ]
-        extrinsics, intrinsics = (np.stack(matrices) for matrices in zip(*framed, strict=True))
+        extrinsics, intrinsics = plan.cameras(self.mirror_normal)
         return {
             "subject_id": row.subject_id,
             "view_ids": torch.from_numpy(row.view_ids),
@@ -224,6 +218,19 @@ class _Plan:
     @property
     def size_wh(self) -> Size:
         return self.framings[0].size_wh
+
+    def cameras(self, normal: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+        row, first = self.row, self.framings[0]
+        if all(framing == first for framing in self.framings):  # one calculation does for all
+            return first.apply_to_camera(row.extrinsics, row.intrinsics, normal)
+        framed = [
+            framing.apply_to_camera(extrinsics, intrinsics, normal)
+            for framing, extrinsics, intrinsics in zip(
+                self.framings, row.extrinsics, row.intrinsics, strict=True
+            )
+        ]
+        extrinsics, intrinsics = (np.stack(matrices) for matrices in zip(*framed, strict=True))
+        return extrinsics, intrinsics
 
 
 def _buffers(shapes: Sequence[tuple[int, Size]]) -> Iterator[NDArray[np.uint8]]:
