@@ -232,7 +232,7 @@ class _Plan:
 
 
 def _buffers(shapes: Sequence[tuple[int, Size]]) -> Iterator[NDArray[np.uint8]]:
-    """Room for the images of each row: one array if of one size, for which NumPy asks huge pages."""
+    """Room for the images of each row: one array (on huge pages), where all are of one size."""
     if len({size_wh for _, size_wh in shapes}) > 1:
         for views, (width, height) in shapes:
             yield np.empty((views, height, width, 3), np.uint8)
