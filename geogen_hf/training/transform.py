@@ -30,8 +30,7 @@ CameraForm = Literal["camera_to_world", "eg3d", "rays", "plucker"]
 class ToTensors:
     """Turns a batch of rows, images still encoded, into rows of tensors; picklable.
 
-    For `dataset.with_transform` and for `dataset.map(..., batched=True)`; `as_tensors` knows which.
-    A row of `sequences` gives V views, a row of `views` one.
+    `as_tensors` applies it. A row of `sequences` gives V views, a row of `views` one.
 
     What is drawn (views, crops, flips) depends on `seed`, the epoch and the subject's id alone: on
     nothing that differs between workers, nodes or runs. Cutting comes first, in pixels of the
@@ -136,8 +135,8 @@ class ToTensors:
         for index, (data, header, framing) in enumerate(
             zip(row.images, plan.headers, plan.framings, strict=True)
         ):
-            decoded = decode_rgb(data, where=row.where(index), header=header)
-            framing.apply(decoded, pixels[index])
+            where = row.where(index)
+            framing.apply(decode_rgb(data, where=where, header=header), pixels[index])
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         extrinsics, intrinsics = plan.cameras(self.mirror_normal)
         return {
@@ -229,15 +228,11 @@ class _Plan:
                 self.framings, row.extrinsics, row.intrinsics, strict=True
             )
         ]
-        extrinsics, intrinsics = (np.stack(matrices) for matrices in zip(*framed, strict=True))
-        return extrinsics, intrinsics
+        return np.stack([pose for pose, _ in framed]), np.stack([lens for _, lens in framed])
 
 
 def _buffers(shapes: Sequence[tuple[int, Size]]) -> Iterator[NDArray[np.uint8]]:
-    """Room for the images of each row: one array, where all are of one size.
-
-    NumPy asks for huge pages, and one large array has fewer page faults than many.
-    """
+    """Room for the images of each row: one array (on huge pages), where all are of one size."""
     if len({size_wh for _, size_wh in shapes}) > 1:
         for views, (width, height) in shapes:
             yield np.empty((views, height, width, 3), np.uint8)
