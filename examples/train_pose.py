@@ -49,7 +49,7 @@ def main() -> None:
     source.add_argument("--parts", help="folder with the eight zips")
     parser.add_argument("--out", type=Path, default=Path("pose"), help="checkpoint, log and curve")
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch", type=int, default=4, help="identities a batch and process")
     parser.add_argument("--workers", type=int, default=2, help="loading, for each process")
     parser.add_argument("--lr", type=float, default=2e-3)
