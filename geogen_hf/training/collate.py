@@ -10,13 +10,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
+from geogen_hf.training.room import as_one
+
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Put rows together, for `DataLoader(collate_fn=collate)`.
 
     Rows with fewer views than the longest are filled up with zeros, and `view_mask` tells which
-    views are real. Images keep PyTorch's `channels_last` order in memory, and are written straight
-    into shared memory by the workers of a `DataLoader`.
+    views are real. Images keep PyTorch's `channels_last` order in memory, and are
+    not copied where `ToTensors` put them side by side into shared memory (as_tensors(batch_size=…)
+    a multiple of the loader's).
 
     Args:
         rows: B rows as `ToTensors` makes them.
@@ -49,7 +52,10 @@ def _stacked(tensors: Sequence[Tensor], views: int) -> Tensor:
     # default_collate stacks into shared memory, in the order of the shapes: so images are given to
     # it as they lie in memory, and nothing is rearranged.
     channels_last = tensors[0].ndim == 4 and tensors[0].stride(1) == 1
-    stack: Tensor = default_collate([_filled(_in_memory(t, channels_last), views) for t in tensors])
+    rows = [_filled(_in_memory(tensor, channels_last), views) for tensor in tensors]
+    stack = as_one(rows)
+    if stack is None:
+        stack = default_collate(rows)
     return stack.permute(0, 1, 4, 2, 3) if channels_last else stack
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from geogen_hf.cameras import FloatArray
@@ -19,6 +18,7 @@ from geogen_hf.training.decode import decode_rgb
 from geogen_hf.training.header import ImageHeader, read_header
 from geogen_hf.training.pixels import Framing, Size
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
+from geogen_hf.training.room import make_room
 from geogen_hf.training.row import StoredRow
 from geogen_hf.training.views import AllViews, ViewChoice
 
@@ -116,8 +116,8 @@ class ToTensors:
         if not batch["subject_id"]:
             return {}
         plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
-        pixels = _buffers([(len(plan.framings), plan.size_wh) for plan in plans])
-        rows = [self._row(plan, out) for plan, out in zip(plans, pixels, strict=True)]
+        rooms = make_room([(len(plan.framings), plan.size_wh) for plan in plans])
+        rows = [self._row(plan, room) for plan, room in zip(plans, rooms, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def _plan(self, row: StoredRow) -> _Plan:
@@ -130,14 +130,14 @@ class ToTensors:
         ]
         return _Plan(row, headers, self._framings(row, headers, epoch))
 
-    def _row(self, plan: _Plan, pixels: NDArray[np.uint8]) -> dict[str, Any]:
-        row = plan.row
+    def _row(self, plan: _Plan, room: Tensor) -> dict[str, Any]:
+        row, pixels = plan.row, room.numpy()
         for index, (data, header, framing) in enumerate(
             zip(row.images, plan.headers, plan.framings, strict=True)
         ):
             where = row.where(index)
             framing.apply(decode_rgb(data, where=where, header=header), pixels[index])
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        images = room.permute(0, 3, 1, 2)
         extrinsics, intrinsics = plan.cameras(self.mirror_normal)
         return {
             "subject_id": row.subject_id,
@@ -229,19 +229,6 @@ class _Plan:
             )
         ]
         return np.stack([pose for pose, _ in framed]), np.stack([lens for _, lens in framed])
-
-
-def _buffers(shapes: Sequence[tuple[int, Size]]) -> Iterator[NDArray[np.uint8]]:
-    """Room for the images of each row: one array (on huge pages), where all are of one size."""
-    if len({size_wh for _, size_wh in shapes}) > 1:
-        for views, (width, height) in shapes:
-            yield np.empty((views, height, width, 3), np.uint8)
-        return
-    first, (width, height) = 0, shapes[0][1]
-    whole = np.empty((sum(views for views, _ in shapes), height, width, 3), np.uint8)
-    for views, _ in shapes:
-        yield whole[first : first + views]
-        first += views
 
 
 def _float32(matrices: FloatArray) -> Tensor:
