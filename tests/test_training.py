@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from random_cameras import random_cameras
+from torch.utils.data import DataLoader
 
 import geogen
 from geogen_hf.cameras import pixel_centres, project, rays
@@ -260,6 +261,37 @@ def test_batches_of_rows_with_fewer_views() -> None:
         assert torch.equal(plucker[mask], row["plucker"])
         assert not images[~mask].any()
     assert together["images"].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def collate_and_look(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    together = collate(rows)
+    first, last = rows[0]["images"], rows[-1]["images"]
+    same_place = together["images"].data_ptr() == first.data_ptr()
+    same_pixels = torch.equal(together["images"][-1], last)
+    together["read_where_it_was_decoded"] = same_place and same_pixels
+    return together
+
+
+def test_workers_decode_into_the_batch(by_subject: Path) -> None:
+    rows = geogen.load("sequences", split="train", data_dir=str(by_subject), streaming=True)
+    expected = [row["images"] for row in as_tensors(rows, ToTensors())]
+    stream = as_tensors(rows, ToTensors(), batch_size=4)
+    for loader_batch, copied in ((4, False), (2, False), (3, True)):
+        batches = list(
+            DataLoader(
+                stream,
+                batch_size=loader_batch,
+                num_workers=1,
+                collate_fn=collate_and_look,
+                multiprocessing_context="fork",
+            )
+        )
+        assert (
+            all(one["in_place"] and one["read_where_it_was_decoded"] for one in batches) != copied
+        )
+        images = [image for one in batches for image in one["images"]]
+        assert all(map(torch.equal, images, expected))
+        assert len(images) == len(expected)
 
 
 @pytest.fixture
