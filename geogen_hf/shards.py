@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -104,7 +104,7 @@ def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
 
 def read_images(
     shard: Shard, control: Control | None = None
-) -> Iterator[tuple[Subject, list[bytes]]]:
+) -> Generator[tuple[Subject, list[bytes]], None, None]:
     """Read a shard's images, from archives behind URLs ahead of their use.
 
     Args:

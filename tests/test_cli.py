@@ -24,29 +24,39 @@ def geogen(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
     )
 
 
-def test_demo_shows_splits_features_row_and_pictures(tmp_path: Path) -> None:
-    run = geogen("demo", "--subjects", 12, "--size", 32, cwd=tmp_path)
+Demo = tuple[subprocess.CompletedProcess[str], Path]
+"""What it printed, and where it ran."""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    place = tmp_path_factory.mktemp("demo")
+    return geogen("demo", "--subjects", 12, "--size", 16, cwd=place), place
+
+
+def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
+    run, place = demo
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     for expected in ("train", "validation", "test", "extrinsics", "subj_00000", "Next:"):
         assert expected in run.stdout
-    with Image.open(tmp_path / "geogen_demo" / "contact_sheet.png") as sheet:
+    with Image.open(place / "geogen_demo" / "contact_sheet.png") as sheet:
         assert sheet.width > 7 * 128
-    with Image.open(tmp_path / "geogen_demo" / "camera_rig.png") as rig:
+    with Image.open(place / "geogen_demo" / "camera_rig.png") as rig:
         assert len(np.unique(np.asarray(rig).reshape(-1, 3), axis=0)) > 500
-    again = geogen("demo", "--subjects", 12, "--size", 32, cwd=tmp_path)
+    again = geogen("demo", "--subjects", 12, "--size", 16, cwd=place)
     assert again.returncode == 0, again.stderr
 
 
-def test_the_command_that_the_demo_suggests_works(tmp_path: Path) -> None:
-    run = geogen("demo", "--subjects", 12, "--size", 16, cwd=tmp_path)
+def test_the_command_that_the_demo_suggests_works(demo: Demo, tmp_path: Path) -> None:
+    run, place = demo
     suggestions = run.stdout.split("Next:\n")[1].strip().splitlines()
     assert len(suggestions) == 2
     for suggestion in suggestions:
         command = suggestion.strip().replace("geogen inspect", " ".join([*GEOGEN, "inspect"]))
         command = command.replace("python -c", f"{sys.executable} -c")
         environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-        subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=environment)
+        subprocess.run(command, shell=True, check=True, cwd=place, env=environment)
 
 
 def test_sample_writes_what_inspect_reports(tmp_path: Path) -> None:

@@ -219,8 +219,14 @@ def test_identities_with_damaged_images_are_left_out_where_asked(
     maker.zips[zip_name][member] = spoil(maker.zips[zip_name][member])
     release = read_release(parts_in_folder(maker.write(), ALL_PARTS))
     options = ExportOptions(image_format="webp")
-    with pytest.raises(ArchiveError, match=member):
+    with pytest.raises(ArchiveError, match=member) as raised:
         export_release(release, tmp_path / "x", options, workers=1)
+    if Path("/proc/self/fd").exists():  # closed by now, though the error still holds every frame
+        assert raised.tb is not None
+        opened = [
+            str(place.readlink()) for place in Path("/proc/self/fd").iterdir() if place.is_symlink()
+        ]
+        assert not [name for name in opened if name.startswith(str(maker.folder))]
     done = export_release(release, tmp_path / "x", options, on_bad_subject="skip", workers=1)
     assert sum(done.rows["sequences"].values()) == 6
     assert sum(done.rows["cameras"].values()) == 42

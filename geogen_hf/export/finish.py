@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -130,10 +130,11 @@ def _ids(subjects: tuple[Subject, ...]) -> list[str]:
 
 
 def _sheet(shown: tuple[Subject, ...], control: Control | None = None) -> bytes:
-    views = [
-        decode_views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
-        for subject, images in read_images(Shard(shown), control)
-    ]
+    with closing(read_images(Shard(shown), control)) as subjects:
+        views = [
+            decode_views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
+            for subject, images in subjects
+        ]
     buffer = io.BytesIO()
     contact_sheet(views).save(buffer, "PNG")
     return buffer.getvalue()

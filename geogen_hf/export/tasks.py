@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,7 +126,8 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
         writers = {
             config: stack.enter_context(_writer(task, config)) for config in task.options.configs
         }
-        for subject, images, sizes in _transcoded(task, control):
+        # Closed at once on an error, which would otherwise keep the parts open with its frames.
+        for subject, images, sizes in stack.enter_context(closing(_transcoded(task, control))):
             subject_ids.append(subject.subject_id)
             images_written += len(images)
             for config, writer in writers.items():
@@ -141,17 +142,18 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
 
 def _transcoded(
     task: ShardTask, control: Control | None
-) -> Iterator[tuple[Subject, list[bytes], list[Size]]]:
+) -> Generator[tuple[Subject, list[bytes], list[Size]], None, None]:
     """Read and transcode; an image may be whole as a file and still not decode."""
-    for subject, encoded in read_images(task.shard, control):
-        try:
-            transcoded = transcode_subject(subject, encoded, task.options)
-        except ArchiveError as error:
-            if task.shard.on_bad_subject == "raise":
-                raise
-            logger.warning("left out subject %s: %s", subject.subject_id, error)
-            continue
-        yield transcoded
+    with closing(read_images(task.shard, control)) as subjects:
+        for subject, encoded in subjects:
+            try:
+                transcoded = transcode_subject(subject, encoded, task.options)
+            except ArchiveError as error:
+                if task.shard.on_bad_subject == "raise":
+                    raise
+                logger.warning("left out subject %s: %s", subject.subject_id, error)
+                continue
+            yield transcoded
 
 
 def _writer(task: ShardTask, config: str) -> ShardWriter:
