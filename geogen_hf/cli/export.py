@@ -49,7 +49,7 @@ def export(
     ] = None,
     part: PartNumbers = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes.  [default: one a core]")
+        int | None, typer.Option(min=1, help="Threads.  [default: one more than cores]")
     ] = None,
     image_format: Annotated[
         ImageFormat, typer.Option(help="png as published, webp without loss, jpeg with.")

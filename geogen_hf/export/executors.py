@@ -27,7 +27,7 @@ def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> I
 
     Args:
         executor: Runs them; None for threads of this process.
-        workers: How many threads; None for one a core.
+        workers: How many threads; None for one more than cores.
         tasks: How many there are to do: more threads than that are not started.
 
     Yields:
@@ -40,7 +40,8 @@ def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> I
         if executor is not None:
             yield lambda task: executor.submit(run_task, task)
             return
-        count = max(1, min(workers or os.cpu_count() or 1, tasks))
+        # One more than cores: one of them waits for the disk.
+        count = max(1, min(workers or (os.cpu_count() or 1) + 1, tasks))
         with stoppable_threads(count) as (threads, control):
             yield lambda task: threads.submit(run_task, task, control)
     except BrokenExecutor as error:

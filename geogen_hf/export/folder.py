@@ -65,7 +65,7 @@ def export_release(
         options: What to write.
         on_bad_subject: `"raise"` or `"skip"`.
         overwrite: Start anew, whatever export the folder holds.
-        workers: Threads; None for one a core.
+        workers: Threads; None for one more than cores.
         executor: Runs the tasks instead of threads of this process, for example the executor of a
             Dask client; it must see the parts and the folder under the same paths.
         progress: Told how far it is.
