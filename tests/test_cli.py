@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,12 +52,13 @@ def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
 def test_the_command_that_the_demo_suggests_works(demo: Demo, tmp_path: Path) -> None:
     run, place = demo
     suggestions = run.stdout.split("Next:\n")[1].strip().splitlines()
-    assert len(suggestions) == 2
+    assert len(suggestions) == 3
     for suggestion in suggestions:
-        command = suggestion.strip().replace("geogen inspect", " ".join([*GEOGEN, "inspect"]))
+        command = re.sub("^geogen ", f"{' '.join(GEOGEN)} ", suggestion.strip())
         command = command.replace("python -c", f"{sys.executable} -c")
         environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
         subprocess.run(command, shell=True, check=True, cwd=place, env=environment)
+    assert (place / "geogen_demo" / "geogen" / "README.md").exists()
 
 
 def test_sample_writes_what_inspect_reports(tmp_path: Path) -> None:

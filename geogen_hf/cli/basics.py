@@ -140,6 +140,7 @@ def demo(
         out.print(f"   {picture}")
     out.print("Next:")
     out.print(f"  geogen inspect {result.parts}")
+    out.print(f"  geogen export {result.parts} {folder / 'geogen'}")
     out.print(
         f"  python -c \"import geogen; print(geogen.load('views', split='train', "
         f"data_dir='{result.parts}')[0])\""
