@@ -1,8 +1,8 @@
 """Decompression and checksums, by ISA-L where it is installed: the same bytes, sooner.
 
 ISA-L may return with the upper halves of the vector registers in use. Until something clears them,
-whatever else the thread does in older vector instructions takes longer: decoding a PNG by Pillow or
-libspng a quarter. NumPy's loops clear them, so a tiny one follows each call.
+what else the thread does in older vector instructions may take longer: decoding a PNG by libspng a
+quarter. NumPy's loops clear them, so a tiny one follows each call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rows into training: tensors, fast, from whichever source; the rest is PyTorch's and `datasets`'.
 
 `undecoded` leaves images encoded, `ToTensors` decodes them and keeps the cameras right,
-`as_tensors` does both, `collate` makes batches. Needs the extra `torch`; the extra `fast` halves
-the time that PNGs take.
+`as_tensors` does both, `collate` makes batches. Needs the extra `torch`; with the
+extra `fast` PNGs take 0.6 of the time.
 """
 
 from __future__ import annotations

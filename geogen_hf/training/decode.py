@@ -1,6 +1,6 @@
 """Encoded images to RGB pixels: by `pyspng` where it is sure to give what Pillow gives, sooner.
 
-`pyspng` (libspng) reads plain PNGs in half of Pillow's time, but does not look at checksums; so
+`pyspng` (libspng) reads plain PNGs in 0.6 of Pillow's time, but does not look at checksums; so
 those of every chunk are checked here first, whoever decodes. Anything else is Pillow's: other
 formats, palettes, grey, 16 bits, interlacing; and everything where `pyspng` is not installed (extra
 `fast`).
