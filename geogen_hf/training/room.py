@@ -2,47 +2,71 @@
 
 In a worker of a `DataLoader` it is memory shared with the process that trains: images are decoded
 into where they will be read, and rows that follow each other there are a batch without a copy.
+The same memory serves again once nobody holds the batch (`geogen_hf.training.lending`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from geogen_hf.training.lending import process_lender
 from geogen_hf.training.pixels import Size
 
 
-def make_room(shapes: Sequence[tuple[int, Size]]) -> Iterator[Tensor]:
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Memory for the images of a row.
+
+    Attributes:
+        images: `(V, H, W, 3)` uint8, to be handed on.
+        pixels: The same memory, to be filled before that and let go.
+    """
+
+    images: Tensor
+    pixels: NDArray[np.uint8]
+
+
+def make_room(shapes: Sequence[tuple[int, Size]]) -> Iterator[Room]:
     """Make room for the images of each row, one after the other where all are of one size.
 
     Args:
         shapes: Number of views, and width and height, of each row.
 
     Yields:
-        `(V, H, W, 3)` uint8 for each row, whatever was in that memory.
+        Room for each row, whatever was in that memory.
     """
     if len({size_wh for _, size_wh in shapes}) > 1:
         for views, (width, height) in shapes:
-            yield torch.empty((views, height, width, 3), dtype=torch.uint8)
+            images = torch.empty((views, height, width, 3), dtype=torch.uint8)
+            yield Room(images, images.numpy())
         return
     first, (width, height) = 0, shapes[0][1]
-    whole = _memory(sum(views for views, _ in shapes) * height * width * 3)
-    whole = whole.reshape(-1, height, width, 3)
+    images, pixels = _memory(sum(views for views, _ in shapes) * height * width * 3)
+    images, pixels = images.view(-1, height, width, 3), pixels.reshape(-1, height, width, 3)
     for views, _ in shapes:
-        yield whole[first : first + views]
+        yield Room(images[first : first + views], pixels[first : first + views])
         first += views
 
 
-def _memory(count: int) -> Tensor:
+def _memory(size: int) -> tuple[Tensor, NDArray[np.uint8]]:
     if get_worker_info() is None:
-        return torch.from_numpy(np.empty(count, np.uint8))  # NumPy asks for huge pages
+        pixels = np.empty(size, np.uint8)  # NumPy asks for huge pages
+        return torch.from_numpy(pixels), pixels
+    lender = process_lender()
+    lent = None if lender is None else lender.lend(size)
+    if lent is not None:
+        return lent
     # As default_collate makes it; share_memory_ would copy what is not there yet.
-    storage = torch.UntypedStorage._new_shared(count)  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage)
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    images = torch.empty(0, dtype=torch.uint8).set_(storage)
+    return images, images.numpy()
 
 
 def as_one(tensors: Sequence[Tensor]) -> Tensor | None:

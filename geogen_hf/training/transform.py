@@ -18,7 +18,7 @@ from geogen_hf.training.decode import decode_rgb
 from geogen_hf.training.header import ImageHeader, read_header
 from geogen_hf.training.pixels import Framing, Size
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
-from geogen_hf.training.room import make_room
+from geogen_hf.training.room import Room, make_room
 from geogen_hf.training.row import StoredRow
 from geogen_hf.training.views import AllViews, ViewChoice
 
@@ -130,14 +130,14 @@ class ToTensors:
         ]
         return _Plan(row, headers, self._framings(row, headers, epoch))
 
-    def _row(self, plan: _Plan, room: Tensor) -> dict[str, Any]:
-        row, pixels = plan.row, room.numpy()
+    def _row(self, plan: _Plan, room: Room) -> dict[str, Any]:
+        row = plan.row
         for index, (data, header, framing) in enumerate(
             zip(row.images, plan.headers, plan.framings, strict=True)
         ):
             where = row.where(index)
-            framing.apply(decode_rgb(data, where=where, header=header), pixels[index])
-        images = room.permute(0, 3, 1, 2)
+            framing.apply(decode_rgb(data, where=where, header=header), room.pixels[index])
+        images = room.images.permute(0, 3, 1, 2)
         extrinsics, intrinsics = plan.cameras(self.mirror_normal)
         return {
             "subject_id": row.subject_id,

@@ -1,0 +1,138 @@
+"""Memory of batches that is used again: only once nobody holds it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from geogen_hf.training.lending import MOST_PIECES, Lender, process_lender
+from geogen_hf.training.room import make_room
+
+BATCHES = 3 * MOST_PIECES
+SIZE_WH = (40, 30)
+
+
+def inode(tensor: torch.Tensor) -> int:
+    """Name the file that a tensor's memory is, in whichever process."""
+    descriptor, _ = tensor.untyped_storage()._share_fd_cpu_()
+    return os.fstat(descriptor).st_ino
+
+
+def lent(lender: Lender, size: int, value: int) -> torch.Tensor:
+    found = lender.lend(size)
+    assert found is not None
+    images, memory = found
+    memory[:] = value
+    return images
+
+
+def test_what_is_let_go_is_lent_again() -> None:
+    lender = Lender(most=2)
+    first = lent(lender, 100, 1)
+    name = inode(first)
+    view = first.reshape(10, 10)[3:]
+    del first
+    second = lent(lender, 100, 2)
+    assert inode(second) != name
+    assert lender.lend(100) is None
+    assert view.unique().tolist() == [1]
+    del view
+    third = lent(lender, 100, 3)
+    assert inode(third) == name
+    assert second.unique().tolist() == [2]
+
+
+def test_memory_grows_with_what_is_asked_for() -> None:
+    lender = Lender(most=1)
+    sizes = [10, 100_000, 10, 5_000_000, 3]
+    names = set()
+    for value, size in enumerate(sizes):
+        images = lent(lender, size, value)
+        names.add(inode(images))
+        assert images.shape == (size,)
+        assert images.unique().tolist() == [value]
+        del images
+    assert len(names) == 1
+
+
+class Numbered(IterableDataset[Any]):
+    """Batches whose pixels are all of the number of the batch, in memory for decoded images."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in range(BATCHES):
+            rooms = list(make_room([(2, SIZE_WH), (2, SIZE_WH)]))
+            for room in rooms:
+                room.pixels[...] = number
+            yield number, rooms[0].images.permute(0, 3, 1, 2), rooms[1].images
+
+
+def loader(start: str) -> Any:
+    return DataLoader(
+        Numbered(), batch_size=None, num_workers=1, multiprocessing_context=start, timeout=60
+    )
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_batches_that_are_kept_stay_as_they_are(start: str) -> None:
+    kept, names = [], []
+    for number, images, others in loader(start):
+        assert images.shape == (2, 3, *SIZE_WH[::-1])
+        assert images.unique().tolist() == others.unique().tolist() == [number]
+        names.append(inode(others))
+        if number % 2 or number > BATCHES - 4:
+            kept.append((number, images[1, :, 4:6]))  # only a part of it
+    assert len(kept) > MOST_PIECES
+    assert all(view.unique().tolist() == [number] for number, view in kept)
+    assert len(set(names)) < len(names)
+
+
+def test_batches_that_are_let_go_share_their_memory() -> None:
+    names = {inode(images) for _, images, _ in loader("fork")}
+    assert len(names) < MOST_PIECES / 2
+
+
+def test_a_worker_that_ends_leaves_its_batches() -> None:
+    iterator = iter(loader("fork"))
+    number, images, _ = next(iterator)
+    for worker in iterator._workers:
+        worker.kill()
+        worker.join()
+    del iterator
+    assert images.unique().tolist() == [number]
+
+
+FORKED = """
+import os
+from geogen_hf.training.lending import process_lender
+
+def inode():
+    images, _ = process_lender().lend(1000)
+    return os.fstat(images.untyped_storage()._share_fd_cpu_()[0]).st_ino
+
+names = [inode(), inode()]
+assert names[0] == names[1], "it is not lent again"
+if os.fork() == 0:
+    os._exit(inode() == names[0])
+_, status = os.wait()
+assert status == 0, "a forked process lends what is its parent's"
+"""
+
+
+def test_processes_lend_their_own_memory() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True)
+
+
+def test_without_such_memory_batches_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    process_lender.cache_clear()
+    monkeypatch.delattr(os, "memfd_create")
+    assert process_lender() is None
+    numbers = [(number, images.unique().tolist()) for number, images, _ in loader("fork")]
+    assert numbers == [(number, [number]) for number in range(BATCHES)]
+    process_lender.cache_clear()
