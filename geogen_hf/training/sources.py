@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 
 from geogen_hf.errors import UsageError, explain
+from geogen_hf.training.ahead import reading_ahead
 from geogen_hf.training.order import in_order
 from geogen_hf.training.transform import ToTensors
 
@@ -64,6 +65,9 @@ def as_tensors(
 ) -> Any:
     """Rows of `dataset` through `transform`, lazily; images are not decoded before that.
 
+    A stream is read ahead in a thread, by some 24 MiB, so that waiting for bytes and decoding take
+    place at the same time.
+
     Args:
         dataset: As for `undecoded`; of the config `sequences` or `views`. Split over nodes before,
             if at all.
@@ -92,7 +96,7 @@ def as_tensors(
     dataset = undecoded(dataset)
     if isinstance(dataset, datasets.IterableDataset):
         columns = dataset.column_names
-        rows = in_order(dataset, shuffle_block, transform.seed, transform.epoch)
+        rows = in_order(reading_ahead(dataset), shuffle_block, transform.seed, transform.epoch)
         return rows.map(transform, batched=True, batch_size=batch_size, remove_columns=columns)
     if shuffle_block is not None:
         raise UsageError(
