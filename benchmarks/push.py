@@ -12,7 +12,6 @@ the process dies still arrives, and a kill would lose nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -20,13 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.hub import REPO, LocalHub, finish, hub_variables, open_hub
 from benchmarks.measure import folder_bytes
 from benchmarks.releases import big_release
 from geogen_hf.export.folder import export_release
@@ -35,10 +31,8 @@ from geogen_hf.parts import ALL_PARTS, parts_in_folder
 from geogen_hf.release import read_release
 from geogen_hf.verify.folder import verify_export
 
-REPO, TOKEN = "lab/geogen", "hf_owner_write"
 CONTENT_ROUTES = ("lfs-upload", "lfs-part")
 """Whole files, and the parts of larger ones."""
-TESTS = Path(__file__).parents[1] / "tests"
 
 
 def main() -> None:
@@ -93,40 +87,41 @@ class _Run:
         ]
 
     def undisturbed(self, place: Path) -> _Told:
-        with _hub(place / "hub") as url:
-            self._prepare(url, place)
-            process = _push(url, place, self.new)
-            _await_bytes(url, process)
+        with open_hub(place / "hub") as hub:
+            self._prepare(hub, place)
+            process = hub.push(self.new, place / "home")
+            _await_bytes(hub, process)
             started = time.perf_counter()
-            _finish(process)
-            return _Told(_received(url), time.perf_counter() - started)
+            finish(process)
+            return _Told(_received(hub), time.perf_counter() - started)
 
     def killed(self, place: Path, after_s: float) -> _Told:
-        with _hub(place / "hub") as url:
-            self._prepare(url, place)
-            process = _push(url, place, self.new)
-            _await_bytes(url, process)
+        with open_hub(place / "hub") as hub:
+            self._prepare(hub, place)
+            process = hub.push(self.new, place / "home")
+            _await_bytes(hub, process)
             time.sleep(after_s)
             process.kill()
             process.communicate()
-            first = _received(url)
-            seen = self._read(url, place / "seen")
-            _control(url, "faults", [])
-            _finish(_push(url, place, self.new))
-            return _Told(_received(url), 0.0, first, seen, self._read(url, place / "end"))
+            first = _received(hub)
+            seen = self._read(hub, place / "seen")
+            hub.control("faults", [])
+            finish(hub.push(self.new, place / "home"))
+            return _Told(_received(hub), 0.0, first, seen, self._read(hub, place / "end"))
 
-    def _prepare(self, url: str, place: Path) -> None:
-        _finish(_push(url, place, self.old))
-        _control(url, "reset", {})
-        _control(url, "faults", self.throttle)
+    def _prepare(self, hub: LocalHub, place: Path) -> None:
+        finish(hub.push(self.old, place / "home"))
+        hub.control("reset", {})
+        hub.control("faults", self.throttle)
 
-    def _read(self, url: str, copy: Path) -> str:
+    def _read(self, hub: LocalHub, copy: Path) -> str:
         """Download the repository as it is, check it, and say which state it is."""
         code = (
             "from huggingface_hub import snapshot_download\n"
             f"snapshot_download({REPO!r}, repo_type='dataset', local_dir={str(copy)!r})"
         )
-        subprocess.run([sys.executable, "-c", code], env=_environment(url, copy), check=True)
+        variables = hub_variables(hub.url, copy.parent / "home")
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, **variables}, check=True)
         if verify_export(copy, quick=True).failures:
             return "BROKEN"
         sums = (copy / "SHA256SUMS").read_bytes()
@@ -141,63 +136,16 @@ class _Run:
         )
 
 
-@contextmanager
-def _hub(folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "hub_server", str(folder)]
-    env = {**os.environ, "PYTHONPATH": str(TESTS)}
-    server = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield json.loads(server.stdout.readline())["url"]
-    finally:
-        server.terminate()
-        server.communicate()
-
-
-def _environment(url: str, home: Path) -> dict[str, str]:
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
-        "HF_ENDPOINT": url,
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(home.parent / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
-
-
-def _push(url: str, place: Path, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "geogen_hf.cli", "push", str(folder), REPO]
-    return subprocess.Popen(
-        command, env=_environment(url, place), stdout=subprocess.DEVNULL, text=True
-    )
-
-
-def _finish(process: subprocess.Popen[str]) -> None:
-    process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the push ended with status {process.returncode}")
-
-
-def _await_bytes(url: str, process: subprocess.Popen[str]) -> None:
+def _await_bytes(hub: LocalHub, process: subprocess.Popen[str]) -> None:
     while process.poll() is None:
-        received = _counters(url)["received"]
+        received = hub.control("counters")["received"]
         if any(received.get(route) for route in CONTENT_ROUTES):
             return
         time.sleep(0.01)
 
 
-def _received(url: str) -> int:
-    return sum(_counters(url)["received"].values())
-
-
-def _counters(url: str) -> dict[str, Any]:
-    return _control(url, "counters", None)
-
-
-def _control(url: str, name: str, value: Any) -> dict[str, Any]:
-    data = None if value is None else json.dumps(value).encode()
-    with urllib.request.urlopen(f"{url}/-/{name}", data) as answer:
-        return json.loads(answer.read())  # type: ignore[no-any-return]
+def _received(hub: LocalHub) -> int:
+    return sum(hub.control("counters")["received"].values())
 
 
 if __name__ == "__main__":

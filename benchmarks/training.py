@@ -13,15 +13,17 @@ import argparse
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.hub import REPO, finish, open_hub
 from benchmarks.measure import folder_bytes, run_job
 from benchmarks.origin import nginx
 from benchmarks.training_forms import Forms, make_forms, python_with_mds
 from benchmarks.training_report import Found, draw, tables
 from benchmarks.training_resume import memory_lines, resume_lines
-from benchmarks.training_routes import Route, routes, run_route, transcoded_routes
+from benchmarks.training_routes import Route, Servers, routes, run_route, transcoded_routes
 
 
 def main() -> None:
@@ -46,16 +48,20 @@ def main() -> None:
     if unknown := set(wanted) - {route.name for route in every}:
         parser.error(f"no such routes: {', '.join(sorted(unknown))}")
     started = time.monotonic()
-    served = {
-        "data": forms.folder / "data" / "sequences",
-        **{name: getattr(forms, name) for name in ("parts", "tars", "mds", "pngs")},
-    }
-    with nginx(served) as port:
-        found, decoders = _measure(chosen, forms, port, options)
+    served = {name: getattr(forms, name) for name in ("parts", "tars", "mds", "pngs")}
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        nginx(served) as port,
+        open_hub(Path(scratch, "hub")) as hub,
+    ):
+        servers = Servers(port, hub)
+        if any(route.source == REPO for route in chosen):
+            finish(hub.push(forms.folder, Path(scratch, "home")))
+        found, decoders = _measure(chosen, forms, servers, options)
         rest: list[str] = []
         for route in chosen:
             if route.ours and route.compared and route.remote and "resume" not in options.skip:
-                rest += resume_lines(route, forms, port, found)
+                rest += resume_lines(route, forms, servers, found)
             if route.ours and route.compared and not route.remote and "memory" not in options.skip:
                 rest += memory_lines(route)
     print(tables(found, decoders, rest))
@@ -73,7 +79,7 @@ def _python_with_mds() -> str | None:
 
 
 def _measure(
-    chosen: list[Route], forms: Forms, port: int, options: argparse.Namespace
+    chosen: list[Route], forms: Forms, servers: Servers, options: argparse.Namespace
 ) -> tuple[list[Found], dict[str, float]]:
     image_bytes = folder_bytes(forms.pngs / "train") / len(list(forms.pngs.glob("train/*/*")))
     found = {
@@ -84,7 +90,7 @@ def _measure(
     for _ in range(options.repeats):
         for route in tuple(chosen):
             try:
-                cost, _ = run_route(route, port, options.batches, options.limit)
+                cost, _ = run_route(route, servers, options.batches, options.limit)
             except RuntimeError as error:  # another package's failure does not end the measurement
                 if route.ours:
                     raise
@@ -99,7 +105,7 @@ def _measure(
             rates.append(job.result["images_per_s"])
             _note(f"decoder {name}", job.result)
     for route in chosen if "watch" not in options.skip else ():
-        cost, passed = run_route(route, port, 10**6, 2 * options.limit, watch_memory=True)
+        cost, passed = run_route(route, servers, 10**6, 2 * options.limit, watch_memory=True)
         found[route.name].peak_mib = cost.peak_mib
         found[route.name].wire = passed / (cost.result["images"] * image_bytes)
         _note(f"{route.name}, watched", {"peak_mib": cost.peak_mib, **cost.result})

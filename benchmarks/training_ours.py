@@ -5,7 +5,6 @@ Loading is `datasets`' own; `geogen_hf.training` turns rows into tensors.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,11 +18,8 @@ from geogen_hf.training import ToTensors, as_tensors, collate
 
 
 def folder_rows(source: str) -> Any:
-    """Stream an exported folder; a JSON list names its training files by URL."""
+    """Stream an exported folder, or the same as a repository of the Hub."""
     datasets.disable_progress_bars()
-    if source.startswith("["):
-        files = {"train": json.loads(source)}
-        return datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
     return datasets.load_dataset(source, "sequences", split="train", streaming=True)
 
 
@@ -34,7 +30,7 @@ def zip_rows(source: str) -> Any:
 
 
 def folder(source: str, batch_size: int) -> Iterable[torch.Tensor]:
-    """Batches out of the exported folder."""
+    """Batches out of the exported folder, here or on the Hub."""
     return _images(folder_rows(source), batch_size)
 
 

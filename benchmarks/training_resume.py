@@ -12,14 +12,16 @@ from benchmarks.training_extra import SHARES
 from benchmarks.training_forms import Forms
 from benchmarks.training_loops import WORKERS
 from benchmarks.training_report import Found, line
-from benchmarks.training_routes import Route, slow_link, source_of
+from benchmarks.training_routes import Route, Servers, reached
 
 JOBS = "benchmarks.training_extra"
 REPEATS = 2
 FLAT = 1.1
 
 
-def resume_lines(route: Route, forms: Forms, port: int, found: Sequence[Found]) -> Iterator[str]:
+def resume_lines(
+    route: Route, forms: Forms, servers: Servers, found: Sequence[Found]
+) -> Iterator[str]:
     """What starting at a share of an epoch costs more than starting at its beginning.
 
     Every worker may read one shard to find its place. So the bytes are given in shards a worker;
@@ -32,9 +34,10 @@ def resume_lines(route: Route, forms: Forms, port: int, found: Sequence[Found]) 
     shard_bytes = folder_bytes(forms.pngs / "train") / shards
     subjects = len(list((forms.pngs / "train").iterdir()))
     with tempfile.TemporaryDirectory(prefix="geogen-states-") as states:
-        with slow_link(port) as link:
-            run_job(JOBS, "leave", route.job, source_of(route, link), states, subjects)
-        costs = {share: _resumed(route, Path(states, str(share)), port) for share in SHARES}
+        with reached(route, servers) as at:
+            leave = ("leave", route.job, at.source, states, subjects)
+            run_job(JOBS, *leave, environment=at.variables)
+        costs = {share: _resumed(route, Path(states, str(share)), servers) for share in SHARES}
     fresh_s, fresh_bytes = costs[0.0]
     for share in SHARES[1:]:
         seconds, size = costs[share]
@@ -47,13 +50,14 @@ def resume_lines(route: Route, forms: Forms, port: int, found: Sequence[Found]) 
         print(f"{note}{fresh_bytes / 1e6:.1f} MB; a shard {shard_s:.2f} s", file=sys.stderr)
 
 
-def _resumed(route: Route, state: Path, port: int) -> tuple[float, float]:
+def _resumed(route: Route, state: Path, servers: Servers) -> tuple[float, float]:
     """Seconds and bytes to the first batch, the less of some runs."""
     runs = []
     for _ in range(REPEATS):
-        with slow_link(port) as link:
-            cost = run_job(JOBS, "resume", route.job, source_of(route, link), state)
-            runs.append((float(cost.result["seconds"]), float(link.traffic().down_bytes)))
+        with reached(route, servers) as at:
+            resume = ("resume", route.job, at.source, state)
+            cost = run_job(JOBS, *resume, environment=at.variables)
+            runs.append((float(cost.result["seconds"]), float(at.down_bytes())))
     return min(seconds for seconds, _ in runs), min(size for _, size in runs)
 
 

@@ -6,11 +6,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hub import REPO, LocalHub, hub_variables
 from benchmarks.link import Link, open_link
 from benchmarks.measure import Cost, folder_bytes, run_job
 from benchmarks.origin import BYTES_PER_S, ROUND_TRIP_S
@@ -29,6 +30,38 @@ MDS = "benchmarks.training_mds"
 
 
 @dataclass(frozen=True)
+class Servers:
+    """What remote routes read from, beyond their links.
+
+    Attributes:
+        port: Of nginx.
+        hub: Has the exported folder.
+    """
+
+    port: int
+    hub: LocalHub
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A source, as a job sees it.
+
+    Attributes:
+        source: A path, a URL, a repository of the Hub, or a JSON list of URLs.
+        variables: Environment variables of the job.
+        links: What it reads over.
+    """
+
+    source: str
+    variables: dict[str, str]
+    links: tuple[Link, ...]
+
+    def down_bytes(self) -> int:
+        """Bytes that have come over the links."""
+        return sum(link.traffic().down_bytes for link in self.links)
+
+
+@dataclass(frozen=True)
 class Route:
     """One way into training.
 
@@ -36,7 +69,7 @@ class Route:
         name: For people, and for `--routes`.
         module: Has the job.
         job: Its name there.
-        source: A path, or what follows the link's URL.
+        source: A path, what follows the link's URL, or a repository of the Hub.
         stored: What is on disk: a folder, or the beginning of the names of files.
         images: How many are in it.
         ours: Whether this package reads it.
@@ -68,13 +101,12 @@ class Route:
 def routes(forms: Forms, *, subjects: int, mds_python: str | None) -> Iterator[Route]:
     """Those that read the same images."""
     data = forms.folder / "data" / "sequences"
-    shards = _names(data, "train*")
     tars = _names(forms.tars, "*")
     pngs = _names(forms.pngs, "train/*/*")
     count, everyone = len(pngs), subjects * VIEWS
     train = data / "train"  # the beginning of its files' names
     yield Route("folder", OURS, "folder", str(forms.folder), train, count, ours=True)
-    yield Route("folder-http", OURS, "folder", "/data", train, count, True, True, shards)
+    yield Route("folder-hub", OURS, "folder", REPO, train, count, ours=True, remote=True)
     yield Route("zips", OURS, "zips", str(forms.parts), forms.parts, everyone, ours=True)
     yield Route("zips-http", OURS, "zips", "/parts", forms.parts, everyone, True, True)
     yield Route("webdataset", PEERS, "tars", str(forms.tars), forms.tars, count)
@@ -107,38 +139,51 @@ def _names(folder: Path, pattern: str) -> tuple[str, ...]:
 
 
 def run_route(
-    route: Route, port: int, batches: int, limit_s: float, *, watch_memory: bool = False
+    route: Route, servers: Servers, batches: int, limit_s: float, *, watch_memory: bool = False
 ) -> tuple[Cost, int]:
     """Run a route's job; gives its cost and the bytes that came over the link."""
-    with (
-        # A download that a killed worker leaves may still grow while it is removed.
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        slow_link(port) if route.remote else nullcontext() as link,
-    ):
-        source = source_of(route, link)
-        arguments = (route.job, source, BATCH, batches, limit_s)
-        variables = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TMPDIR": scratch}
-        if link is not None and source.startswith("s3:"):
-            variables |= {"S3_ENDPOINT_URL": link.url, "AWS_DEFAULT_REGION": "none"}
-            variables |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    with reached(route, servers) as at:
         cost = run_job(
             route.module,
-            *arguments,
+            *(route.job, at.source, BATCH, batches, limit_s),
             watch_memory=watch_memory,
             python=route.python,
-            environment=variables,
+            environment=at.variables,
         )
-        return cost, link.traffic().down_bytes if link is not None else 0
+        return cost, at.down_bytes()
 
 
-def slow_link(port: int) -> Any:
-    """Open the link of all remote routes."""
+@contextmanager
+def reached(route: Route, servers: Servers) -> Iterator[Reached]:
+    """Open the links of a route, and an empty folder for what its job keeps."""
+    with ExitStack() as stack:
+        # A download that a killed worker leaves may still grow while it is removed.
+        scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        kept = stack.enter_context(scratch)
+        variables = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TMPDIR": kept}
+        if not route.remote:
+            yield Reached(route.source, variables, ())
+            return
+        if route.source == REPO:
+            hub = stack.enter_context(_slow_link(_port(servers.hub.url)))
+            storage = stack.enter_context(_slow_link(_port(servers.hub.storage_url)))
+            servers.hub.control("settings", {"storage_url": storage.url})
+            yield Reached(REPO, variables | hub_variables(hub.url, Path(kept)), (hub, storage))
+            return
+        link = stack.enter_context(_slow_link(servers.port))
+        if route.source.startswith("s3:"):
+            variables |= {"S3_ENDPOINT_URL": link.url, "AWS_DEFAULT_REGION": "none"}
+            variables |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+            yield Reached(route.source, variables, (link,))
+            return
+        base = f"{link.url}{route.source}"
+        named = json.dumps([f"{base}/{name}" for name in route.files]) if route.files else base
+        yield Reached(named, variables, (link,))
+
+
+def _slow_link(port: int) -> Any:
     return open_link(port, round_trip_s=ROUND_TRIP_S, bytes_per_s=BYTES_PER_S)
 
 
-def source_of(route: Route, link: Link | None) -> str:
-    """Where a route's job reads: a path, a URL, or a JSON list of URLs."""
-    if link is None or "://" in route.source:
-        return route.source
-    base = f"{link.url}{route.source}"
-    return json.dumps([f"{base}/{name}" for name in route.files]) if route.files else base
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
