@@ -61,7 +61,7 @@ def main() -> None:
         rest: list[str] = []
         for route in chosen:
             if route.ours and route.compared and route.remote and "resume" not in options.skip:
-                rest += resume_lines(route, forms, servers, found)
+                rest += resume_lines(route, forms, servers)
             if route.ours and route.compared and not route.remote and "memory" not in options.skip:
                 rest += memory_lines(route)
     print(tables(found, decoders, rest))

@@ -56,20 +56,34 @@ def _decoder(name: str) -> Any:
     return decode_rgb if name == "fast" else pillow
 
 
+def _rows(route: str, source: str) -> Any:
+    from benchmarks.training_ours import folder_rows, zip_rows
+
+    return {"folder": folder_rows, "zips": zip_rows}[route](source)
+
+
 def _loader(route: str, source: str, persistent: bool = False) -> Any:
     from torchdata.stateful_dataloader import StatefulDataLoader
 
-    from benchmarks.training_ours import folder_rows, zip_rows
     from geogen_hf.training import ToTensors, as_tensors, collate
 
-    rows = {"folder": folder_rows, "zips": zip_rows}[route](source)
     return StatefulDataLoader(
-        as_tensors(rows, ToTensors(), batch_size=BATCH),
+        as_tensors(_rows(route, source), ToTensors(), batch_size=BATCH),
         batch_size=BATCH,
         num_workers=WORKERS,
         collate_fn=collate,
         persistent_workers=persistent,
     )
+
+
+def shard(route: str, source: str) -> dict[str, Any]:
+    """Read the rows of the first shard, images undecoded, in one process."""
+    from geogen_hf.training import undecoded
+
+    rows = undecoded(_rows(route, source))
+    started = time.perf_counter()
+    count = sum(1 for _ in rows.shard(rows.num_shards, 0))
+    return {"seconds": time.perf_counter() - started, "rows": count}
 
 
 def leave(route: str, source: str, states: str, subjects: str) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def memory(route: str, source: str) -> dict[str, Any]:
     return {"mib": most}
 
 
-JOBS = {job.__name__: job for job in (decode, leave, resume, memory)}
+JOBS = {job.__name__: job for job in (decode, shard, leave, resume, memory)}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]](*sys.argv[2:])), flush=True)

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import folder_bytes, run_job
+from benchmarks.measure import run_job
 from benchmarks.training_extra import SHARES
 from benchmarks.training_forms import Forms
 from benchmarks.training_loops import WORKERS
-from benchmarks.training_report import Found, line
+from benchmarks.training_report import line
 from benchmarks.training_routes import Route, Servers, reached
 
 JOBS = "benchmarks.training_extra"
-REPEATS = 2
+REPEATS = 3
 FLAT = 1.1
 
 
-def resume_lines(
-    route: Route, forms: Forms, servers: Servers, found: Sequence[Found]
-) -> Iterator[str]:
+def resume_lines(route: Route, forms: Forms, servers: Servers) -> Iterator[str]:
     """What starting at a share of an epoch costs more than starting at its beginning.
 
-    Every worker may read one shard to find its place. So the bytes are given in shards a worker;
-    the time, over the time in which a worker gets through a shard.
+    Every worker may read one shard to find its place, all at the same time: that costs the time of
+    reading a shard, and its bytes for each worker.
     """
-    rate = next(one for one in found if one.name == route.name).median("images_per_s")
-    pngs = list((forms.pngs / "train").glob("*/*"))
-    shards = len(list((forms.folder / "data" / "sequences").glob("train*")))
-    shard_s = len(pngs) / shards / (rate / WORKERS)
-    shard_bytes = folder_bytes(forms.pngs / "train") / shards
+    shard_s, shard_bytes = _cost(route, servers, "shard")
     subjects = len(list((forms.pngs / "train").iterdir()))
     with tempfile.TemporaryDirectory(prefix="geogen-states-") as states:
-        with reached(route, servers) as at:
-            leave = ("leave", route.job, at.source, states, subjects)
-            run_job(JOBS, *leave, environment=at.variables)
-        costs = {share: _resumed(route, Path(states, str(share)), servers) for share in SHARES}
+        _cost(route, servers, "leave", states, subjects, repeats=1)
+        costs = {s: _cost(route, servers, "resume", Path(states, str(s))) for s in SHARES}
     fresh_s, fresh_bytes = costs[0.0]
     for share in SHARES[1:]:
         seconds, size = costs[share]
@@ -47,17 +39,20 @@ def resume_lines(
         yield line(f"{at}: time more, in shards", more_s, "≤ 1", more_s <= 1)
         yield line(f"{at}: bytes more, in shards a worker", more, "≤ 1", more <= 1)
         note = f"{at}: {seconds:.2f} s, {size / 1e6:.1f} MB; fresh {fresh_s:.2f} s, "
-        print(f"{note}{fresh_bytes / 1e6:.1f} MB; a shard {shard_s:.2f} s", file=sys.stderr)
+        note += f"{fresh_bytes / 1e6:.1f} MB; a shard {shard_s:.2f} s, {shard_bytes / 1e6:.1f} MB"
+        print(note, file=sys.stderr)
 
 
-def _resumed(route: Route, state: Path, servers: Servers) -> tuple[float, float]:
-    """Seconds and bytes to the first batch, the less of some runs."""
+def _cost(
+    route: Route, servers: Servers, job: str, *arguments: object, repeats: int = REPEATS
+) -> tuple[float, float]:
+    """Seconds that a job says it took, and bytes that came, the less of some runs."""
     runs = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         with reached(route, servers) as at:
-            resume = ("resume", route.job, at.source, state)
-            cost = run_job(JOBS, *resume, environment=at.variables)
-            runs.append((float(cost.result["seconds"]), float(at.down_bytes())))
+            named = (job, route.job, at.source, *arguments)
+            result = run_job(JOBS, *named, environment=at.variables).result
+            runs.append((float(result.get("seconds", 0)), float(at.down_bytes())))
     return min(seconds for seconds, _ in runs), min(size for _, size in runs)
 
 
