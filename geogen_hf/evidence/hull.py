@@ -51,7 +51,8 @@ class _View:
     pixels: FloatArray  # (P, 2) centres of the pixels whose rays are tried
     weight: FloatArray  # (P,) pixels that each stands for
     on_outline: NDArray[np.bool_]  # (P,)
-    allowed: Mask  # the silhouette, and as much round it as outlines are uncertain
+    framed: Mask  # the silhouette, and as much round it as outlines are uncertain, in a frame
+    frame_px: int  # longer side of the mask
     intrinsics: FloatArray
 
 
@@ -83,7 +84,7 @@ class Silhouettes:
         distance = np.linalg.norm(camera_centre(world_to_camera) - centre, axis=-1)
         views = self._views
         reach = max(
-            float(d * max(view.allowed.shape) / 2 / view.intrinsics[[0, 1], [0, 1]].min())
+            float(d * view.frame_px / 2 / view.intrinsics[[0, 1], [0, 1]].min())
             for d, view in zip(distance, views, strict=True)
         )
         on_outline: list[float] = []
@@ -91,7 +92,7 @@ class Silhouettes:
         for index, view in enumerate(views):
             depth = world_to_camera[index, 2] @ [*centre, 1.0]
             near = max(depth - _ROOM * reach, 0.05 * depth)
-            depths = np.linspace(near, depth + _ROOM * reach, _DEPTHS)
+            depths = np.linspace(near, depth + _ROOM * reach, _DEPTHS, dtype=np.float32)
             left = np.ones((len(view.pixels), _DEPTHS), dtype=np.bool_)
             for other, judge in enumerate(views):
                 if other != index:
@@ -124,27 +125,30 @@ def _ready(silhouette: Silhouette, intrinsics: FloatArray) -> _View:
         pixels=np.stack([columns, rows], axis=-1) + 0.5,
         weight=np.where(on_outline, 1.0, each),
         on_outline=on_outline,
-        allowed=allowed,
+        framed=np.pad(allowed, 1, constant_values=True),
+        frame_px=max(mask.shape),
         intrinsics=intrinsics,
     )
 
 
 def _not_ruled_out(
-    view: _View, depths: FloatArray, between: FloatArray, judge: _View
+    view: _View, depths: NDArray[np.float32], between: FloatArray, judge: _View
 ) -> NDArray[np.bool_]:
     """Which points on the rays of a view, `(P, D)`, another silhouette leaves standing."""
     ones = np.ones((len(view.pixels), 1))
     rays = np.concatenate([view.pixels, ones], axis=1) @ np.linalg.inv(view.intrinsics).T
-    towards = rays @ (judge.intrinsics @ between[:3, :3]).T
-    start = judge.intrinsics @ between[:3, 3]
+    towards = (rays @ (judge.intrinsics @ between[:3, :3]).T).astype(np.float32)
+    start = (judge.intrinsics @ between[:3, 3]).astype(np.float32)
     x, y, z = (towards[:, axis, None] * depths + start[axis] for axis in range(3))
-    height, width = judge.allowed.shape
-    # Behind the camera is out of its frame; z is kept from 0 to divide.
-    ahead = z > 1e-9
-    inverse = 1 / np.where(ahead, z, 1.0)
-    column, row = x * inverse, y * inverse
-    seen = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    place = np.where(seen, row, 0).astype(np.intp) * width + np.where(seen, column, 0).astype(
-        np.intp
-    )
-    return np.asarray(~seen | judge.allowed.ravel()[place])
+    height, width = judge.framed.shape
+    behind = z <= np.float32(1e-9)  # out of the camera's frame, and not to be divided by
+    z[behind] = 1
+    for coordinate, size in ((x, width), (y, height)):
+        coordinate /= z
+        coordinate += 1  # the frame round the mask
+        coordinate[behind] = 0
+        np.clip(coordinate, 0, size - 1, out=coordinate)
+    place = y.astype(np.intp)
+    place *= width
+    place += x.astype(np.intp)
+    return np.asarray(judge.framed.ravel()[place])
