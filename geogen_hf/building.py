@@ -22,7 +22,7 @@ from geogen_hf.parts import folder_stamp, is_url, select_parts
 from geogen_hf.readahead import read_ahead
 from geogen_hf.shards import Shard
 from geogen_hf.subjects import Subject
-from geogen_hf.tables import batched_tables
+from geogen_hf.tables import TableBuilder, batched_tables
 
 SMALL_SPLIT_BYTES = 512 * 2**20
 _TABLE_BYTES = 3 * 2**20
@@ -77,12 +77,12 @@ class ReleaseBuilder(
 
     def _generate_tables(self, shards: list[Shard]) -> Iterator[tuple[str, pa.Table]]:
         """Give the rows of `_generate_examples` as tables, made while the last one is written."""
-        tables = batched_tables(
-            (row for _, row in self._generate_examples(shards)),
+        builder = TableBuilder(
             self.info.features.arrow_schema,
             most_bytes=_TABLE_BYTES,
             most_rows=self._writer_batch_size,
         )
+        tables = batched_tables((row for _, row in self._generate_examples(shards)), builder)
         for number, table in enumerate(read_ahead(tables)):
             yield str(number), table
 

@@ -34,30 +34,60 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def batched_tables(
-    rows: Iterable[dict[str, Any]], schema: pa.Schema, *, most_bytes: int, most_rows: int
-) -> Iterator[pa.Table]:
-    """Put rows into tables, each as soon as it is large enough.
+class TableBuilder:
+    """Gathers rows until they make a table.
 
     Args:
-        rows: In order, which is kept.
         schema: Arrow schema of their config.
         most_bytes: A table is full once its images have so many bytes …
         most_rows: … or once it has so many rows.
 
+    Example:
+        >>> builder = TableBuilder(pa.schema({"view_id": pa.int32()}), most_bytes=9, most_rows=2)
+        >>> builder.add({"view_id": 3}) is None, builder.add({"view_id": 4})["view_id"].to_pylist()
+        (True, [3, 4])
+        >>> builder.finish() is None
+        True
+    """
+
+    def __init__(self, schema: pa.Schema, *, most_bytes: int, most_rows: int) -> None:
+        self._schema, self._most_bytes, self._most_rows = schema, most_bytes, most_rows
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, row: dict[str, Any]) -> pa.Table | None:
+        """Take a row; gives a table once it is full."""
+        self._rows.append(row)
+        self._bytes += image_bytes(row)
+        full = self._bytes >= self._most_bytes or len(self._rows) >= self._most_rows
+        return self.finish() if full else None
+
+    def finish(self) -> pa.Table | None:
+        """Make a table of what there is; None if that is nothing."""
+        if not self._rows:
+            return None
+        table = table_of(self._rows, self._schema)
+        self._rows, self._bytes = [], 0
+        return table
+
+
+def batched_tables(rows: Iterable[dict[str, Any]], builder: TableBuilder) -> Iterator[pa.Table]:
+    """Put rows into tables, each as soon as it is full.
+
+    Args:
+        rows: In order, which is kept.
+        builder: Says when a table is full.
+
     Yields:
         Tables of at least one row.
     """
-    gathered: list[dict[str, Any]] = []
-    size = 0
     for row in rows:
-        gathered.append(row)
-        size += image_bytes(row)
-        if size >= most_bytes or len(gathered) >= most_rows:
-            yield table_of(gathered, schema)
-            gathered, size = [], 0
-    if gathered:
-        yield table_of(gathered, schema)
+        table = builder.add(row)
+        if table is not None:
+            yield table
+    rest = builder.finish()
+    if rest is not None:
+        yield rest
 
 
 def image_bytes(row: dict[str, Any]) -> int:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from numbered_batches import BATCHES, SIZE_WH, Numbered
+from torch.utils.data import DataLoader
 
 from geogen_hf.training.lending import MOST_PIECES, Lender, process_lender
-from geogen_hf.training.room import make_room
-
-BATCHES = 3 * MOST_PIECES
-SIZE_WH = (40, 30)
 
 
 def inode(tensor: torch.Tensor) -> int:
@@ -60,17 +56,6 @@ def test_memory_grows_with_what_is_asked_for() -> None:
         assert images.unique().tolist() == [value]
         del images
     assert len(names) == 1
-
-
-class Numbered(IterableDataset[Any]):
-    """Batches whose pixels are all of the number of the batch, in memory for decoded images."""
-
-    def __iter__(self) -> Iterator[Any]:
-        for number in range(BATCHES):
-            rooms = list(make_room([(2, SIZE_WH), (2, SIZE_WH)]))
-            for room in rooms:
-                room.pixels[...] = number
-            yield number, rooms[0].images.permute(0, 3, 1, 2), rooms[1].images
 
 
 def loader(start: str) -> Any:

@@ -45,7 +45,8 @@ def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> I
         with stoppable_threads(count) as (threads, control):
             yield lambda task: threads.submit(run_task, task, control)
     except BrokenExecutor as error:
-        message = explain("an exporting process died", found=one_line(error), remedy=CONTINUES)
+        remedy = f'{CONTINUES}; a script that starts processes needs `if __name__ == "__main__":`'
+        message = explain("an exporting process died", found=one_line(error), remedy=remedy)
         raise ExportError(message) from error
 
 

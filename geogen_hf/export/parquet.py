@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from geogen_hf.durable import move_durably
 from geogen_hf.outfile import OutFile
 from geogen_hf.schema import FEATURES
-from geogen_hf.tables import image_bytes, table_of
+from geogen_hf.tables import TableBuilder
 
 ROW_GROUP_BYTES = 4 * 2**20
 """A reader fetches at least one row group before its first row."""
@@ -82,8 +82,9 @@ class ShardWriter:
         self._temporary = self._target.with_name(f".{self._target.name}.{uuid.uuid4().hex}")
         self._place = (path, config, split)
         self._schema = portable_schema(config)
-        self._rows: list[dict[str, Any]] = []
-        self._pending_bytes = 0
+        self._builder = TableBuilder(
+            self._schema, most_bytes=ROW_GROUP_BYTES, most_rows=ROW_GROUP_ROWS
+        )
         self._count = 0
         self._arrow_bytes = 0
 
@@ -97,7 +98,7 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._flush()
+                self._write(self._builder.finish())
                 self._writer.close()
                 self._file.finish()
                 move_durably(self._temporary, self._target)
@@ -110,11 +111,8 @@ class ShardWriter:
 
     def add(self, row: dict[str, Any]) -> None:
         """Take one row; its images as `{"bytes": …, "path": …}`."""
-        self._rows.append(row)
         self._count += 1
-        self._pending_bytes += image_bytes(row)
-        if self._pending_bytes >= ROW_GROUP_BYTES or len(self._rows) >= ROW_GROUP_ROWS:
-            self._flush()
+        self._write(self._builder.add(row))
 
     def record(self) -> FileRecord:
         """Describe the closed file."""
@@ -124,12 +122,10 @@ class ShardWriter:
             self._file.sha256.hexdigest(),
         )  # fmt: skip
 
-    def _flush(self) -> None:
-        if self._rows:
-            table = table_of(self._rows, self._schema)
-            self._writer.write_table(table, row_group_size=len(self._rows))
-            self._arrow_bytes += table.nbytes
-            self._rows, self._pending_bytes = [], 0
+    def _write(self, row_group: pa.Table | None) -> None:
+        if row_group is not None:
+            self._writer.write_table(row_group, row_group_size=len(row_group))
+            self._arrow_bytes += row_group.nbytes
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
