@@ -106,6 +106,8 @@ def process_lender() -> Lender | None:
     """The lender of this process; None where the system or PyTorch's settings do not allow it."""
     if fcntl is None or not hasattr(os, "memfd_create"):
         return None
+    if not hasattr(torch.UntypedStorage, "_new_shared_fd_cpu"):
+        return None
     strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
     if strategy != "file_descriptor":
         return None
