@@ -23,7 +23,7 @@ from geogen_hf.parts import is_url
 from geogen_hf.prefetch import Limits, Run, stream_records
 
 _LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 24
 # Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
 _HEAD_BYTES = 512
@@ -255,7 +255,7 @@ def png_size(member: Member, data: bytes) -> tuple[int, int]:
     Raises:
         ArchiveError: It is not a PNG.
     """
-    if data[:8] != _PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < _PNG_HEADER_BYTES:
+    if data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < _PNG_HEADER_BYTES:
         raise _damaged(member, "a PNG file", f"a file beginning {data[:16]!r}")
     width, height = struct.unpack(">II", data[16:24])
     return int(width), int(height)

@@ -8,7 +8,6 @@ with OriginServer(folder) as origin:
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import random
@@ -22,11 +21,12 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
+
+from loopback import LoopbackServer, QuietHandler
 
 HTML = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
 PIECE = 16_384
@@ -124,12 +124,11 @@ class OriginServer:
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self._server.url
 
     @property
     def bytes_sent(self) -> int:
@@ -149,7 +148,7 @@ class OriginServer:
             self.sent.clear()
 
     def __enter__(self) -> OriginServer:
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(
@@ -159,56 +158,23 @@ class OriginServer:
         trace: TracebackType | None,
     ) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.close_connections()
-        self._server.server_close()
+        self._server.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
+class _Server(LoopbackServer):
     def __init__(self, origin: OriginServer) -> None:
         self.origin = origin
-        self.open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
 
     def get_request(self) -> tuple[socket.socket, object]:
-        request, address = super().get_request()
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted = super().get_request()
         with self.origin.lock:
             self.origin.connections += 1
-            self.open.add(request)
-        return request, address
-
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        with self.origin.lock:
-            self.open.discard(request)
-        lingers = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
-        if lingers == (1, 0):
-            request.close()  # a FIN first would make an orderly end of the reset
-        else:
-            super().shutdown_request(request)
-
-    def close_connections(self) -> None:
-        """Wake handlers that wait for the next request on an idle connection."""
-        with self.origin.lock:
-            for request in self.open:
-                with contextlib.suppress(OSError):  # the client was quicker
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass  # clients are killed in these tests; what arrives is asserted at their end
+        return accepted
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     server: _Server
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)

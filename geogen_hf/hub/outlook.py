@@ -21,12 +21,10 @@ class Outlook:
 
     Attributes:
         state: The repository; None where there is none yet.
-        plan: What the commit will do.
         pushed: What the push will answer if all goes well.
     """
 
     state: RepoState | None
-    plan: Plan
     pushed: Pushed
 
 
@@ -61,7 +59,7 @@ def look(payload: Payload, repo: HubRepo, options: PushOptions) -> Outlook:
     plan = plan_for(payload, repo, state, options)
     _refuse_taken_tag(repo, state, plan, options)
     pushed = Pushed(repo.repo_id, repo.url, state is None, access, plan)
-    return Outlook(state, plan, pushed)
+    return Outlook(state, pushed)
 
 
 def plan_for(

@@ -110,10 +110,10 @@ def _push(
     if options.dry_run:
         return replace(outlook.pushed, dry_run=True)
     state = _close(repo, outlook, options)
-    # Anew: the Hub may put files of its own into a new repository.
-    plan = outlook.plan if outlook.state is not None else plan_for(payload, repo, state, options)
-    pushed = replace(outlook.pushed, plan=plan)
-    if plan.changes_nothing:
+    pushed = outlook.pushed
+    if outlook.state is None:  # anew: the Hub may put files of its own into a new repository
+        pushed = replace(pushed, plan=plan_for(payload, repo, state, options))
+    if pushed.plan.changes_nothing:
         logger.info("%s: nothing has changed, no commit", repo.repo_id)
         pushed = replace(pushed, commit=state.head)
     else:

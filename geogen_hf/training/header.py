@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from geogen_hf.errors import ImageError, explain
-from geogen_hf.members import MAX_PIXELS
+from geogen_hf.members import MAX_PIXELS, PNG_SIGNATURE
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = struct.Struct(">8sI4sIIBBBBB")
 
 

@@ -7,17 +7,16 @@ ASGI server reads bodies ahead of the application and hides both; and this adds 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import struct
-import threading
 import time
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
+
+from loopback import LoopbackServer, QuietHandler
 
 from hub_server.accounts import TOKENS
 from hub_server.errors import HubError
@@ -51,14 +50,11 @@ class HubServer(Hub):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._servers = [_Server(self, on_storage=False), _Server(self, on_storage=True)]
-        self._threads = [
-            threading.Thread(target=s.serve_forever, args=(0.02,)) for s in self._servers
-        ]
-        self.url, self.storage_url = (f"http://127.0.0.1:{s.server_port}" for s in self._servers)
+        self.url, self.storage_url = (server.url for server in self._servers)
 
     def __enter__(self) -> HubServer:
-        for thread in self._threads:
-            thread.start()
+        for server in self._servers:
+            server.start()
         return self
 
     def __exit__(
@@ -67,59 +63,20 @@ class HubServer(Hub):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for server, thread in zip(self._servers, self._threads, strict=True):
-            server.shutdown()
-            thread.join()
-            server.close_connections()
-            server.server_close()
+        for server in self._servers:
+            server.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
+class _Server(LoopbackServer):
     def __init__(self, hub: Hub, *, on_storage: bool) -> None:
         self.hub, self.on_storage = hub, on_storage
-        self.open: set[socket.socket] = set()
-        self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         # What a client has written is soon here: a killed one leaves little behind in the kernel.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131_072)
 
-    def get_request(self) -> tuple[socket.socket, object]:
-        request, address = super().get_request()
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self.lock:
-            self.open.add(request)
-        return request, address
 
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        with self.lock:
-            self.open.discard(request)
-        lingers = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
-        if lingers == (1, 0):
-            request.close()  # a FIN first would make an orderly end of the reset
-        else:
-            super().shutdown_request(request)
-
-    def close_connections(self) -> None:
-        """Wake handlers that wait for the next request on an idle connection."""
-        with self.lock:
-            for request in self.open:
-                with contextlib.suppress(OSError):  # the client was quicker
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a connection that broke; a failing route has been answered with 500."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     server: _Server
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
 
     def handle_any(self) -> None:
         hub, url = self.server.hub, urlsplit(self.path)
