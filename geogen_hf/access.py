@@ -10,9 +10,10 @@ from typing import Any
 from geogen_hf.cameras import FloatArray
 from geogen_hf.errors import GeoGenError, explain
 from geogen_hf.judge import CameraOptions
-from geogen_hf.members import Archives, png_size, unpack_png
+from geogen_hf.members import Archives
 from geogen_hf.origin.credentials import Credentials
 from geogen_hf.parts import UPSTREAM_URL, parts_at_url, select_parts
+from geogen_hf.records import png_size, unpack_png
 from geogen_hf.release import read_release
 from geogen_hf.report import Policy, some_of
 from geogen_hf.subjects import Subject

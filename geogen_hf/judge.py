@@ -24,9 +24,10 @@ from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, explain
 from geogen_hf.evidence.scoring import score_conventions
 from geogen_hf.evidence.verdict import Verdict
-from geogen_hf.members import MAX_PIXELS, Archives, png_size, unpack_png
+from geogen_hf.members import Archives
 from geogen_hf.metadata.documents import SubjectCameras
 from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
+from geogen_hf.records import MAX_PIXELS, png_size, unpack_png
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from geogen_hf.archive import Directory, Member, read_directory
 from geogen_hf.errors import ArchiveError, FetchError, ReleaseError, explain
 from geogen_hf.judge import CameraOptions, Judgement, judge_cameras
-from geogen_hf.members import Archives, unpack_member
+from geogen_hf.members import Archives
 from geogen_hf.metadata.documents import Document, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.origin.credentials import Credentials
 from geogen_hf.parts import IMAGE_PARTS, METADATA_PART, Part
+from geogen_hf.records import unpack_member
 from geogen_hf.report import Policy, Problem, Report
 from geogen_hf.subjects import Subject, index_images, join_subjects
 

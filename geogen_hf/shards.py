@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, CameraError
-from geogen_hf.members import Archives, Record, png_size, unpack_png
+from geogen_hf.members import Archives
 from geogen_hf.origin.workers import Control
+from geogen_hf.records import Record, png_size, unpack_png
 from geogen_hf.report import Policy
 from geogen_hf.splits import SPLITS, Split, split_of
 from geogen_hf.subjects import Subject

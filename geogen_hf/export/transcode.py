@@ -12,7 +12,7 @@ from geogen_hf.archive import Member
 from geogen_hf.errors import ArchiveError, UsageError, explain
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.intrinsics import resize_intrinsics
-from geogen_hf.members import MAX_PIXELS, png_size
+from geogen_hf.records import MAX_PIXELS, png_size
 from geogen_hf.subjects import Subject
 
 Size = tuple[int, int]

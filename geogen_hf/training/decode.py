@@ -19,7 +19,7 @@ from PIL import Image
 
 from geogen_hf.errors import ImageError, explain
 from geogen_hf.inflate import crc32
-from geogen_hf.members import PNG_SIGNATURE
+from geogen_hf.records import PNG_SIGNATURE
 from geogen_hf.training.header import ImageHeader, read_header
 
 Pixels = NDArray[np.uint8]

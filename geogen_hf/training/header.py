@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from geogen_hf.errors import ImageError, explain
-from geogen_hf.members import MAX_PIXELS, PNG_SIGNATURE
+from geogen_hf.records import MAX_PIXELS, PNG_SIGNATURE
 
 _PNG_HEAD = struct.Struct(">8sI4sIIBBBBB")
 
