@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 # Read when these libraries are imported: no bars in the log, no word to any server.
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that runs this in the background has it ignored, and so would what tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hub_server.fixtures import hub
 
