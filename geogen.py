@@ -14,20 +14,20 @@ import datasets
 
 # datasets 3.6 finds what a script needs by reading its import lines: one module a line.
 import geogen_hf
-from geogen_hf.building import ReleaseBuilder
-from geogen_hf.building import load_from
-from geogen_hf.judge import CameraOptions
-from geogen_hf.origin.dl_cache import credentials_of
-from geogen_hf.origin.dl_cache import download_parts
-from geogen_hf.parts import locate_parts
-from geogen_hf.parts import select_parts
-from geogen_hf.readahead import read_ahead
-from geogen_hf.release import read_release
+from geogen_hf.builder import ReleaseBuilder
+from geogen_hf.builder import load_from
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.source.hf_cache import credentials_of
+from geogen_hf.source.hf_cache import download_parts
+from geogen_hf.source.parts import locate_parts
+from geogen_hf.source.parts import select_parts
+from geogen_hf.threads import read_ahead
+from geogen_hf.release.release import read_release
 from geogen_hf.report import Policy
-from geogen_hf.rows import shard_rows
-from geogen_hf.schema import dataset_info
-from geogen_hf.shards import Shard
-from geogen_hf.shards import make_shards
+from geogen_hf.release.rows import shard_rows
+from geogen_hf.release.features import dataset_info
+from geogen_hf.release.shards import Shard
+from geogen_hf.release.shards import make_shards
 
 VERSION = datasets.Version(geogen_hf.__version__)
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.releases import big_release
-from geogen_hf.parts import IMAGE_PARTS
-from geogen_hf.training.decode import decode_rgb
+from geogen_hf.images import decode_rgb
+from geogen_hf.source.parts import IMAGE_PARTS
 
 ROUNDS = 10
 IMAGES = 21

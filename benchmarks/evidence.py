@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from geogen_hf.candidates import CANDIDATES, Convention, express
-from geogen_hf.evidence.hull import Silhouettes
-from geogen_hf.evidence.scoring import score_conventions
-from geogen_hf.evidence.silhouettes import silhouette
-from geogen_hf.orbit import fit_orbit
+from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
+from geogen_hf.cameras.hull import Silhouettes
+from geogen_hf.cameras.rigs import fit_orbit
+from geogen_hf.cameras.scoring import score_conventions
+from geogen_hf.cameras.silhouettes import silhouette
 from geogen_hf.sample import render_view, subject_cameras
 
 VIEWS = 7

@@ -19,8 +19,8 @@ CORES = os.cpu_count() or 1
 
 def _export(parts: str, out: str) -> Callable[[], object]:
     from geogen_hf.export.folder import export_release
-    from geogen_hf.parts import ALL_PARTS, parts_in_folder
-    from geogen_hf.release import read_release
+    from geogen_hf.release.release import read_release
+    from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
     def run() -> object:
         release = read_release(parts_in_folder(parts, ALL_PARTS))
@@ -89,7 +89,7 @@ def _write_tars(parts: str, out: str, number: int) -> None:
 
 
 def _verify(folder: str, _: str) -> Callable[[], object]:
-    from geogen_hf.verify.folder import verify_export
+    from geogen_hf.export.verify import verify_export
 
     def run() -> object:
         found = verify_export(folder)

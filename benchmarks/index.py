@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.releases import big_release
-from geogen_hf.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.release.release import read_release
+from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART, parts_in_folder
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ from benchmarks.measure import folder_bytes
 from benchmarks.releases import big_release
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
-from geogen_hf.verify.folder import verify_export
+from geogen_hf.export.verify import verify_export
+from geogen_hf.release.release import read_release
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 CONTENT_ROUTES = ("lfs-upload", "lfs-part")
 """Whole files, and the parts of larger ones."""

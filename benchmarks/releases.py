@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geogen_hf.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART
 from geogen_hf.sample import head_of, render, subject_cameras
 from geogen_hf.sample.heads import subject_name
+from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART
 
 VIEWS = 7
 DISTINCT_HEADS = 6

@@ -74,8 +74,8 @@ def export(parts: Path, out: Path, **options: object) -> None:
     """Write the folder that `geogen export` writes."""
     from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import ExportOptions
-    from geogen_hf.parts import ALL_PARTS, parts_in_folder
-    from geogen_hf.release import read_release
+    from geogen_hf.release.release import read_release
+    from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
     release = read_release(parts_in_folder(parts, ALL_PARTS))
     export_release(release, out, ExportOptions(configs=("sequences",), **options))  # type: ignore[arg-type]

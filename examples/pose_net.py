@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geogen_hf.orbit import fit_orbit
+from geogen_hf.cameras.rigs import fit_orbit
 
 
 class PoseNet(nn.Module):

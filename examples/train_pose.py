@@ -9,9 +9,9 @@
 within the epoch: every identity is still seen exactly once in each. `torchrun` comes with PyTorch;
 torchdata and matplotlib are all that is installed for this.
 
-Angles are those of `geogen_hf.orbit`: around the point that the cameras of an identity look at; up
-is their mean up direction, azimuth 0 the world's z axis. A flipped picture comes with the camera of
-the mirrored world, so its angles are right again.
+Angles are those of `geogen_hf.cameras.rigs`: around the point that the cameras of an identity look
+at; up is their mean up direction, azimuth 0 the world's z axis. A flipped picture comes with the
+camera of the mirrored world, so its angles are right again.
 """
 
 from __future__ import annotations

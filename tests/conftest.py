@@ -17,8 +17,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 from hub_server.fixtures import hub
 
-from geogen_hf.parts import ALL_PARTS
 from geogen_hf.sample import write_release
+from geogen_hf.source.parts import ALL_PARTS
 
 __all__ = ["hub"]
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from geogen_hf.training.lending import MOST_PIECES
-from geogen_hf.training.room import make_room
+from geogen_hf.training.shared_memory import MOST_PIECES, make_room
 
 BATCHES = 3 * MOST_PIECES
 SIZE_WH = (40, 30)

@@ -16,8 +16,8 @@ from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.hub import push_export
 from geogen_hf.hub.options import Pushed, PushOptions
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.release.release import read_release
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 REPO = "lab/geogen"
 

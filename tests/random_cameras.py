@@ -6,10 +6,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geogen_hf.candidates import Convention
-from geogen_hf.metadata.canonical import canonical_extrinsics
-from geogen_hf.metadata.documents import SubjectCameras
+from geogen_hf.cameras.conventions import Convention
 from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
+from geogen_hf.metadata.reader import SubjectCameras, canonical_extrinsics
 
 Array = NDArray[np.float64]
 

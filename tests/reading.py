@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from geogen_hf.archive import Directory
-from geogen_hf.members import Archives
+from geogen_hf.source.zip_directory import Directory
+from geogen_hf.source.zip_reader import Archives
 
 
 def read_all(directory: Directory) -> list[bytes]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from geogen_hf.archive import MAX_MEMBER_BYTES, read_directory
 from geogen_hf.errors import ArchiveError
-from geogen_hf.members import Archives
+from geogen_hf.source.zip_directory import MAX_MEMBER_BYTES, read_directory
+from geogen_hf.source.zip_reader import Archives
 
 
 def zip_of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geogen_hf import cameras, intrinsics
+from geogen_hf.cameras import intrinsics
+from geogen_hf.cameras import poses as cameras
 from geogen_hf.errors import CameraError
 
 Array = NDArray[np.float64]

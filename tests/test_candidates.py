@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_cameras import SEEDS, random_cameras
 
-from geogen_hf.cameras import look_at
-from geogen_hf.candidates import (
+from geogen_hf.cameras.conventions import (
     AXES_SIGNS,
     CANDIDATES,
     CANONICAL,
@@ -20,8 +19,9 @@ from geogen_hf.candidates import (
     canonicalise,
     express,
 )
-from geogen_hf.checks import is_rotation
-from geogen_hf.conventions import AXES, change_axes, to_camera_to_world
+from geogen_hf.cameras.poses import look_at
+from geogen_hf.cameras.tools import AXES, change_axes, to_camera_to_world
+from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.errors import CameraError, UsageError
 
 CONVENTIONS = st.sampled_from(CANDIDATES)

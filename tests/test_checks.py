@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_cameras import SEEDS, Array, random_cameras, random_rotations
 
-from geogen_hf import checks, conventions, intrinsics
+from geogen_hf.cameras import intrinsics
+from geogen_hf.cameras import tools as conventions
+from geogen_hf.cameras import validate as checks
 from geogen_hf.errors import CameraError
 
 

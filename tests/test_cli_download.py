@@ -13,7 +13,7 @@ from pathlib import Path
 from conftest import ReleaseMaker
 from origin_server import Faults, OriginServer
 
-from geogen_hf.parts import ALL_PARTS
+from geogen_hf.source.parts import ALL_PARTS
 
 GEOGEN = [sys.executable, "-m", "geogen_hf.cli"]
 

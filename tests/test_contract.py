@@ -15,13 +15,13 @@ from datasets import Image
 from datasets.exceptions import DatasetGenerationError
 
 import geogen
-from geogen_hf import building
+from geogen_hf import builder as building
 from geogen_hf.errors import ArchiveError, CameraError
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.release.features import FEATURES
+from geogen_hf.release.release import read_release
+from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.sample import subject_cameras
-from geogen_hf.schema import FEATURES
-from geogen_hf.splits import SPLITS, split_of
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 CONFIGS = ["sequences", "views", "cameras"]
 RUNS_SCRIPTS = hasattr(datasets.config, "HF_DATASETS_TRUST_REMOTE_CODE")

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_cameras import SEEDS, Array, random_cameras, random_rotations
 
-from geogen_hf import cameras, conventions
-from geogen_hf import intrinsics as lenses
+from geogen_hf.cameras import intrinsics as lenses
+from geogen_hf.cameras import poses as cameras
+from geogen_hf.cameras import tools as conventions
 from geogen_hf.errors import CameraError, UsageError
 
 SIZES = st.tuples(st.integers(32, 2000), st.integers(32, 2000))

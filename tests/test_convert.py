@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from origin_server import OriginServer
 from typer.testing import CliRunner
 
-from geogen_hf import access
-from geogen_hf.cameras import project
+from geogen_hf.cameras.poses import project
 from geogen_hf.cli.convert import convert as convert_command
 from geogen_hf.convert import driver
 from geogen_hf.convert.formats import FORMATS, FormatName
@@ -45,12 +44,13 @@ from geogen_hf.errors import (
 )
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.judge import CameraOptions
-from geogen_hf.parts import ALL_PARTS, METADATA_PART, parts_at_url
-from geogen_hf.release import read_release
+from geogen_hf.release import release as access
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import read_release
+from geogen_hf.release.splits import split_of
 from geogen_hf.sample import head_of, nose_tip, subject_cameras
-from geogen_hf.sample.schema import SCHEMAS, CamerasOf
-from geogen_hf.splits import split_of
+from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
+from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, parts_at_url
 
 Array = NDArray[np.float64]
 ALL: list[FormatName] = list(FORMATS)
@@ -542,7 +542,7 @@ CONVERT_SLOWLY = textwrap.dedent(
     from pathlib import Path
     import functools
     from geogen_hf.convert import driver
-    from geogen_hf.judge import CameraOptions
+    from geogen_hf.release.convention import CameraOptions
     convert = functools.partial(
         driver.convert, cameras=CameraOptions("world_to_camera opencv"))
 

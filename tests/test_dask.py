@@ -22,8 +22,8 @@ from geogen_hf.export.executors import dask_executor
 from geogen_hf.export.faults import ExportError
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.release.release import read_release
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 pytest.importorskip("distributed", reason="dask[distributed] is not installed")
 

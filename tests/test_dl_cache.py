@@ -11,10 +11,10 @@ from datasets import DownloadConfig, DownloadManager, StreamingDownloadManager
 from origin_server import Faults, OriginServer, replace, write_zip
 
 from geogen_hf.errors import FetchError
-from geogen_hf.origin.dl_cache import download_parts
-from geogen_hf.origin.http import RetryPolicy
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.parts import Part, parts_at_url, select_parts
+from geogen_hf.source.hf_cache import download_parts
+from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.parts import Part, parts_at_url, select_parts
+from geogen_hf.source.retry import TransferOptions
 
 PARTS = select_parts([1, 2])
 FIRST = PARTS[0]

@@ -30,7 +30,7 @@ def test_there_are_examples() -> None:
         doctest.testmod(
             importlib.import_module(name), extraglobs={"tmp_path": Path("/x")}
         ).attempted
-        for name in ("geogen_hf.splits", "geogen_hf.parts")
+        for name in ("geogen_hf.release.splits", "geogen_hf.source.parts")
     )
     assert tried > 4
     assert geogen.load.__doc__ is not None

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from geogen_hf.cameras import camera_centre, look_at
-from geogen_hf.candidates import AXES_SIGNS, CANDIDATES, Convention, canonicalise, express
+from geogen_hf.cameras.conventions import AXES_SIGNS, CANDIDATES, Convention, canonicalise, express
+from geogen_hf.cameras.hull import Silhouettes
+from geogen_hf.cameras.intrinsics import crop_intrinsics, intrinsics_matrix
+from geogen_hf.cameras.poses import camera_centre, look_at
+from geogen_hf.cameras.rigs import fit_orbit, measure_rigs
+from geogen_hf.cameras.scoring import score_conventions
+from geogen_hf.cameras.silhouettes import filled, outline, silhouette
+from geogen_hf.cameras.verdict import Verdict
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.evidence.hull import Silhouettes
-from geogen_hf.evidence.rigs import measure_rigs
-from geogen_hf.evidence.scoring import score_conventions
-from geogen_hf.evidence.silhouettes import filled, outline, silhouette
-from geogen_hf.evidence.verdict import Verdict
-from geogen_hf.intrinsics import crop_intrinsics, intrinsics_matrix
-from geogen_hf.orbit import fit_orbit
 from geogen_hf.sample import head_of, subject_cameras
 from geogen_hf.sample.render import render_all
 

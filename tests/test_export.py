@@ -38,12 +38,12 @@ from geogen_hf.export.faults import ExportError
 from geogen_hf.export.folder import Exported, export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.tasks import STATE_FOLDER
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import Release, read_release
+from geogen_hf.export.verify import verify_export
+from geogen_hf.release.features import FEATURES
+from geogen_hf.release.release import Release, read_release
+from geogen_hf.release.splits import SPLITS, split_of, split_position
 from geogen_hf.sample import write_release
-from geogen_hf.schema import FEATURES
-from geogen_hf.splits import SPLITS, split_of, split_position
-from geogen_hf.verify.folder import verify_export
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 ALL_CONFIGS = ("sequences", "views", "cameras")
 EVERYTHING = ExportOptions(configs=ALL_CONFIGS)
@@ -376,8 +376,8 @@ import sys
 from pathlib import Path
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release.release import read_release
 if __name__ == "__main__":
     release = read_release(parts_in_folder(sys.argv[1], ALL_PARTS))
     options = ExportOptions(image_size=112, image_format="webp")
@@ -609,8 +609,8 @@ import signal, sys, threading, time
 from pathlib import Path
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.release.release import read_release
 if __name__ == "__main__":
     release = read_release(parts_in_folder(sys.argv[1], ALL_PARTS))
     folder = Path(sys.argv[2])

@@ -10,12 +10,12 @@ import pytest
 from origin_server import OriginServer, replace, write_zip
 
 from geogen_hf.errors import FetchError, UsageError
-from geogen_hf.origin.fetch import fetch_parts
-from geogen_hf.origin.http import RetryPolicy
-from geogen_hf.origin.lockfile import LockEntry, read_lock, record
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.origin.sources import hub_address
-from geogen_hf.parts import Part, select_parts
+from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.lockfile import LockEntry, read_lock, record
+from geogen_hf.source.parts import Part, select_parts
+from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.streams import hub_address
 
 PARTS = select_parts([1, 2, 3])
 FIRST = PARTS[0]

@@ -17,11 +17,11 @@ from origin_server import Faults, OriginServer, replace, write_zip
 
 import geogen_hf
 from geogen_hf.errors import FetchError
-from geogen_hf.origin.fetch import fetch_parts
-from geogen_hf.origin.http import RetryPolicy
-from geogen_hf.origin.lockfile import LockEntry, read_lock, record
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.parts import Part, select_parts
+from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.lockfile import LockEntry, read_lock, record
+from geogen_hf.source.parts import Part, select_parts
+from geogen_hf.source.retry import TransferOptions
 
 PARTS = select_parts([1, 2, 3])
 FIRST, SECOND = PARTS[:2]
@@ -87,9 +87,9 @@ class Site:
         code = f"""
 import logging
 from pathlib import Path
-from geogen_hf.origin.fetch import fetch_parts
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.parts import select_parts
+from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.parts import select_parts
 logging.basicConfig(level=logging.INFO)
 fetch_parts(
     Path({str(self.out)!r}), select_parts([1, 2, 3]), base_url={self.origin.url!r}, jobs=2,

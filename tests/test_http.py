@@ -18,22 +18,20 @@ from hypothesis import strategies as st
 from origin_server import Faults, OriginServer, write_zip
 
 from geogen_hf.errors import FetchError
-from geogen_hf.origin.headers import (
+from geogen_hf.source.http import (
+    TRANSIENT_STATUS,
     ContentRange,
     RemoteInfo,
-    content_range,
-    is_html,
-    remote_info,
-    retry_after_s,
-)
-from geogen_hf.origin.http import (
-    TRANSIENT_STATUS,
     RetryPolicy,
     TransientError,
     check_status,
+    content_range,
+    is_html,
     is_transient,
     make_session,
     network_errors,
+    remote_info,
+    retry_after_s,
 )
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone.utc)

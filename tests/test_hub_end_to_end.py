@@ -17,7 +17,7 @@ from pushing import exported
 from typer.testing import CliRunner
 
 from geogen_hf.cli import app
-from geogen_hf.splits import SPLITS
+from geogen_hf.release.splits import SPLITS
 
 REPO = "lab/geogen"
 RAW = "lab/geogen-raw"

@@ -17,18 +17,16 @@ from origin_server import OriginServer
 
 import geogen
 import geogen_hf
-from geogen_hf.archive import read_directory
 from geogen_hf.errors import FetchError
-from geogen_hf.origin.credentials import Credentials
-from geogen_hf.origin.dl_cache import credentials_of
-from geogen_hf.origin.fetch import fetch_parts
-from geogen_hf.origin.fsspec_file import FsspecFile
-from geogen_hf.origin.http import RetryPolicy
-from geogen_hf.origin.http_file import HttpFile
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.origin.remote import open_remote
-from geogen_hf.origin.sources import hub_address
-from geogen_hf.parts import ALL_PARTS
+from geogen_hf.source.credentials import Credentials
+from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.hf_cache import credentials_of
+from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.parts import ALL_PARTS
+from geogen_hf.source.ranges import FsspecFile, HttpFile, open_remote
+from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.streams import hub_address
+from geogen_hf.source.zip_directory import read_directory
 
 RAW = "hf://datasets/lab/geogen-raw"
 QUICK = TransferOptions(retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02), sync_bytes=4_096)

@@ -14,13 +14,13 @@ import pytest
 
 import geogen
 import geogen_hf
-from geogen_hf.candidates import CANDIDATES, CANONICAL, Convention
+from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
 from geogen_hf.errors import CameraError, ReleaseError
-from geogen_hf.judge import CameraOptions
-from geogen_hf.parts import ALL_PARTS, METADATA_PART, parts_in_folder
-from geogen_hf.release import Release, read_release
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import Release, read_release
 from geogen_hf.sample import subject_cameras, write_release
-from geogen_hf.sample.schema import SCHEMAS, CamerasOf
+from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
+from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, parts_in_folder
 
 SIZE = 64
 UPSTREAM_LENS = CameraOptions(default_intrinsics="upstream")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geogen_hf.errors import PartsError, UsageError
-from geogen_hf.parts import (
+from geogen_hf.source.parts import (
     ALL_PARTS,
     UPSTREAM_URL,
     folder_stamp,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geogen_hf.archive import Member
 from geogen_hf.errors import FetchError
-from geogen_hf.prefetch import Limits, Range, plan_ranges, plan_windows, stream_records
+from geogen_hf.source.prefetch import Limits, Range, plan_ranges, plan_windows, stream_records
+from geogen_hf.source.zip_directory import Member
 
 
 def content(archive: str, start: int, stop: int) -> bytes:

@@ -18,12 +18,12 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from pushing import REPO, commits, digests, exported, push, served, there
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
+from geogen_hf.export.verify import verify_export
 from geogen_hf.hub import push_export, push_parts
 from geogen_hf.hub.faults import HubError
 from geogen_hf.hub.options import Pushed, PushOptions
-from geogen_hf.origin.lockfile import read_lock
-from geogen_hf.parts import ALL_PARTS
-from geogen_hf.verify.folder import verify_export
+from geogen_hf.source.lockfile import read_lock
+from geogen_hf.source.parts import ALL_PARTS
 
 # The client's own way to upload a file, which its HTTP library wants otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from geogen_hf.errors import ReleaseError, UsageError
 from geogen_hf.export.card import card_template, split_front_matter
-from geogen_hf.hub.access import (
+from geogen_hf.hub.cards import (
     GATES,
     Access,
+    check_card,
     check_licence_accepted,
     closed_access,
+    raw_card,
     wanted_access,
 )
-from geogen_hf.hub.cards import check_card, raw_card
 from geogen_hf.hub.options import PushOptions
 from geogen_hf.hub.plan import IN_FLIGHT, LocalFile, RemoteFile, batches, make_plan
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from geogen_hf.readahead import read_ahead
+from geogen_hf.threads import read_ahead
 
 
 def test_items_are_made_in_another_thread_before_they_are_asked_for() -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 import geogen
 from geogen_hf.errors import ArchiveError, PartsError, ReleaseError, UsageError
-from geogen_hf.parts import ALL_PARTS, parts_in_folder, select_parts
-from geogen_hf.release import Release, read_release
+from geogen_hf.release.release import Release, read_release
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder, select_parts
 
 METADATA = ALL_PARTS[-1].name
 

@@ -14,18 +14,17 @@ from origin_server import Faults, OriginServer, replace
 from reading import read_all
 
 import geogen_hf
-from geogen_hf.access import UnknownSubjectError
-from geogen_hf.archive import Directory, read_directory
 from geogen_hf.errors import ArchiveError, FetchError, UsageError
-from geogen_hf.inspection import REMOTE_SAMPLE, inspect_release
-from geogen_hf.judge import CameraOptions
-from geogen_hf.members import Archives
-from geogen_hf.origin import http_file
-from geogen_hf.origin.http import RetryPolicy
-from geogen_hf.origin.http_file import HttpFile
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.origin.remote import TAIL_BYTES, open_remote
-from geogen_hf.parts import parts_at_url, select_parts
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
+from geogen_hf.release.release import UnknownSubjectError
+from geogen_hf.source import ranges as http_file
+from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.parts import parts_at_url, select_parts
+from geogen_hf.source.ranges import TAIL_BYTES, HttpFile, open_remote
+from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.zip_directory import Directory, read_directory
+from geogen_hf.source.zip_reader import Archives
 
 SIZE = 3_000_000
 HASTE = TransferOptions(retry=RetryPolicy(attempts=4, base_s=0.001, max_s=0.01), read_s=5.0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geogen_hf.cameras import look_at, pixel_centres, project, rays
+from geogen_hf.cameras.poses import look_at, pixel_centres, project, rays
 from geogen_hf.errors import UsageError
 from geogen_hf.sample import (
     head_of,

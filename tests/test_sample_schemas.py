@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from random_cameras import to_canonical
 
 import geogen
-from geogen_hf.candidates import CANDIDATES, CANONICAL, Convention
+from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata.documents import Document, SubjectCameras, read_metadata
+from geogen_hf.metadata.reader import Document, SubjectCameras, read_metadata
 from geogen_hf.sample import subject_cameras, write_release
-from geogen_hf.sample.schema import SCHEMAS, CamerasOf
+from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 
 SIZE = 48
 CAMERAS = [

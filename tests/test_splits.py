@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geogen_hf.splits import SPLITS, split_of, split_position
+from geogen_hf.release.splits import SPLITS, split_of, split_position
 
 
 @given(st.text(), st.integers())

@@ -17,12 +17,12 @@ from test_contract import rows_of, undecoded
 
 import geogen
 from geogen_hf.errors import ArchiveError, FetchError
-from geogen_hf.origin import http_file
-from geogen_hf.origin.http import RetryPolicy
-from geogen_hf.origin.patience import TransferOptions
-from geogen_hf.parts import ALL_PARTS, IMAGE_PARTS
-from geogen_hf.shards import make_shards, split_shard
-from geogen_hf.splits import split_of
+from geogen_hf.release.shards import make_shards, split_shard
+from geogen_hf.release.splits import split_of
+from geogen_hf.source import ranges as http_file
+from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
+from geogen_hf.source.retry import TransferOptions
 
 LAYOUTS = ["by_subject", "by_view"]
 TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
@@ -266,8 +266,8 @@ def test_resuming_counts_rows_and_not_damaged_subjects(heavy: ReleaseMaker) -> N
 
 
 def test_resharding_gives_smaller_shards_and_the_same_rows(folder: Path) -> None:
-    from geogen_hf.parts import parts_in_folder
-    from geogen_hf.release import read_release
+    from geogen_hf.release.release import read_release
+    from geogen_hf.source.parts import parts_in_folder
 
     release = read_release(parts_in_folder(folder, ALL_PARTS))
     (shard, *_) = make_shards([*release.subjects] * 4)["train"]

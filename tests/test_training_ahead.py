@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets.iterable_dataset import ExamplesIterable
 
-from geogen_hf.training import ahead
-from geogen_hf.training.ahead import reading_ahead
+from geogen_hf.training import streams as ahead
 from geogen_hf.training.chance import Epoch
-from geogen_hf.training.order import in_order
+from geogen_hf.training.streams import in_order, reading_ahead
 
 FEATURES = datasets.Features({"number": datasets.Value("int64")})
 FILES, GROUPS, ROWS = 3, 4, 2

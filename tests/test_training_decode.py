@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from geogen_hf import images as decode
 from geogen_hf.errors import ImageError
-from geogen_hf.training import decode
-from geogen_hf.training.header import read_header
+from geogen_hf.images import read_header
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (13, 17, 4), dtype=np.uint8)

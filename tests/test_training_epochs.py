@@ -13,9 +13,9 @@ import pytest
 from conftest import SUBJECTS
 
 from geogen_hf.export.folder import export_release
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
-from geogen_hf.splits import split_of
+from geogen_hf.release.release import read_release
+from geogen_hf.release.splits import split_of
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 TRAIN = sorted(f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train")
 

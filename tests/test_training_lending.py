@@ -12,7 +12,7 @@ import torch
 from numbered_batches import BATCHES, SIZE_WH, Numbered
 from torch.utils.data import DataLoader
 
-from geogen_hf.training.lending import MOST_PIECES, Lender, process_lender
+from geogen_hf.training.shared_memory import MOST_PIECES, Lender, process_lender
 
 
 def inode(tensor: torch.Tensor) -> int:
@@ -95,7 +95,7 @@ def test_a_worker_that_ends_leaves_its_batches() -> None:
 
 FORKED = """
 import os
-from geogen_hf.training.lending import process_lender
+from geogen_hf.training.shared_memory import process_lender
 
 def inode():
     images, _ = process_lender().lend(1000)

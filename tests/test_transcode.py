@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from geogen_hf.cameras import project
+from geogen_hf.cameras.poses import project
 from geogen_hf.errors import ArchiveError, UsageError
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.transcode import fit_size, transcode_subject
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
-from geogen_hf.shards import Shard, read_images
-from geogen_hf.subjects import Subject
+from geogen_hf.release.release import read_release
+from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.release.subjects import Subject
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 SubjectAndImages = tuple[Subject, list[bytes]]
 

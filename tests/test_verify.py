@@ -25,12 +25,12 @@ from geogen_hf.errors import PartsError
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import portable_schema
-from geogen_hf.judge import CameraOptions
-from geogen_hf.parts import ALL_PARTS, parts_in_folder
-from geogen_hf.release import read_release
+from geogen_hf.export.verify import Verification, verify_export
+from geogen_hf.export.verify_rows import fingerprint, near_pairs
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import read_release
 from geogen_hf.sample import write_release
-from geogen_hf.verify.fingerprints import fingerprint, near_pairs
-from geogen_hf.verify.folder import Verification, verify_export
+from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
 CONFIGS = ("sequences", "views", "cameras")
 

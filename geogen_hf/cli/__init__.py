@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geogen_hf import __version__
+from geogen_hf._version import __version__
 from geogen_hf.cli.basics import demo, inspect, sample
 from geogen_hf.cli.console import err, out
 from geogen_hf.cli.convert import convert

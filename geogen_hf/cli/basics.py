@@ -40,7 +40,7 @@ def sample(
     ] = Layout.by_subject,
     schema: Annotated[
         str,
-        typer.Option(help="How the metadata is written (geogen_hf.sample.schema)."),
+        typer.Option(help="How the metadata is written (geogen_hf.sample.schemas)."),
     ] = "list",
     convention: Annotated[
         str | None, typer.Option(help='Of the matrices written, such as "camera_to_world opengl".')
@@ -80,8 +80,8 @@ def inspect(
 
     Exits with 1 if there are problems or the evidence does not settle the camera convention.
     """
-    from geogen_hf.inspection import inspect_release
-    from geogen_hf.parts import UPSTREAM_URL, parts_at_url, select_parts
+    from geogen_hf.release.inspection import inspect_release
+    from geogen_hf.source.parts import UPSTREAM_URL, parts_at_url, select_parts
 
     locations = parts_at_url(source or UPSTREAM_URL, select_parts(part))
     with progress_bar("reading headers") as progress:
@@ -121,7 +121,7 @@ def demo(
     size: Annotated[int, typer.Option(min=16, help="Side of an image, pixels.")] = 128,
 ) -> None:
     """Render a small release, load it, look at it. No network."""
-    from geogen_hf.demo import run_demo
+    from geogen_hf.cli.demo import run_demo
 
     with progress_bar("rendering") as progress:
         result = run_demo(folder, subjects=subjects, size=size, progress=progress)

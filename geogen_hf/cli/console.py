@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from geogen_hf.judge import CameraOptions
+    from geogen_hf.release.convention import CameraOptions
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -61,7 +61,7 @@ PartNumbers = Annotated[
 
 def camera_options(convention: str, schema: Path | None, upstream_lens: bool) -> CameraOptions:
     """Put the options on cameras together, for a command that can take its time."""
-    from geogen_hf.judge import CameraOptions
+    from geogen_hf.release.convention import CameraOptions
 
     default = "upstream" if upstream_lens else None
     return CameraOptions(convention, schema, default, pixel_subjects=6)  # type: ignore[arg-type]

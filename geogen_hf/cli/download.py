@@ -35,8 +35,8 @@ def download(
     Each part is checked before it gets its name. Sizes, validators and SHA-256 as first seen are
     kept in OUT/parts.lock.json.
     """
-    from geogen_hf.origin.fetch import fetch_parts
-    from geogen_hf.parts import UPSTREAM_URL, named_parts
+    from geogen_hf.source.fetch import fetch_parts
+    from geogen_hf.source.parts import UPSTREAM_URL, named_parts
 
     with byte_progress_bar("downloading") as progress:
         paths = fetch_parts(

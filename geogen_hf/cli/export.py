@@ -80,8 +80,8 @@ def export(
     from geogen_hf.export.executors import dask_executor
     from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import DEFAULT_CONFIGS, ExportOptions
-    from geogen_hf.parts import parts_at_url, select_parts
-    from geogen_hf.release import read_release
+    from geogen_hf.release.release import read_release
+    from geogen_hf.source.parts import parts_at_url, select_parts
 
     options = ExportOptions(
         configs=tuple(config or DEFAULT_CONFIGS),

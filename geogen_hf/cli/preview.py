@@ -17,8 +17,8 @@ from geogen_hf.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from geogen_hf.judge import CameraOptions
-    from geogen_hf.preview import Views
+    from geogen_hf.release.convention import CameraOptions
+    from geogen_hf.release.preview import Views
 
 _SHOWN = 6
 
@@ -41,7 +41,7 @@ def preview(
 
     SRC may be an exported folder, too. The cameras are drawn beside the contact sheet: X-rig.png.
     """
-    from geogen_hf.preview import camera_rig, contact_sheet
+    from geogen_hf.release.preview import camera_rig, contact_sheet
 
     cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
     shown = _views(source, subject, cameras)
@@ -55,9 +55,9 @@ def preview(
 
 
 def _views(source: str | None, subjects: list[str] | None, cameras: CameraOptions) -> list[Views]:
-    from geogen_hf.access import open_release
-    from geogen_hf.export.reading import is_export, read_views
-    from geogen_hf.preview import decode_views
+    from geogen_hf.export.exported import is_export, read_views
+    from geogen_hf.release.preview import decode_views
+    from geogen_hf.release.release import open_release
 
     if source is not None and is_export(source):
         return read_views(source, subjects, _SHOWN)

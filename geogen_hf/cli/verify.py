@@ -11,7 +11,7 @@ import typer
 from geogen_hf.cli.console import out, progress_bar
 
 if TYPE_CHECKING:
-    from geogen_hf.verify.folder import Verification
+    from geogen_hf.export.verify import Verification
 
 _MOST_LISTED = 20
 
@@ -32,7 +32,7 @@ def verify(
 
     Exits with 1 if anything is wrong.
     """
-    from geogen_hf.verify.folder import verify_export
+    from geogen_hf.export.verify import verify_export
 
     with progress_bar("verifying") as progress:
         found = verify_export(folder, quick=quick, workers=workers, progress=progress)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from geogen_hf.conventions import to_camera_to_world
+from geogen_hf.cameras.tools import to_camera_to_world
 from geogen_hf.convert.layout import Format, json_bytes
 from geogen_hf.convert.scene import VIEW_SPLITS, Scene, divide_views
 from geogen_hf.errors import CameraError, explain

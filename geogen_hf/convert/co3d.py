@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from geogen_hf.conventions import to_pytorch3d
+from geogen_hf.cameras.tools import to_pytorch3d
 from geogen_hf.convert.layout import Entries, Format, Index, Listing
 from geogen_hf.convert.scene import Scene
-from geogen_hf.splits import SPLITS, Split
+from geogen_hf.release.splits import SPLITS, Split
 
 CATEGORY = "head"
 SUBSET = "geogen"

@@ -6,7 +6,7 @@ centre of the upper left pixel is (0.5, 0.5), as here.
 
 from __future__ import annotations
 
-from geogen_hf.conventions import quaternion_from_rotation
+from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.convert.layout import Format
 from geogen_hf.convert.scene import Scene
 from geogen_hf.errors import CameraError, explain

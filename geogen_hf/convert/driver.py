@@ -15,10 +15,10 @@ from geogen_hf.convert.scene import check_folder_names
 from geogen_hf.convert.sources import Source, open_source
 from geogen_hf.convert.workspace import MANIFEST, Plan, Workspace
 from geogen_hf.errors import CameraError, UsageError, explain
-from geogen_hf.judge import CameraOptions
-from geogen_hf.parts import is_url
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.report import Policy, some_of
-from geogen_hf.splits import SPLITS, Split
+from geogen_hf.source.parts import is_url
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from PIL import Image
 
-from geogen_hf.cameras import FloatArray
+from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import ArchiveError, ReleaseError, explain
+from geogen_hf.release.splits import Split
 from geogen_hf.report import some_of
-from geogen_hf.splits import Split
 
 ViewSplit = Literal["train", "val", "test"]
 VIEW_SPLITS: tuple[ViewSplit, ...] = ("train", "val", "test")

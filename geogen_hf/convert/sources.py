@@ -14,18 +14,18 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow.parquet as pq
 
-from geogen_hf import __version__
-from geogen_hf.cameras import FloatArray
+from geogen_hf._version import __version__
+from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.convert.scene import Scene, make_scene
 from geogen_hf.errors import PartsError, UsageError, explain
 from geogen_hf.export.provenance import directory_digest
-from geogen_hf.judge import CameraOptions
-from geogen_hf.parts import ALL_PARTS, is_url, parts_at_url
-from geogen_hf.release import read_release
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import read_release
+from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.release.splits import SPLITS, Split, split_of
+from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
-from geogen_hf.shards import Shard, read_images
-from geogen_hf.splits import SPLITS, Split, split_of
-from geogen_hf.subjects import Subject
+from geogen_hf.source.parts import ALL_PARTS, is_url, parts_at_url
 
 CHECKSUMS = "SHA256SUMS"
 _SEQUENCES_FILE = re.compile(r"data/sequences/(\w+)-\d{5}-of-\d{5}\.parquet")

@@ -15,9 +15,9 @@ from datasets.splits import SplitDict, SplitInfo
 from geogen_hf.errors import ReleaseError, explain
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
-from geogen_hf.parts import IMAGE_PARTS
-from geogen_hf.schema import FEATURES
-from geogen_hf.splits import SPLITS
+from geogen_hf.release.features import FEATURES
+from geogen_hf.release.splits import SPLITS
+from geogen_hf.source.parts import IMAGE_PARTS
 
 TEMPLATE = "dataset_card.md"
 FIGURES_MARK = "<!-- figures of this export -->"

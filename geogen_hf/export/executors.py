@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from geogen_hf.errors import UsageError, explain, one_line
 from geogen_hf.export.faults import CONTINUES, ExportError
 from geogen_hf.export.tasks import ShardTask, TaskRecord, run_task
-from geogen_hf.origin.workers import stoppable_threads
+from geogen_hf.threads import stoppable_threads
 
 Submit = Callable[[ShardTask], Future[TaskRecord]]
 """Hands a task over to whoever runs it."""

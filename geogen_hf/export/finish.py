@@ -18,10 +18,10 @@ from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
 from geogen_hf.export.provenance import provenance
 from geogen_hf.export.tasks import ShardTask, TaskRecord
-from geogen_hf.origin.workers import Control, stoppable_threads
-from geogen_hf.preview import contact_sheet, decode_views
-from geogen_hf.shards import Shard, read_images
-from geogen_hf.subjects import Subject
+from geogen_hf.release.preview import contact_sheet, decode_views
+from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.release.subjects import Subject
+from geogen_hf.threads import Control, stoppable_threads
 
 PICTURE = "contact_sheet.png"
 PICTURE_SUBJECTS = 4

@@ -16,7 +16,7 @@ from geogen_hf.export.finish import count_rows, finish_folder, sheet_drawn_meanw
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.provenance import describe_source
 from geogen_hf.export.tasks import ShardTask, TaskRecord, finished, plan_tasks
-from geogen_hf.release import Release
+from geogen_hf.release.release import Release
 from geogen_hf.report import Policy
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,8 @@ def export_release(
         GeoGenError: The parts cannot be read.
 
     Example:
-        >>> from geogen_hf.parts import ALL_PARTS, parts_in_folder
-        >>> from geogen_hf.release import read_release
+        >>> from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+        >>> from geogen_hf.release.release import read_release
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
         >>> release = read_release(parts_in_folder(parts, ALL_PARTS))

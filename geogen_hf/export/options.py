@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.schema import FEATURES
+from geogen_hf.release.features import FEATURES
 
 ImageFormat = Literal["png", "webp", "jpeg"]
 IMAGE_FORMATS: tuple[ImageFormat, ...] = ("png", "webp", "jpeg")

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from geogen_hf.durable import move_durably
 from geogen_hf.outfile import OutFile
-from geogen_hf.schema import FEATURES
-from geogen_hf.tables import TableBuilder
+from geogen_hf.release.features import FEATURES
+from geogen_hf.release.rows import TableBuilder
 
 ROW_GROUP_BYTES = 4 * 2**20
 """A reader fetches at least one row group before its first row."""

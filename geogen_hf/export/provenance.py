@@ -12,12 +12,12 @@ import numpy as np
 import PIL
 import pyarrow as pa
 
-from geogen_hf import __version__
-from geogen_hf.archive import Directory
+from geogen_hf._version import __version__
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.parts import UPSTREAM_URL
-from geogen_hf.release import Release
-from geogen_hf.subjects import Subject
+from geogen_hf.release.release import Release
+from geogen_hf.release.subjects import Subject
+from geogen_hf.source.parts import UPSTREAM_URL
+from geogen_hf.source.zip_directory import Directory
 
 
 def describe_source(

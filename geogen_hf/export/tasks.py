@@ -15,12 +15,12 @@ from geogen_hf.export.faults import disk_errors_explained
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import Size, transcode_subject
-from geogen_hf.origin.workers import Control
+from geogen_hf.release.rows import subject_rows
+from geogen_hf.release.shards import Shard, make_shards, read_images
+from geogen_hf.release.splits import Split, split_position
+from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
-from geogen_hf.rows import subject_rows
-from geogen_hf.shards import Shard, make_shards, read_images
-from geogen_hf.splits import Split, split_position
-from geogen_hf.subjects import Subject
+from geogen_hf.threads import Control
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageChops
 
-from geogen_hf.archive import Member
+from geogen_hf.cameras.intrinsics import resize_intrinsics
 from geogen_hf.errors import ArchiveError, UsageError, explain
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.intrinsics import resize_intrinsics
-from geogen_hf.records import MAX_PIXELS, png_size
-from geogen_hf.subjects import Subject
+from geogen_hf.images import MAX_PIXELS
+from geogen_hf.release.subjects import Subject
+from geogen_hf.source.zip_directory import Member
+from geogen_hf.source.zip_reader import png_size
 
 Size = tuple[int, int]
 """Width and height in pixels."""

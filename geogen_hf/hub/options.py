@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.hub.access import GATES, Access, Gate, check_licence_accepted
+from geogen_hf.hub.cards import GATES, Access, Gate, check_licence_accepted
 from geogen_hf.hub.plan import Plan
 
 MAIN = "main"

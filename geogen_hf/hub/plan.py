@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geogen_hf.schema import FEATURES
-from geogen_hf.splits import SPLITS
+from geogen_hf.release.features import FEATURES
+from geogen_hf.release.splits import SPLITS
 
 IN_FLIGHT = 0.01
 """At most this share of a folder is on its way at a time, or one file. A transfer that is cut is

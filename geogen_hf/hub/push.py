@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from geogen_hf.errors import explain
-from geogen_hf.hub.access import closed_access
-from geogen_hf.hub.client import HubRepo, RepoState
+from geogen_hf.hub.cards import closed_access
 from geogen_hf.hub.faults import HubError
-from geogen_hf.hub.local import Payload, Progress, read_export, read_parts
 from geogen_hf.hub.options import Pushed, PushOptions
-from geogen_hf.hub.outlook import Outlook, look, plan_for
+from geogen_hf.hub.payload import Payload, Progress, read_export, read_parts
 from geogen_hf.hub.plan import batches
+from geogen_hf.hub.preflight import Outlook, look, plan_for
+from geogen_hf.hub.repo import HubRepo, RepoState
 
 logger = logging.getLogger(__name__)
 

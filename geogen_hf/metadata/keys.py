@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from geogen_hf.candidates import CameraAxes, Direction
-from geogen_hf.conventions import QuaternionOrder
+from geogen_hf.cameras.conventions import CameraAxes, Direction
+from geogen_hf.cameras.tools import QuaternionOrder
 
 RoleName = Literal[
     "pose", "rotation", "translation", "quaternion", "location", "label",

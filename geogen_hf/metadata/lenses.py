@@ -9,9 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geogen_hf.cameras import FloatArray
+from geogen_hf.cameras.intrinsics import (
+    intrinsics_from_focal_mm,
+    intrinsics_from_fov,
+    intrinsics_matrix,
+)
+from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, UsageError, explain
-from geogen_hf.intrinsics import intrinsics_from_focal_mm, intrinsics_from_fov, intrinsics_matrix
 from geogen_hf.metadata.plan import CameraPlan, CameraValueError, LensPlan, Node, Units, dotted
 from geogen_hf.metadata.values import numbers, square_matrices, value_at
 

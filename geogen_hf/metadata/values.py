@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from geogen_hf.cameras import FloatArray, compose_rigid
-from geogen_hf.candidates import AXES_SIGNS, CameraAxes, Convention, Direction
-from geogen_hf.checks import REPAIR_LIMIT, is_rotation
-from geogen_hf.conventions import QuaternionOrder, rotation_from_quaternion
+from geogen_hf.cameras.conventions import AXES_SIGNS, CameraAxes, Convention, Direction
+from geogen_hf.cameras.poses import FloatArray, compose_rigid
+from geogen_hf.cameras.tools import QuaternionOrder, rotation_from_quaternion
+from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation
 from geogen_hf.metadata.keys import normalise_key
 from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Node, Path, PosePlan, dotted
 

@@ -21,13 +21,13 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from geogen_hf.candidates import Convention
+from geogen_hf.cameras.conventions import Convention
 from geogen_hf.errors import GeoGenError, UsageError, explain
-from geogen_hf.processes import process_pool
 from geogen_hf.sample.heads import head_of, subject_name
+from geogen_hf.sample.processes import process_pool
 from geogen_hf.sample.render import render_all
 from geogen_hf.sample.rig import subject_cameras
-from geogen_hf.sample.schema import SCHEMAS, CamerasOf
+from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 
 Layout = Literal["by-subject", "by-view"]
 Compression = Literal["deflated", "stored"]
@@ -93,7 +93,7 @@ def write_release(
         layout: Whether a zip holds whole identities, or one view of every identity (view v goes to
             zip v modulo 7). Upstream does not say which it has. Small releases may have empty zips.
         compression: How members are stored.
-        schema: How metadata is laid out: a key of `geogen_hf.sample.schema.SCHEMAS`.
+        schema: How metadata is laid out: a key of `geogen_hf.sample.schemas.SCHEMAS`.
         convention: Of its matrices, by name or not; None for the one usual with the schema.
         workers: Processes; the default is as many as there are cores where that saves time.
         progress: Called as `progress(done, total)` after each identity.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras import look_at
+from geogen_hf.cameras.intrinsics import intrinsics_from_focal_mm
+from geogen_hf.cameras.poses import look_at
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.intrinsics import intrinsics_from_focal_mm
 from geogen_hf.sample.heads import subject_index
 
 FOCAL_MM = 50.0

@@ -16,12 +16,11 @@ if find_spec("torch") is None:
         explain("geogen_hf.training needs torch", remedy='pip install "geogen-hf[torch,fast]"')
     )
 
+from geogen_hf.images import decode_rgb
 from geogen_hf.training.collate import collate
-from geogen_hf.training.decode import decode_rgb
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
-from geogen_hf.training.sources import as_tensors, undecoded
-from geogen_hf.training.transform import ToTensors
-from geogen_hf.training.views import AllViews, RandomViews, SourceTargetViews
+from geogen_hf.training.streams import as_tensors, undecoded
+from geogen_hf.training.transform import AllViews, RandomViews, SourceTargetViews, ToTensors
 
 __all__ = [
     "AllViews",

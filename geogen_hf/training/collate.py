@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
-from geogen_hf.training.room import as_one
+from geogen_hf.training.shared_memory import as_one
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rays of every pixel as images, on any device; the maths of `geogen_hf.cameras.rays`."""
+"""Rays of every pixel as images, on any device; the maths of `geogen_hf.cameras.poses.rays`."""
 
 from __future__ import annotations
 

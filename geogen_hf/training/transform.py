@@ -4,23 +4,257 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from geogen_hf.cameras import FloatArray
-from geogen_hf.conventions import to_camera_to_world, to_eg3d
+from geogen_hf.cameras.intrinsics import crop_intrinsics, mirror, resize_intrinsics
+from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.cameras.tools import to_camera_to_world, to_eg3d
 from geogen_hf.errors import ImageError, UsageError, explain
+from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
 from geogen_hf.training.chance import Epoch, draw
-from geogen_hf.training.decode import decode_rgb
-from geogen_hf.training.header import ImageHeader, read_header
-from geogen_hf.training.pixels import Framing, Size
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
-from geogen_hf.training.room import Room, make_room
-from geogen_hf.training.row import StoredRow
-from geogen_hf.training.views import AllViews, ViewChoice
+from geogen_hf.training.shared_memory import Room, make_room
+
+Indices = NDArray[np.intp]
+"""Places in a row, not numbers of views."""
+
+
+class ViewChoice(Protocol):
+    """Chooses among the views of a row; picklable."""
+
+    def choose(self, count: int, chance: np.random.Generator) -> Indices:
+        """Choose among `count` views.
+
+        Args:
+            count: Views that the row has.
+            chance: To draw from, if anything is drawn.
+
+        Returns:
+            `(V,)` indices below `count`.
+
+        Raises:
+            UsageError: There are too few.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AllViews:
+    """Every view, in the row's order.
+
+    Example:
+        >>> AllViews().choose(4, np.random.default_rng(0))
+        array([0, 1, 2, 3])
+    """
+
+    def choose(self, count: int, chance: np.random.Generator) -> Indices:
+        """See `ViewChoice.choose`."""
+        return np.arange(count)
+
+
+@dataclass(frozen=True)
+class RandomViews:
+    """A random subset of the views, in the row's order.
+
+    Attributes:
+        views: How many.
+
+    Example:
+        >>> RandomViews(3).choose(7, np.random.default_rng(0))
+        array([3, 4, 6])
+    """
+
+    views: int
+
+    def __post_init__(self) -> None:
+        _check_count("RandomViews.views", self.views)
+
+    def choose(self, count: int, chance: np.random.Generator) -> Indices:
+        """See `ViewChoice.choose`."""
+        _check_enough(self.views, count)
+        return np.sort(chance.choice(count, self.views, replace=False))
+
+
+@dataclass(frozen=True)
+class SourceTargetViews:
+    """Random source views, then random target views; none of them twice.
+
+    Of the `V = sources + targets` views that come out, the first `sources` are the sources.
+
+    Attributes:
+        sources: How many are given to a model.
+        targets: How many it is to predict.
+
+    Example:
+        >>> SourceTargetViews(1, 2).choose(7, np.random.default_rng(0))
+        array([2, 4, 3])
+    """
+
+    sources: int = 1
+    targets: int = 1
+
+    def __post_init__(self) -> None:
+        _check_count("SourceTargetViews.sources", self.sources)
+        _check_count("SourceTargetViews.targets", self.targets)
+
+    def choose(self, count: int, chance: np.random.Generator) -> Indices:
+        """See `ViewChoice.choose`."""
+        _check_enough(self.sources + self.targets, count)
+        return chance.permutation(count)[: self.sources + self.targets]
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(explain(f"bad {name}", expected="1 or more", found=value))
+
+
+def _check_enough(wanted: int, count: int) -> None:
+    if wanted > count:
+        raise UsageError(
+            explain(
+                "a row has too few views",
+                expected=f"{wanted} or more",
+                found=count,
+                remedy="choose fewer views, or use the config 'sequences', or filter the rows",
+            )
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRow:
+    """One row of `sequences` with V views, or of `views` with one.
+
+    Attributes:
+        subject_id: The identity.
+        view_ids: `(V,)`.
+        images: V encoded images.
+        extrinsics: `(V, 4, 4)`, canonical.
+        intrinsics: `(V, 3, 3)`, canonical.
+    """
+
+    subject_id: str
+    view_ids: NDArray[np.int64]
+    images: list[bytes]
+    extrinsics: FloatArray
+    intrinsics: FloatArray
+
+    @classmethod
+    def of(cls, batch: dict[str, Any], index: int) -> StoredRow:
+        """Take one row out of columns.
+
+        Raises:
+            UsageError: Its images are not encoded, or it has none.
+        """
+        row = {name: column[index] for name, column in batch.items()}
+        if "images" not in row:  # a row of `views`
+            row = {name: [value] for name, value in row.items()} | {
+                "subject_id": row["subject_id"],
+                "images": [row.get("image")],
+                "view_ids": [row["view_id"]],
+            }
+        return cls(
+            row["subject_id"],
+            np.asarray(row["view_ids"], np.int64),
+            [_encoded_bytes(image) for image in row["images"]],
+            np.asarray(row["extrinsics"], np.float64),
+            np.asarray(row["intrinsics"], np.float64),
+        )
+
+    def select(self, chosen: Indices) -> StoredRow:
+        """Keep some views, in the order given."""
+        return StoredRow(
+            self.subject_id,
+            self.view_ids[chosen],
+            [self.images[index] for index in chosen],
+            self.extrinsics[chosen],
+            self.intrinsics[chosen],
+        )
+
+    def where(self, index: int) -> str:
+        """Name a view, for messages."""
+        return f"{self.subject_id}, view {self.view_ids[index]}"
+
+
+def _encoded_bytes(image: Any) -> bytes:
+    if not isinstance(image, dict) or not isinstance(image.get("bytes"), bytes):
+        raise UsageError(
+            explain(
+                "images are to come encoded",
+                expected="{'bytes': …, 'path': …}",
+                found=type(image).__name__,
+                remedy="load with `undecoded(dataset)`, or use `as_tensors`",
+            )
+        )
+    data: bytes = image["bytes"]
+    return data
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What is done to one image, in this order: cut, scale, flip.
+
+    Attributes:
+        left: Columns cut off on the left.
+        top: Rows cut off above.
+        crop_wh: Size of what is left after cutting.
+        size_wh: Size after scaling.
+        flip: Whether left and right are exchanged.
+    """
+
+    left: int
+    top: int
+    crop_wh: Size
+    size_wh: Size
+    flip: bool
+
+    def apply(self, pixels: Pixels, out: NDArray[np.uint8]) -> None:
+        """Write the framed image into `out`.
+
+        Scaling is bilinear over a support that grows with the factor, so that nothing aliases, and
+        keeps the image's edges where they are.
+
+        Args:
+            pixels: `(H, W, 3)` uint8.
+            out: `(height, width, 3)` uint8 of `size_wh`.
+        """
+        width, height = self.crop_wh
+        pixels = pixels[self.top : self.top + height, self.left : self.left + width]
+        if self.size_wh != self.crop_wh:
+            pixels = _resized(pixels, self.size_wh)
+        out[...] = pixels[:, ::-1] if self.flip else pixels
+
+    def apply_to_camera(
+        self, extrinsics: FloatArray, intrinsics: FloatArray, mirror_normal: tuple[float, ...]
+    ) -> tuple[FloatArray, FloatArray]:
+        """The camera of the framed image.
+
+        Args:
+            extrinsics: `(..., 4, 4)` world-to-camera.
+            intrinsics: `(..., 3, 3)` pixels of the stored image.
+            mirror_normal: World direction; see `geogen_hf.cameras.intrinsics.mirror`.
+
+        Returns:
+            Extrinsics, of the mirrored world where the image is flipped, and intrinsics.
+        """
+        intrinsics = crop_intrinsics(intrinsics, self.left, self.top)
+        intrinsics = resize_intrinsics(intrinsics, self.crop_wh, self.size_wh)
+        if self.flip:
+            return mirror(extrinsics, intrinsics, self.size_wh[0], mirror_normal)
+        return extrinsics, intrinsics
+
+
+def _resized(pixels: Pixels, size_wh: Size) -> Pixels:
+    # Shaped (1, 3, H, W) over memory in (H, W, 3) order, which PyTorch scales without rearranging.
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    scaled = interpolate(image, size_wh[::-1], mode="bilinear", antialias=True)
+    return np.asarray(scaled[0].permute(1, 2, 0).numpy())
+
 
 CameraForm = Literal["camera_to_world", "eg3d", "rays", "plucker"]
 """What can be had beside `extrinsics` and `intrinsics`."""
@@ -35,7 +269,7 @@ class ToTensors:
     What is drawn (views, crops, flips) depends on `seed`, the epoch and the subject's id alone: on
     nothing that differs between workers, nodes or runs. Cutting comes first, in pixels of the
     stored image, then scaling, then flipping. A flipped image shows the mirrored world, and its
-    camera stands there (`geogen_hf.intrinsics.mirror`); all views of an identity are flipped
+    camera stands there (`geogen_hf.cameras.mirror`); all views of an identity are flipped
     together, so that they still show one world.
 
     Attributes:

@@ -1,0 +1,237 @@
+"""What `datasets` leaves to do around a builder: clear errors, stale caches, a loader.
+
+`load_dataset` runs no scripts from `datasets` 4.0 on, but a builder class that is imported still
+works there; `load_from` drives one the way `load_dataset` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets.exceptions import DatasetGenerationError
+
+from geogen_hf.errors import GeoGenError, UsageError, explain
+from geogen_hf.release.rows import TableBuilder, batched_tables
+from geogen_hf.release.shards import Shard
+from geogen_hf.release.streaming import ShardExamples
+from geogen_hf.release.subjects import Subject
+from geogen_hf.source.parts import folder_stamp, is_url, select_parts
+from geogen_hf.threads import read_ahead
+
+SMALL_SPLIT_BYTES = 512 * 2**20
+_TABLE_BYTES = 3 * 2**20
+"""Images in one record batch. By default `datasets` holds 1,000 rows of seven images: 1.5 GB. Much
+less is also faster, since the same memory is used again and again."""
+_TABLE_ROWS = 1000
+_STAMP_FILE = "parts.json"
+
+
+class ReleaseBuilder(
+    datasets.ArrowBasedBuilder,  # type: ignore[misc]
+    datasets.GeneratorBasedBuilder,  # type: ignore[misc]
+):
+    """A builder of rows made from the zips of a release.
+
+    It streams rows one by one, and prepares them by the table: encoding each row by its features
+    takes `datasets` longer than to read and inflate it.
+    """
+
+    def __init__(self, *args: Any, writer_batch_size: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, writer_batch_size=writer_batch_size, **kwargs)
+        self._writer_batch_size = writer_batch_size or _TABLE_ROWS
+
+    @property
+    def verdicts_folder(self) -> Path | None:
+        """Where proven camera conventions are kept; None where the cache is remote."""
+        return (
+            None if is_url(self._cache_dir_root) else Path(self._cache_dir_root, "geogen-cameras")
+        )
+
+    def download_and_prepare(
+        self, output_dir: str | None = None, *args: Any, download_mode: Any = None, **kwargs: Any
+    ) -> None:
+        """Prepare Arrow files, anew if a part in `data_dir` was replaced since the last time.
+
+        Arguments are those of `datasets.DatasetBuilder.download_and_prepare`.
+        """
+        stamp = self._parts_stamp()
+        stamp_path = Path(output_dir or self.cache_dir) / _STAMP_FILE
+        if download_mode is None and stamp and _read_stamp(stamp_path) not in (None, stamp):
+            download_mode = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
+            self.info.splits = None  # read back from the old files, and not to be held to them
+        super().download_and_prepare(output_dir, *args, download_mode=download_mode, **kwargs)
+        if stamp and stamp_path.parent.is_dir() and _read_stamp(stamp_path) != stamp:
+            _write_stamp(stamp_path, stamp)
+
+    def _parts_stamp(self) -> list[list[Any]] | None:
+        if self.config.data_dir is None:
+            return None
+        stamp = folder_stamp(self.config.data_dir, select_parts(self.config.parts))
+        return None if stamp is None else [list(entry) for entry in stamp]
+
+    def _generate_tables(self, shards: list[Shard]) -> Iterator[tuple[str, pa.Table]]:
+        """Give the rows of `_generate_examples` as tables, made while the last one is written."""
+        builder = TableBuilder(
+            self.info.features.arrow_schema,
+            most_bytes=_TABLE_BYTES,
+            most_rows=self._writer_batch_size,
+        )
+        tables = batched_tables((row for _, row in self._generate_examples(shards)), builder)
+        for number, table in enumerate(read_ahead(tables)):
+            yield str(number), table
+
+    def _get_examples_iterable_for_split(self, split_generator: Any) -> ShardExamples:
+        """Stream across shards; a `datasets` that no longer asks this streams shard by shard."""
+        # Rows with a view are one a view.
+        by_view = "view_id" in self.info.features
+        return ShardExamples(
+            self._generate_examples,
+            split_generator.gen_kwargs,
+            _count_views if by_view else _count_one,
+        )
+
+    def _prepare_split(
+        self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any
+    ) -> None:
+        """Prepare small splits in this process: starting others takes longer than their bytes."""
+        shards = split_generator.gen_kwargs["shards"]
+        size = sum(image.size for s in shards for subject in s.subjects for image in subject.images)
+        if num_proc and size < SMALL_SPLIT_BYTES:
+            num_proc = None
+        kwargs.pop("check_duplicate_keys", None)  # in datasets 3.6; tables have no keys
+        super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Put the reason into the error: pickled back from a worker, it loses its cause."""
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, GeoGenError):
+                raise DatasetGenerationError(str(error.__cause__)) from error.__cause__
+            raise
+
+
+def _count_views(subject: Subject) -> int:
+    return len(subject.view_ids)
+
+
+def _count_one(subject: Subject) -> int:
+    return 1
+
+
+def _read_stamp(path: Path) -> list[list[Any]] | None:
+    try:
+        stamp: list[list[Any]] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None  # prepared without a folder, or interrupted before the stamp
+    return stamp
+
+
+def _write_stamp(path: Path, stamp: list[list[Any]]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
+    temporary.write_text(json.dumps(stamp))
+    temporary.replace(path)
+
+
+def load_from(
+    builder_class: type[ReleaseBuilder],
+    config: str,
+    *,
+    split: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    streaming: bool = False,
+    num_proc: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    download_config: datasets.DownloadConfig | None = None,
+    download_mode: datasets.DownloadMode | str | None = None,
+    keep_in_memory: bool = False,
+    storage_options: dict[str, Any] | None = None,
+    token: str | bool | None = None,
+    **config_options: Any,
+) -> Any:
+    """Load from an imported builder class what `load_dataset` loads from a script.
+
+    Args:
+        builder_class: The builder.
+        config: Name of one of its configs.
+        split: As for `load_dataset`.
+        data_dir: Folder with the parts.
+        streaming: As for `load_dataset`; does not go with `num_proc`.
+        num_proc: Processes that prepare.
+        cache_dir: Root of the cache.
+        download_config: As for `load_dataset`.
+        download_mode: As for `load_dataset`.
+        keep_in_memory: As for `load_dataset`.
+        storage_options: As for `load_dataset`.
+        token: As for `load_dataset`.
+        **config_options: Fields of the builder's config class.
+
+    Returns:
+        `Dataset`, `IterableDataset`, or a dictionary of them for `split=None`.
+
+    Raises:
+        UsageError: An option is unknown or does not go with another.
+        GeoGenError: The release cannot be read.
+    """
+    _check_options(builder_class, config, streaming, num_proc, config_options)
+    builder = builder_class(
+        cache_dir=cache_dir and os.fspath(cache_dir),
+        config_name=config,
+        data_dir=None if data_dir is None else _absolute(data_dir),
+        storage_options=storage_options,
+        token=_hub_token(token, storage_options),
+        **config_options,
+    )
+    if streaming:
+        return builder.as_streaming_dataset(split=split)
+    try:
+        builder.download_and_prepare(
+            download_config=download_config,
+            download_mode=download_mode,
+            num_proc=num_proc,
+            storage_options=storage_options,
+        )
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, GeoGenError):
+            raise error.__cause__ from None
+        raise
+    return builder.as_dataset(split=split, in_memory=keep_in_memory)
+
+
+def _hub_token(token: str | bool | None, storage_options: dict[str, Any] | None) -> Any:
+    # DownloadConfig overwrites the token of storage_options, with None where there is no other.
+    return (storage_options or {}).get("hf", {}).get("token") if token is None else token
+
+
+def _absolute(data_dir: str | os.PathLike[str]) -> str:
+    # One cache entry for one folder, however it is spelt. A URL is left for the builder to refuse.
+    text = os.fspath(data_dir)
+    return text if "://" in text else str(Path(text).expanduser().absolute())
+
+
+def _check_options(
+    builder_class: type[ReleaseBuilder],
+    config: str,
+    streaming: bool,
+    num_proc: int | None,
+    options: dict[str, Any],
+) -> None:
+    configs = builder_class.builder_configs
+    if config not in configs:
+        raise UsageError(explain("unknown config", expected=", ".join(configs), found=repr(config)))
+    unknown = [name for name in options if not hasattr(configs[config], name)]
+    if unknown:
+        known = [n for n in vars(configs[config]) if n not in ("name", "version", "description")]
+        raise UsageError(
+            explain("unknown option", expected=", ".join(known), found=", ".join(unknown))
+        )
+    if streaming and num_proc is not None:
+        raise UsageError(
+            explain("num_proc does not go with streaming", remedy="use DataLoader workers instead")
+        )

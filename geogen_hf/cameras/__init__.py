@@ -1,0 +1,1 @@
+"""What a camera matrix is, and which convention it is in."""

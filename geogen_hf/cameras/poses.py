@@ -1,0 +1,248 @@
+"""Pinhole cameras in one canonical convention, as batched float64 numpy arrays.
+
+- **Extrinsics** are world-to-camera with OpenCV axes (x right, y down, z into the scene):
+  `(..., 4, 4)`, `point_camera = world_to_camera @ point_world` on homogeneous columns.
+- **Intrinsics** are pixels of the stored image: `(..., 3, 3)`, upper triangular, last row 0 0 1.
+- **Pixels** are areas: pixel (0, 0) covers [0, 1) x [0, 1) and has its centre at (0.5, 0.5). So a
+  centred principal point is (W/2, H/2), and a resize multiplies intrinsics exactly. OpenCV's own
+  functions put whole numbers on pixel centres: subtract 0.5 from cx and cy before calling them.
+
+The projection is the pinhole model of OpenCV's `calib3d` documentation, without distortion.
+Leading dimensions are free everywhere and broadcast as numpy's do. Functions take anything that
+becomes a float64 array, and raise `CameraError` where the trailing shape is wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from geogen_hf.errors import CameraError, explain
+
+FloatArray = NDArray[np.float64]
+
+
+def as_stack(values: ArrayLike, name: str, *trailing: int) -> FloatArray:
+    """Read `values` as float64 `(..., *trailing)`, or raise `CameraError` under `name`.
+
+    Example:
+        >>> as_stack([[1, 2, 3]], "points", 3).shape
+        (1, 3)
+    """
+    expected = f"(..., {', '.join(map(str, trailing))})"
+    try:
+        stack = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        what = f"{name} are not an array of numbers"
+        raise CameraError(explain(what, expected=expected, found=error)) from error
+    if stack.shape[stack.ndim - len(trailing) :] != trailing or stack.ndim < len(trailing):
+        what = f"{name} have the wrong shape"
+        raise CameraError(explain(what, expected=expected, found=stack.shape))
+    return stack
+
+
+def compose_rigid(rotation: ArrayLike, translation: ArrayLike) -> FloatArray:
+    """Put `(..., 3, 3)` rotations and `(..., 3)` translations together as `(..., 4, 4)`.
+
+    Example:
+        >>> compose_rigid([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], (7, 8, 9))[0]
+        array([0., 1., 0., 7.])
+    """
+    rotation = as_stack(rotation, "rotations", 3, 3)
+    translation = as_stack(translation, "translations", 3)
+    lead = np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    matrix = np.zeros((*lead, 4, 4))
+    matrix[..., :3, :3] = rotation
+    matrix[..., :3, 3] = translation
+    matrix[..., 3, 3] = 1.0
+    return matrix
+
+
+def invert_rigid(transform: ArrayLike) -> FloatArray:
+    """Invert `(..., 4, 4)` rotations with translation, exactly: the rotation is transposed.
+
+    Turns world-to-camera into camera-to-world and back. Not for matrices with scale or shear.
+
+    Example:
+        >>> invert_rigid(look_at((0, 0, 5), (0, 0, 0), (0, 1, 0)))[:3, 3] + 0.0
+        array([0., 0., 5.])
+    """
+    transform = as_stack(transform, "rigid transforms", 4, 4)
+    inverse = np.swapaxes(transform[..., :3, :3], -1, -2)
+    return compose_rigid(inverse, -(inverse @ transform[..., :3, 3:])[..., 0])
+
+
+def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike) -> FloatArray:
+    """Extrinsics of a camera at `eye` that looks at `target` with `up` upwards in its image.
+
+    Args:
+        eye: `(..., 3)` camera centre, world frame.
+        target: `(..., 3)` world point that lands on the principal point.
+        up: `(..., 3)` world direction, of any length, towards the top of the image.
+
+    Returns:
+        `(..., 4, 4)` float64 world-to-camera, OpenCV axes, the unit of `eye`.
+
+    Raises:
+        CameraError: `eye` is `target`, or `up` is parallel to the line of sight.
+
+    Example:
+        >>> look_at((0, 0, 5), (0, 0, 0), (0, 1, 0)) @ [1, 2, 0, 1]  # right of the axis, above it
+        array([ 1., -2.,  5.,  1.])
+    """
+    eye, target = as_stack(eye, "eye", 3), as_stack(target, "target", 3)
+    forward = unit_vectors(target - eye, "the line of sight (target - eye)")
+    across = np.cross(forward, unit_vectors(as_stack(up, "up", 3), "up"))
+    right = unit_vectors(across, "up, seen across the line of sight")
+    axes = np.broadcast_arrays(right, np.cross(forward, right), forward)
+    rotation = np.stack(axes, axis=-2)
+    return compose_rigid(rotation, -(rotation @ eye[..., None])[..., 0])
+
+
+def camera_centre(world_to_camera: ArrayLike) -> FloatArray:
+    """Where cameras stand: `(..., 3)` float64, world frame, from `(..., 4, 4)` extrinsics.
+
+    Example:
+        >>> camera_centre(look_at((3, -1, 2), (0, 0, 0), (0, 1, 0))).round(9)
+        array([ 3., -1.,  2.])
+    """
+    return invert_rigid(world_to_camera)[..., :3, 3]
+
+
+def orbit_angles(
+    world_to_camera: ArrayLike,
+    centre: ArrayLike = (0.0, 0.0, 0.0),
+    up: ArrayLike = (0.0, 1.0, 0.0),
+    front: ArrayLike = (0.0, 0.0, 1.0),
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Where cameras stand around a centre, as azimuth, elevation and distance.
+
+    Azimuth is zero on the side of `front` and grows right-handed about `up` (anticlockwise seen
+    from above). For a Blender world with a face that looks along -y, as its front view expects,
+    pass `up=(0, 0, 1), front=(0, -1, 0)`.
+
+    Args:
+        world_to_camera: `(..., 4, 4)` extrinsics.
+        centre: `(..., 3)` world point that the cameras stand around.
+        up: `(..., 3)` world direction of elevation +90.
+        front: `(..., 3)` world direction of azimuth 0; only its part square to `up` counts.
+
+    Returns:
+        azimuth_deg in [-180, 180] (0 straight above or below), elevation_deg in [-90, 90] and
+        distance in the world's unit, each `(...)` float64.
+
+    Raises:
+        CameraError: `up` has no length, or `front` is parallel to it.
+
+    Example:
+        >>> [float(a.round(6)) for a in orbit_angles(look_at((2, 0, 0), (0, 0, 0), (0, 1, 0)))]
+        [90.0, 0.0, 2.0]
+    """
+    up = unit_vectors(as_stack(up, "up", 3), "up")
+    front = as_stack(front, "front", 3)
+    front = unit_vectors(front - _dot(front, up)[..., None] * up, "front, square to up")
+    offset = camera_centre(world_to_camera) - as_stack(centre, "centre", 3)
+    ahead, aside, above = (_dot(offset, axis) for axis in (front, np.cross(up, front), up))
+    azimuth_deg = np.degrees(np.arctan2(aside, ahead))
+    elevation_deg = np.degrees(np.arctan2(above, np.hypot(aside, ahead)))
+    return azimuth_deg, elevation_deg, np.linalg.norm(offset, axis=-1)
+
+
+def project(
+    points_world: ArrayLike, world_to_camera: ArrayLike, intrinsics: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Pixels and depths of world points (OpenCV `calib3d`, pinhole model).
+
+    Args:
+        points_world: `(..., N, 3)`, world frame.
+        world_to_camera: `(..., 4, 4)` extrinsics.
+        intrinsics: `(..., 3, 3)` pixels.
+
+    Returns:
+        pixels `(..., N, 2)` as x, y; and depth `(..., N)`, the z of the camera frame (not the
+        distance), in the world's unit. Points that are not in front of the camera (depth <= 0)
+        have depths but no pixels: nan.
+
+    Example:
+        >>> from geogen_hf.cameras.intrinsics import intrinsics_matrix
+        >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))
+        >>> project([[1, 2, 0]], extrinsics, intrinsics_matrix(100, 50, 60, 40))
+        (array([[80., 20.]]), array([5.]))
+    """
+    points_world = as_stack(points_world, "points", 3)
+    extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
+    intrinsics = as_stack(intrinsics, "intrinsics", 3, 3)
+    rotation_t = np.swapaxes(extrinsics[..., :3, :3], -1, -2)
+    points_camera = points_world @ rotation_t + extrinsics[..., None, :3, 3]
+    depth = points_camera[..., 2]
+    scaled = (points_camera @ np.swapaxes(intrinsics, -1, -2))[..., :2]
+    return scaled / np.where(depth > 0, depth, np.nan)[..., None], depth
+
+
+def unproject(
+    pixels: ArrayLike, depth: ArrayLike, world_to_camera: ArrayLike, intrinsics: ArrayLike
+) -> FloatArray:
+    """World points `(..., N, 3)` at pixels `(..., N, 2)` and depths `(..., N)`: undoes `project`.
+
+    Example:
+        >>> from geogen_hf.cameras.intrinsics import intrinsics_matrix
+        >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))
+        >>> unproject([[80, 20]], [5], extrinsics, intrinsics_matrix(100, 50, 60, 40))
+        array([[1., 2., 0.]])
+    """
+    depth = np.asarray(depth, dtype=np.float64)
+    extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
+    points_camera = _pixel_directions(pixels, intrinsics) * depth[..., None]
+    return np.asarray((points_camera - extrinsics[..., None, :3, 3]) @ extrinsics[..., :3, :3])
+
+
+def pixel_centres(width: int, height: int) -> FloatArray:
+    """Centres of all pixels, row by row: `(height * width, 2)` float64 x, y.
+
+    Example:
+        >>> pixel_centres(3, 2)[[0, 1, -1]].tolist()
+        [[0.5, 0.5], [1.5, 0.5], [2.5, 1.5]]
+    """
+    x_px, y_px = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.stack([x_px, y_px], axis=-1).reshape(-1, 2)
+
+
+def rays(
+    pixels: ArrayLike, world_to_camera: ArrayLike, intrinsics: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """World rays through pixels `(..., N, 2)`, for instance those of `pixel_centres`.
+
+    Returns:
+        origins `(..., N, 3)` (the camera centre; a read-only view) and unit directions
+        `(..., N, 3)`, both world frame.
+
+    Example:
+        >>> from geogen_hf.cameras.intrinsics import intrinsics_matrix
+        >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))
+        >>> rays([[60, 40]], extrinsics, intrinsics_matrix(100, 50, 60, 40))[1] + 0.0
+        array([[ 0.,  0., -1.]])
+    """
+    extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
+    directions = _pixel_directions(pixels, intrinsics) @ extrinsics[..., :3, :3]
+    directions = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    origins = camera_centre(extrinsics)[..., None, :]
+    return np.broadcast_to(origins, directions.shape), directions
+
+
+def _pixel_directions(pixels: ArrayLike, intrinsics: ArrayLike) -> FloatArray:
+    pixels = as_stack(pixels, "pixels", 2)
+    homogeneous = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1)
+    inverse = np.linalg.inv(as_stack(intrinsics, "intrinsics", 3, 3))
+    return np.asarray(homogeneous @ np.swapaxes(inverse, -1, -2))
+
+
+def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
+    return np.asarray((left * right).sum(axis=-1))
+
+
+def unit_vectors(vectors: FloatArray, name: str) -> FloatArray:
+    """Scale `(..., 3)` vectors to length 1, or raise `CameraError` under `name` if one has none."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    if not (np.isfinite(length) & (length > 1e-9)).all():
+        raise CameraError(explain(f"{name} is no direction", expected="a finite, nonzero vector"))
+    return np.asarray(vectors / length)

@@ -1,1 +1,0 @@
-"""Which convention do the cameras' geometry and the pixels support?"""

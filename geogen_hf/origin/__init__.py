@@ -1,1 +1,0 @@
-"""The parts where they are served: downloads that resume, and ranges read in place."""

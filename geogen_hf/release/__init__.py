@@ -1,0 +1,1 @@
+"""Subjects of a release: joined, proven, divided into splits, as rows."""

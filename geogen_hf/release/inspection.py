@@ -1,0 +1,152 @@
+"""What is in these parts: counts, sizes, splits and every problem."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from geogen_hf.errors import ArchiveError, one_line
+from geogen_hf.release.convention import CameraOptions, Judgement
+from geogen_hf.release.release import Release, read_release
+from geogen_hf.release.splits import SPLITS, split_of
+from geogen_hf.report import EXAMPLES, Problem, Report
+from geogen_hf.source.parts import Part, is_url
+from geogen_hf.source.zip_directory import Member
+from geogen_hf.source.zip_reader import Archives
+
+REMOTE_SAMPLE = 64
+"""So many images' headers are read from parts behind URLs, where each costs a request."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and of all."""
+
+
+@dataclass(frozen=True)
+class ArchiveSummary:
+    """One part: file name, size in bytes, number of members."""
+
+    name: str
+    size: int
+    members: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        archives: The parts.
+        subjects: Identities with images and cameras.
+        images: Images with a camera.
+        views_per_subject: How many identities have so many views.
+        headers_read: How many images' headers were read: all or, from parts behind URLs, a sample
+            spread evenly over the release.
+        image_sizes: How many of those images have so many pixels, as `"width x height"`.
+        splits: Identities in each split.
+        report: What does not add up.
+        judgement: What the camera matrices mean, and the evidence for it.
+    """
+
+    archives: tuple[ArchiveSummary, ...]
+    subjects: int
+    images: int
+    views_per_subject: dict[int, int]
+    headers_read: int
+    image_sizes: dict[str, int]
+    splits: dict[str, int]
+    report: Report
+    judgement: Judgement
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values; of each kind of problem, the count and a few examples."""
+        return {
+            "archives": [asdict(archive) for archive in self.archives],
+            "subjects": self.subjects,
+            "images": self.images,
+            "views_per_subject": {str(k): v for k, v in self.views_per_subject.items()},
+            "headers_read": self.headers_read,
+            "image_sizes": self.image_sizes,
+            "splits": self.splits,
+            "camera_convention": self.judgement.to_json(),
+            "problems": {
+                kind: {
+                    "count": len(problems),
+                    "examples": [problem.detail for problem in problems[:EXAMPLES]],
+                }
+                for kind, problems in self.report.by_kind().items()
+            },
+        }
+
+
+def inspect_release(
+    locations: dict[Part, str],
+    *,
+    cameras: CameraOptions | None = None,
+    split_seed: int = 0,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Read directories, metadata and the header of every image, or of a sample of remote ones.
+
+    Args:
+        locations: Path or URL of each part.
+        cameras: How to read them; None lets keys and evidence speak.
+        split_seed: Seed of the split.
+        progress: Told how far it is.
+
+    Returns:
+        What was found, problems included.
+
+    Raises:
+        ArchiveError: A part is not a zip archive.
+        FetchError: A part cannot be read from its host.
+    """
+    release = read_release(locations, cameras)
+    remote = any(map(is_url, locations.values()))
+    looked_at = _images(release, REMOTE_SAMPLE if remote else None)
+    sizes, damaged = _image_sizes(looked_at, progress)
+    splits = Counter(split_of(subject.subject_id, split_seed) for subject in release.subjects)
+    views = Counter(len(subject.view_ids) for subject in release.subjects)
+    return Inspection(
+        archives=tuple(
+            ArchiveSummary(directory.label, directory.size, len(directory.members))
+            for directory in release.directories.values()
+        ),
+        subjects=len(release.subjects),
+        images=sum(len(subject.images) for subject in release.subjects),
+        views_per_subject=dict(sorted(views.items())),
+        headers_read=len(looked_at),
+        image_sizes=dict(sizes.most_common()),
+        splits={split: splits[split] for split in SPLITS},
+        report=Report((*release.report.problems, *damaged)),
+        judgement=release.judgement,
+    )
+
+
+def _images(release: Release, most: int | None) -> list[tuple[str, Member]]:
+    """Images with the identity they show: all, or so many at even distances."""
+    images = [(s.subject_id, member) for s in release.subjects for member in s.images]
+    if most is None or most >= len(images):
+        return images
+    return [images[len(images) * i // most] for i in range(most)]
+
+
+def _image_sizes(
+    images: list[tuple[str, Member]], progress: Progress | None
+) -> tuple[Counter[str], list[Problem]]:
+    sizes: Counter[str] = Counter()
+    damaged: list[Problem] = []
+    with Archives() as archives:
+        heads = archives.heads([[member] for _, member in images])
+        for done, ((subject_id, member), (head,)) in enumerate(
+            zip(images, heads, strict=True), start=1
+        ):
+            try:
+                width, height = archives.png_size_from(member, head)
+                sizes[f"{width} x {height}"] += 1
+            except ArchiveError as error:
+                damaged.append(Problem("damaged image", subject_id, one_line(error)))
+            if progress is not None:
+                progress(done, len(images))
+    return sizes, damaged

@@ -1,0 +1,161 @@
+"""Shards: what one worker reads, picklable and with nothing open; and reading them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TypeVar
+
+from geogen_hf.errors import ArchiveError, CameraError
+from geogen_hf.release.splits import SPLITS, Split, split_of
+from geogen_hf.release.subjects import Subject
+from geogen_hf.report import Policy
+from geogen_hf.source.zip_directory import Member
+from geogen_hf.source.zip_reader import Archives, Record, png_size, unpack_png
+from geogen_hf.threads import Control
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_SHARDS = 64
+SUBJECTS_PER_SHARD = 8
+"""At least about so many subjects in a shard, so that their bytes coalesce."""
+WORKER_MULTIPLE = 8
+"""Counts divisible by this give 2, 4 or 8 nodes and workers equal shares."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of subjects of one split, in archive order.
+
+    Attributes:
+        subjects: With everything needed to read them.
+        on_bad_subject: What to do when one's bytes turn out damaged.
+    """
+
+    subjects: tuple[Subject, ...]
+    on_bad_subject: Policy = "raise"
+
+
+def shard_count(subjects: int) -> int:
+    """Decide into how many shards a split goes.
+
+    Args:
+        subjects: How many subjects it has.
+
+    Returns:
+        0 for none, else 1 to 64.
+
+    Example:
+        >>> [shard_count(n) for n in (0, 7, 40, 100, 8000)]
+        [0, 1, 5, 8, 64]
+    """
+    if subjects == 0:
+        return 0
+    count = min(MAX_SHARDS, max(1, subjects // SUBJECTS_PER_SHARD))
+    return count - count % WORKER_MULTIPLE if count > WORKER_MULTIPLE else count
+
+
+def make_shards(
+    subjects: Sequence[Subject], *, split_seed: int = 0, on_bad_subject: Policy = "raise"
+) -> dict[Split, list[Shard]]:
+    """Divide subjects over the splits, and each split into shards equal to within one subject.
+
+    Args:
+        subjects: In archive order, which is kept.
+        split_seed: Seed of the split.
+        on_bad_subject: Goes into the shards.
+
+    Returns:
+        The shards of every split; an empty list for a split without subjects.
+    """
+    of_split: dict[Split, list[Subject]] = {split: [] for split in SPLITS}
+    for subject in subjects:
+        of_split[split_of(subject.subject_id, split_seed)].append(subject)
+    return {
+        split: [Shard(tuple(run), on_bad_subject) for run in _even_runs(members)]
+        for split, members in of_split.items()
+    }
+
+
+def split_shard(shard: Shard) -> list[Shard]:
+    """Divide a shard into the smallest ones that are still read in few requests.
+
+    Args:
+        shard: Any.
+
+    Returns:
+        Shards of about `SUBJECTS_PER_SHARD` subjects, in order.
+    """
+    count = max(1, len(shard.subjects) // SUBJECTS_PER_SHARD)
+    bounds = [len(shard.subjects) * i // count for i in range(count + 1)]
+    return [replace(shard, subjects=shard.subjects[a:b]) for a, b in pairwise(bounds)]
+
+
+def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
+    count, total = shard_count(len(subjects)), len(subjects)
+    bounds = [total * i // count for i in range(count + 1)] if count else [0]
+    return [subjects[a:b] for a, b in pairwise(bounds)]
+
+
+def read_images(
+    shard: Shard, control: Control | None = None
+) -> Generator[tuple[Subject, list[bytes]], None, None]:
+    """Read a shard's images, from archives behind URLs ahead of their use.
+
+    Args:
+        shard: The subjects.
+        control: Asked before each subject whether to stop; None never stops.
+
+    Yields:
+        Each subject with its V encoded images, bit for bit as in the archives.
+
+    Raises:
+        ArchiveError: A member is damaged or not a PNG, and is not to be skipped.
+        CameraError: Intrinsics do not go with the size of the images.
+        FetchError: An archive cannot be read, or was replaced since it was listed; never skipped.
+    """
+    with Archives() as archives, control.watching(archives) if control else nullcontext():
+        records = archives.records([subject.images for subject in shard.subjects])
+        for found in _unpack_each(shard, records, unpack_png, png_size):
+            if control is not None:
+                control.check()
+            yield found
+
+
+def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, int]]]]:
+    """Read the headers of a shard's images.
+
+    Yields:
+        Each subject with V pairs of width and height in pixels.
+
+    Raises:
+        ArchiveError: As `read_images`.
+        FetchError: As `read_images`.
+    """
+    with Archives() as archives:
+        heads = archives.heads([subject.images for subject in shard.subjects])
+        yield from _unpack_each(shard, heads, archives.png_size_from, lambda _, size: size)
+
+
+def _unpack_each(
+    shard: Shard,
+    records: Iterable[Sequence[Record]],
+    unpack: Callable[[Member, Record], T],
+    size_of: Callable[[Member, T], tuple[int, int]],
+) -> Iterator[tuple[Subject, list[T]]]:
+    for subject, found in zip(shard.subjects, records, strict=True):
+        try:
+            images = list(map(unpack, subject.images, found))
+            if subject.lens is not None:
+                subject = subject.at_sizes(list(map(size_of, subject.images, images)))
+        except (ArchiveError, CameraError) as error:
+            if shard.on_bad_subject == "raise":
+                raise
+            logger.warning("left out subject %s: %s", subject.subject_id, error)
+            continue
+        yield subject, images

@@ -1,0 +1,232 @@
+"""Joining images and cameras into subjects, by exact name and view number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from geogen_hf.cameras.conventions import CANONICAL, Convention, is_improper
+from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
+from geogen_hf.errors import CameraError, one_line
+from geogen_hf.metadata.lenses import DefaultIntrinsics, StoredIntrinsics, pixel_intrinsics
+from geogen_hf.metadata.reader import SubjectCameras, canonical_extrinsics
+from geogen_hf.report import Problem, Report
+from geogen_hf.source.zip_directory import Directory, Member
+
+_VIEW_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.png", re.ASCII | re.IGNORECASE)
+
+ImageIndex = dict[str, dict[int, Member]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One identity: images still in their archives, cameras in canonical form.
+
+    Attributes:
+        subject_id: Its name, as folder and metadata have it.
+        view_ids: V view numbers, ascending.
+        images: V members, in the same order.
+        extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes (x right, y down, z forward),
+            in the release's unit of length.
+        intrinsics: `(V, 3, 3)` float64, in pixels of the stored image; nan until the images' sizes
+            are known where they are stored in another unit.
+        metadata: The identity's JSON, untouched.
+        lens: Intrinsics as stored, while the sizes are still to be looked at; else None.
+        default_intrinsics: What to do where there are none.
+    """
+
+    subject_id: str
+    view_ids: tuple[int, ...]
+    images: tuple[Member, ...]
+    extrinsics: FloatArray
+    intrinsics: FloatArray
+    metadata: str
+    lens: StoredIntrinsics | None = None
+    default_intrinsics: DefaultIntrinsics | None = None
+
+    def at_sizes(self, sizes_wh: Sequence[tuple[int, int]]) -> Subject:
+        """The same with intrinsics in pixels of images of these V sizes.
+
+        Raises:
+            CameraError: The metadata is of another size, or the intrinsics are not plausible.
+        """
+        if self.lens is None:
+            return self
+        width, height = np.array(sizes_wh, dtype=np.float64).T
+        intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
+        validate_intrinsics(intrinsics, width, height)
+        return replace(self, intrinsics=intrinsics, lens=None)
+
+    def without_metadata(self) -> Subject:
+        """The same without its JSON, for readers that do not need it."""
+        return replace(self, metadata="")
+
+
+def index_images(directories: Iterable[Directory]) -> tuple[ImageIndex, list[Problem]]:
+    """Sort the members of all image parts by identity and view.
+
+    A member is `…/<subject>/<view>.png`; folders above the subject's are tolerated.
+
+    Args:
+        directories: Of the image parts, in order.
+
+    Returns:
+        Members by identity and view, identities in archive order; and every problem on the way.
+    """
+    index: ImageIndex = {}
+    problems: list[Problem] = []
+    for directory in directories:
+        for refused in directory.refused:
+            place = _subject_and_view(refused.name)
+            detail = f"{directory.label}: {refused.name!a}: {refused.reason}"
+            problems.append(Problem("refused member", place[0] if place else None, detail))
+        for member in directory.members:
+            place = _subject_and_view(member.name)
+            if place is None:
+                detail = f"{directory.label}: {member.name!a} is not <subject>/<view number>.png"
+                problems.append(Problem("unreadable name", None, detail))
+                continue
+            subject_id, view_id = place
+            first = index.setdefault(subject_id, {}).setdefault(view_id, member)
+            if first is not member:
+                detail = f"{subject_id} view {view_id}: {first} and again {member}"
+                problems.append(Problem("duplicate image", subject_id, detail))
+    return index, problems
+
+
+def _subject_and_view(name: str) -> tuple[str, int] | None:
+    *_, subject_id, file_name = ("", "", *name.split("/"))
+    matched = _VIEW_FILE.fullmatch(file_name)
+    return (subject_id, int(matched[1])) if matched and subject_id else None
+
+
+def join_subjects(
+    images: ImageIndex,
+    cameras: Mapping[str, SubjectCameras],
+    *,
+    convention: Convention | None = CANONICAL,
+    default_intrinsics: DefaultIntrinsics | None = None,
+    complete: bool = True,
+) -> tuple[tuple[Subject, ...], Report]:
+    """Put images and cameras together.
+
+    Args:
+        images: As `index_images` gives them.
+        cameras: By identity.
+        convention: What the matrices mean; None leaves them as stored, and unchecked.
+        default_intrinsics: See `geogen_hf.metadata.lenses.pixel_intrinsics`.
+        complete: Whether `images` covers the whole release. If not, cameras without an image are
+            in another part and no problem.
+
+    Returns:
+        Every identity that has both, in archive order, views ascending (only views that have image
+        and camera); and a report of what does not match.
+    """
+    problems: list[Problem] = []
+    subjects: list[Subject] = []
+    for subject_id, views in images.items():
+        found = cameras.get(subject_id)
+        if found is None:
+            detail = f"{subject_id}: {len(views)} images, no metadata of this name"
+            problems.append(Problem("images without metadata", subject_id, detail))
+            continue
+        problems.extend(_unmatched_views(found, views, complete))
+        try:
+            subjects.append(_join(found, views, convention, default_intrinsics))
+        except CameraError as error:
+            detail = f"{subject_id}: {one_line(error)}"
+            problems.append(Problem("bad matrix", subject_id, detail))
+    if complete:
+        for subject_id in cameras.keys() - images.keys():
+            detail = f"{subject_id}: named in {cameras[subject_id].source}, no image of it"
+            problems.append(Problem("metadata without images", subject_id, detail))
+    if convention is not None:
+        problems.extend(_odd_ones_mirrored([cameras[s.subject_id] for s in subjects]))
+        problems.extend(_bad_matrices(subjects))
+    return tuple(subjects), Report(tuple(sorted(problems, key=lambda p: (p.kind, p.detail))))
+
+
+def _unmatched_views(
+    found: SubjectCameras, views: Mapping[int, Member], complete: bool
+) -> Iterable[Problem]:
+    have, given = views.keys(), set(found.view_ids)
+    counts = f"{len(have)} images, {len(given)} cameras"
+    for view_id in sorted(have - given):
+        detail = f"{found.subject_id} view {view_id}: image, but no camera ({counts})"
+        yield Problem("image without camera", found.subject_id, detail)
+    for view_id in sorted(given - have) if complete else ():
+        detail = f"{found.subject_id} view {view_id}: camera, but no image ({counts})"
+        yield Problem("camera without image", found.subject_id, detail)
+
+
+def _join(
+    found: SubjectCameras,
+    views: Mapping[int, Member],
+    convention: Convention | None,
+    default_intrinsics: DefaultIntrinsics | None,
+) -> Subject:
+    kept = [row for row, view_id in enumerate(found.view_ids) if view_id in views]
+    view_ids = tuple(found.view_ids[row] for row in kept)
+    stored = found.of_views(kept)
+    lens = stored.intrinsics
+    if lens.kind == "absent":
+        pixel_intrinsics(lens, 1, 1, default_intrinsics)  # refuses what is not to be assumed
+    in_pixels = lens.kind == "pixels"
+    unknown = np.full((len(kept), 3, 3), np.nan)
+    return Subject(
+        subject_id=found.subject_id,
+        view_ids=view_ids,
+        images=tuple(views[view_id] for view_id in view_ids),
+        extrinsics=canonical_extrinsics(stored, convention) if convention else stored.matrices,
+        intrinsics=lens.values if in_pixels else unknown,
+        metadata=found.text,
+        lens=None if in_pixels and lens.size_wh is None else lens,
+        default_intrinsics=default_intrinsics,
+    )
+
+
+def _odd_ones_mirrored(stored: list[SubjectCameras]) -> Iterable[Problem]:
+    """Find matrices of the other handedness than most: read one by one, each would pass."""
+    if not stored:
+        return
+    improper = is_improper(np.concatenate([found.matrices for found in stored]))
+    if not improper.any() or improper.all():
+        return
+    usual = bool(improper.mean() > 0.5)
+    for found in stored:
+        odd = np.flatnonzero(is_improper(found.matrices) != usual)
+        for view_id in (found.view_ids[row] for row in odd):
+            detail = f"{found.subject_id} view {view_id}: mirrored, unlike most of the release"
+            yield Problem("bad matrix", found.subject_id, detail)
+
+
+def _bad_matrices(subjects: list[Subject]) -> Iterable[Problem]:
+    """Check all cameras of the release in one go, and one by one only if that fails."""
+    if (
+        not subjects
+        or _camera_fault(
+            np.concatenate([subject.extrinsics for subject in subjects]),
+            np.concatenate([subject.intrinsics for subject in subjects]),
+        )
+        is None
+    ):
+        return
+    for subject in subjects:
+        for row, view_id in enumerate(subject.view_ids):
+            fault = _camera_fault(subject.extrinsics[row], subject.intrinsics[row])
+            if fault is not None:
+                detail = f"{subject.subject_id} view {view_id}: {fault}"
+                yield Problem("bad matrix", subject.subject_id, detail)
+
+
+def _camera_fault(extrinsics: FloatArray, intrinsics: FloatArray) -> str | None:
+    try:
+        validate_extrinsics(extrinsics)
+        validate_intrinsics(intrinsics[~np.isnan(intrinsics).all(axis=(-2, -1))])
+    except CameraError as error:
+        return one_line(error)
+    return None

@@ -1,0 +1,1 @@
+"""The eight zips, local or remote: download, list and read members."""

@@ -1,0 +1,246 @@
+"""A file on its way: `<name>.part` with the bytes, `<name>.part.json` with what they are of.
+
+The sidecar says from which URL and which version the bytes came, and how many of them were synced
+to disk when it was written. Bytes beyond that count are not trusted: after a power cut a file may
+be as long as ever and hold zeros. It is one JSON object: `version` (1), `url`, `size`, `etag`,
+`last_modified` and `synced`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from geogen_hf.durable import move_durably, sync_folder, write_durably
+from geogen_hf.source.http import RemoteInfo
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+_READ_BYTES = 2**20
+
+
+def part_path(target: Path) -> Path:
+    """Say where a file is while it is on its way.
+
+    Example:
+        >>> part_path(Path("parts/images_batch_1.zip")).name
+        'images_batch_1.zip.part'
+    """
+    return target.with_name(f"{target.name}.part")
+
+
+def sidecar_path(target: Path) -> Path:
+    """Say where the description of a file on its way is."""
+    return target.with_name(f"{target.name}.part.json")
+
+
+def drop_leftovers(target: Path) -> None:
+    """Delete what is on its way to a file that turns out to be complete."""
+    sidecar_path(target).unlink(missing_ok=True)
+    part_path(target).unlink(missing_ok=True)
+
+
+def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
+    """Say how many bytes of a version of a file are safely here, without opening anything to write.
+
+    Args:
+        target: Where the file will be when complete.
+        url: Where it comes from.
+        info: The version wanted.
+
+    Returns:
+        The length of the beginning that need not be fetched again.
+    """
+    try:
+        state: dict[str, Any] = json.loads(sidecar_path(target).read_bytes())
+        known = RemoteInfo(state["size"], state["etag"], state["last_modified"])
+        here = min(int(state["synced"]), part_path(target).stat().st_size)
+        fits = state["version"] == _FORMAT and state["url"] == url
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # nothing here, or not written by this version of the package
+    provable = known.if_range() is not None and info.if_range() is not None
+    return here if fits and provable and known.same_version(info) else 0
+
+
+class PartialFile:
+    """The bytes of one version of one file, as far as they have arrived; a context manager.
+
+    Only one process and thread at a time may hold one for the same target (see `exclusion`).
+
+    Args:
+        target: Where the file will be when complete.
+        sync_bytes: Bytes that may arrive between two syncs to disk.
+        sync_s: Seconds after which the next byte leads to a sync.
+        digest: Whether to hash what comes.
+        check: Called now and then during long reads; may raise to stop them.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        *,
+        sync_bytes: int = 32 * 2**20,
+        sync_s: float = 2.0,
+        digest: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.target = target
+        self.offset = 0
+        self._sync_bytes, self._sync_s = sync_bytes, sync_s
+        self._check = check
+        self._origin: tuple[str, RemoteInfo] | None = None
+        self._wants_digest = digest
+        self._hash: Any = None
+        self._synced, self._synced_at = 0, time.monotonic()
+        descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        self._file: BinaryIO = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
+
+    def resume(self, url: str, info: RemoteInfo) -> int:
+        """Keep what is here of this version.
+
+        Returns:
+            The offset from which on bytes are missing; 0 where nothing can be kept. What cannot
+            be kept stays on disk until `begin`.
+        """
+        if self._origin is not None:
+            kept_url, kept = self._origin
+            provable = kept.if_range() is not None and info.if_range() is not None
+            return self.offset if kept_url == url and provable and kept.same_version(info) else 0
+        here = resumable_bytes(self.target, url, info)
+        if here:
+            self._file.truncate(here)
+            self._origin = (url, info)
+            self.offset = self._synced = here
+        return here
+
+    def begin(self, url: str, info: RemoteInfo) -> None:
+        """Start from nothing: what was here is dropped."""
+        # The note first, for good: it must never describe bytes of another version.
+        sidecar_path(self.target).unlink(missing_ok=True)
+        sync_folder(self.target.parent)
+        self._file.truncate(0)
+        self.offset = 0
+        self._origin = (url, info)
+        self._hash = hashlib.sha256()
+        self._synced, self._synced_at = 0, time.monotonic()
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end, syncing them to disk every now and then.
+
+        Raises:
+            OSError: The disk is full or broken; `offset` tells how far it came.
+        """
+        digest = self._digest() if self._wants_digest else None
+        self._file.seek(self.offset)
+        rest = memoryview(data)
+        while rest:
+            written = self._file.write(rest)
+            if digest is not None:
+                digest.update(rest[:written])
+            self.offset += written
+            rest = rest[written:]
+        due = self._synced + self._sync_bytes
+        if self.offset >= due or time.monotonic() >= self._synced_at + self._sync_s:
+            self.sync()
+
+    def sync(self) -> None:
+        """Put on disk what has arrived, then the note that it has."""
+        if self._origin is None:
+            return
+        self.sync_bytes_alone()
+        url, info = self._origin
+        state = {
+            "version": _FORMAT,
+            "url": url,
+            "size": info.size,
+            "etag": info.etag,
+            "last_modified": info.last_modified,
+            "synced": self.offset,
+        }
+        write_durably(sidecar_path(self.target), json.dumps(state, indent=1).encode())
+        self._synced, self._synced_at = self.offset, time.monotonic()
+
+    def sync_bytes_alone(self) -> None:
+        """Put on disk what has arrived, without a note: it is whole and about to get its name."""
+        os.fsync(self._file.fileno())
+
+    def sha256(self) -> str:
+        """Hash what has arrived: hexadecimal; empty where nothing is hashed."""
+        return str(self._digest().hexdigest()) if self._wants_digest else ""
+
+    def _digest(self) -> Any:
+        """Catch up with bytes of an earlier run, once."""
+        if self._hash is None:
+            self._hash = hash_file(self._file, self.offset, self._check)
+        return self._hash
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are now."""
+        return part_path(self.target)
+
+    def finish(self) -> None:
+        """Give the file its name, replacing what had it; the bytes must be synced."""
+        self._file.close()
+        move_durably(part_path(self.target), self.target)
+        sidecar_path(self.target).unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Delete what has arrived."""
+        self._file.close()
+        drop_leftovers(self.target)
+
+    def close(self) -> None:
+        """Sync and close, keeping what has arrived for the next time."""
+        if self._file.closed:
+            return
+        try:
+            if self.offset > self._synced:
+                self.sync()
+        except OSError as error:
+            logger.warning("%s: the last bytes may be lost: %s", self.target.name, error)
+        finally:
+            self._file.close()
+        if self._origin is None and part_path(self.target).stat().st_size == 0:
+            part_path(self.target).unlink()
+
+    def __enter__(self) -> PartialFile:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def hash_file(file: BinaryIO, size: int, check: Callable[[], None] = lambda: None) -> Any:
+    """Hash the first `size` bytes of a file.
+
+    Args:
+        file: Open for reading.
+        size: How many bytes.
+        check: Called for every MiB; may raise to stop.
+
+    Returns:
+        The `hashlib` object, fed with fewer bytes where the file is shorter.
+
+    Example:
+        >>> import io
+        >>> hash_file(io.BytesIO(b"abc"), 3).hexdigest()[:8]
+        'ba7816bf'
+    """
+    digest = hashlib.sha256()
+    file.seek(0)
+    while size > 0:
+        check()
+        data = file.read(min(size, _READ_BYTES))
+        if not data:
+            break
+        digest.update(data)
+        size -= len(data)
+    return digest

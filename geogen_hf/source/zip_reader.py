@@ -1,0 +1,268 @@
+"""Members' bytes, read in place and checked; nothing is extracted to disk.
+
+Archives behind URLs are read by ranges fetched ahead, files on disk with one positioned read a
+member. Those are not mapped into memory: mapped pages count as resident for as long as the mapping
+lives (17 GB of them over a whole release), and a file that is truncated meanwhile kills the process
+instead of raising.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import BinaryIO, Protocol
+
+from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.images import PNG_SIGNATURE
+from geogen_hf.source.inflate import InflateError, crc32, inflate_raw
+from geogen_hf.source.parts import is_url
+from geogen_hf.source.prefetch import Limits, Run, stream_records
+from geogen_hf.source.ranges import open_remote
+from geogen_hf.source.zip_directory import Member
+
+Record = bytes | bytearray | memoryview
+"""A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
+
+_LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
+_PNG_HEADER_BYTES = 24
+
+
+def unpack_png(member: Member, record: Record) -> bytes:
+    """As `unpack_member`, and raise `ArchiveError` too if it is not a PNG."""
+    data = unpack_member(member, record)
+    png_size(member, data)
+    return data
+
+
+def unpack_member(member: Member, record: Record) -> bytes:
+    """Take a member's uncompressed bytes out of its record, as `[start, stop)` of the archive.
+
+    Raises:
+        ArchiveError: The record is cut short, or size or CRC-32 are not as the directory says.
+    """
+    packed = packed_bytes(member, record)
+    if len(packed) < member.compressed_size:
+        raise _damaged(member, f"{member.compressed_size:,} bytes", f"{len(packed):,}: cut short")
+    data = _decompress(member, packed, member.size + 1)
+    if len(data) != member.size:
+        raise _damaged(member, f"{member.size:,} bytes when unpacked", f"{len(data):,} or more")
+    if crc32(data) != member.crc:
+        raise _damaged(member, f"CRC-32 {member.crc:08x}", f"{crc32(data):08x}")
+    return data
+
+
+def packed_bytes(member: Member, record: Record) -> memoryview:
+    """Skip the local header, whose extra field may differ from the directory's.
+
+    Raises:
+        ArchiveError: There is no such header.
+    """
+    if len(record) < _LOCAL_HEADER.size:
+        raise _damaged(member, "a local file header", f"{len(record)} bytes: cut short")
+    signature, *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(record)
+    if signature != b"PK\x03\x04":
+        raise _damaged(member, "a local file header", repr(signature))
+    data_start = _LOCAL_HEADER.size + name_length + extra_length
+    return memoryview(record)[data_start : data_start + member.compressed_size]
+
+
+def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
+    if not member.deflated:
+        return bytes(packed[:max_size])
+    try:
+        return inflate_raw(packed, max_size)
+    except InflateError as error:
+        raise _damaged(member, "a deflate stream", str(error)) from error
+
+
+def _damaged(member: Member, expected: str, found: str) -> ArchiveError:
+    return ArchiveError(
+        explain(
+            "a member is damaged",
+            where=member,
+            expected=expected,
+            found=found,
+            remedy="download this part again, or leave the subject out with on_bad_subject='skip'",
+        )
+    )
+
+
+def png_size(member: Member, data: bytes) -> tuple[int, int]:
+    """Read width and height, in pixels, from a PNG's header.
+
+    Args:
+        member: Where the bytes are from, for the message.
+        data: The file, or at least its first 24 bytes.
+
+    Raises:
+        ArchiveError: It is not a PNG.
+    """
+    if data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < _PNG_HEADER_BYTES:
+        raise _damaged(member, "a PNG file", f"a file beginning {data[:16]!r}")
+    width, height = struct.unpack(">II", data[16:24])
+    return int(width), int(height)
+
+
+def packed_png_size(member: Member, packed: memoryview) -> tuple[int, int]:
+    """As `png_size`, of packed bytes, of which the first hundred or so are enough."""
+    return png_size(member, _decompress(member, packed, _PNG_HEADER_BYTES))
+
+
+# Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
+_HEAD_BYTES = 512
+
+
+class RangeReader(Protocol):
+    """An archive whose bytes can be read at any place."""
+
+    def read_range(self, start: int, stop: int) -> bytes | bytearray:
+        """Read `[start, stop)`; fewer bytes where the archive ends earlier."""
+        ...
+
+    def close(self) -> None:
+        """Close it, whoever may still be reading."""
+        ...
+
+
+class LocalFile:
+    """A file on disk, read at any place, by any thread; a context manager."""
+
+    def __init__(self, path: str) -> None:
+        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115
+        self._lock = threading.Lock()
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(stop - start)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Archives:
+    """Archives opened when first needed, closed together; a context manager, for one process."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            limits: How far ahead to fetch from archives behind URLs; None for the default.
+        """
+        self._limits = limits or Limits()
+        self._open: dict[str, RangeReader] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Archives:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; reads under way for `records` give up."""
+        for reader in self._open.values():
+            reader.close()
+        if self._pool is not None:
+            # Not waiting: the readers, closed, give up by themselves.
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def abort(self) -> None:
+        """End reads that another thread is waiting in; those of files on disk do not wait."""
+        for reader in list(self._open.values()):
+            if not isinstance(reader, LocalFile):
+                reader.close()
+
+    def records(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
+        """Read members' records, unchecked: those behind URLs ahead of their use.
+
+        Args:
+            runs: Members used together, such as the images of a subject, in the order of their use.
+
+        Yields:
+            The records of each run, in its order; shorter where an archive ends early.
+
+        Raises:
+            FetchError: A remote archive cannot be read, or was replaced since it was listed.
+        """
+        readers = {member.archive: self._reader(member) for run in runs for member in run}
+        if not any(map(is_url, readers)):
+            for run in runs:
+                yield [readers[m.archive].read_range(m.start, m.stop) for m in run]
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._limits.requests, "geogen-fetch")
+        yield from stream_records(
+            runs,
+            lambda wanted: readers[wanted.archive].read_range(wanted.start, wanted.stop),
+            self._pool,
+            self._limits,
+        )
+
+    def heads(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
+        """As `records`, but only the first bytes of each, enough for `png_size_from`."""
+        return self.records([[_head_of(member) for member in run] for run in runs])
+
+    def read(self, member: Member) -> bytes:
+        """Read one member and check it.
+
+        Args:
+            member: Which one.
+
+        Returns:
+            Its uncompressed bytes.
+
+        Raises:
+            ArchiveError: They are damaged; the message names archive, member and offset.
+        """
+        return unpack_member(member, self._record(member))
+
+    def read_png(self, member: Member) -> bytes:
+        """As `read`, and raise `ArchiveError` too if it is not a PNG."""
+        return unpack_png(member, self._record(member))
+
+    def read_png_size(self, member: Member) -> tuple[int, int]:
+        """Read width and height, in pixels, without reading the rest of the image.
+
+        Raises:
+            ArchiveError: The member is damaged or not a PNG.
+        """
+        return self.png_size_from(member, self._record(_head_of(member)))
+
+    def png_size_from(self, member: Member, head: Record) -> tuple[int, int]:
+        """Tell width and height, in pixels, from the first bytes of a member's record.
+
+        Args:
+            member: Which one.
+            head: As `heads` gives it. Should its header be so long that these do not suffice, the
+                rest is read.
+
+        Raises:
+            ArchiveError: The member is damaged or not a PNG.
+        """
+        packed = packed_bytes(member, head)
+        if len(packed) < min(member.compressed_size, 128):
+            packed = packed_bytes(member, self._record(member))
+        return packed_png_size(member, packed)
+
+    def _record(self, member: Member) -> bytes | bytearray:
+        return self._reader(member).read_range(member.start, member.stop)
+
+    def _reader(self, member: Member) -> RangeReader:
+        archive = member.archive
+        if archive not in self._open:
+            self._open[archive] = (
+                open_remote(archive, member.version, member.credentials)
+                if is_url(archive)
+                else LocalFile(archive)
+            )
+        return self._open[archive]
+
+
+def _head_of(member: Member) -> Member:
+    return replace(member, stop=min(member.stop, member.start + _HEAD_BYTES))

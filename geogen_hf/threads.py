@@ -1,0 +1,243 @@
+"""Reading ahead in a thread, while what was read is used."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from filelock import FileLock, Timeout
+
+from geogen_hf.errors import GeoGenError
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+_TICK_S = 0.1
+_LAST_WORDS_S = 3.0
+
+
+class Stopped(Exception):  # noqa: N818 (an order, not an error)
+    """Raised inside a worker that is told to stop; never leaves `run_all`."""
+
+
+class Abortable(Protocol):
+    """Something a worker waits for, which another thread can end."""
+
+    def abort(self) -> None:
+        """End a read that another thread is waiting in."""
+        ...
+
+
+class Control:
+    """What workers and the thread that waits for them share: bytes done, and the order to stop."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._done: dict[str, int] = {}
+        self._live: set[Abortable] = set()
+
+    def set_done(self, label: str, done: int) -> None:
+        """Note how many bytes of one piece of work are done."""
+        self._done[label] = done
+
+    def done(self) -> dict[str, int]:
+        """Say how many bytes of each piece of work are done."""
+        return self._done.copy()
+
+    def stop(self) -> None:
+        """Tell the workers to stop, and wake those that wait for bytes."""
+        self._stop.set()
+        with self._lock:
+            live = list(self._live)
+        for stream in live:
+            stream.abort()
+
+    def check(self) -> None:
+        """Raise `Stopped` if told to stop."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise `Stopped` as soon as told to stop."""
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    @contextmanager
+    def watching(self, stream: Abortable) -> Iterator[None]:
+        """Have `stop` abort a stream while it is read."""
+        with self._lock:
+            self._live.add(stream)
+        try:
+            self.check()
+            yield
+        finally:
+            with self._lock:
+                self._live.discard(stream)
+
+    @contextmanager
+    def exclusion(self, lock_path: Path, label: str) -> Iterator[None]:
+        """Hold a file lock, waiting for other threads and processes that do.
+
+        Args:
+            lock_path: The lock's file; it stays behind, empty, since deleting it is a race.
+            label: What is locked, for the log.
+        """
+        lock = FileLock(str(lock_path))
+        waiting = False
+        while True:
+            self.check()
+            try:
+                lock.acquire(timeout=0.2, poll_interval=0.05)
+                break
+            except Timeout:
+                if not waiting:
+                    logger.info("%s: waiting for another process that fetches it", label)
+                waiting = True
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextmanager
+def stoppable_threads(count: int) -> Iterator[tuple[Executor, Control]]:
+    """Start threads, and have them finish, or give up, when the block is left.
+
+    Args:
+        count: How many.
+
+    Yields:
+        What runs tasks in them, and what the tasks are to watch: left by an exception, Ctrl-C among
+        them, the block tells them to stop, and waits until they have noticed.
+    """
+    control = Control()
+    threads = ThreadPoolExecutor(count, thread_name_prefix="geogen")
+    try:
+        yield threads, control
+    except BaseException:
+        control.stop()
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def run_all(
+    tasks: Mapping[str, Callable[[], Result]],
+    *,
+    jobs: int,
+    control: Control,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Result], dict[str, GeoGenError]]:
+    """Run tasks in threads; one that fails leaves the others alone.
+
+    On `KeyboardInterrupt`, or whatever else is raised in this thread or unforeseen in a task, the
+    tasks are told to stop and given a moment before it goes on. A thread that is then still waiting
+    for a server's answer ends by itself as soon as it has one, without writing anything.
+
+    Args:
+        tasks: By name.
+        jobs: Threads.
+        control: What the tasks watch.
+        tick: Called in this thread ten times a second and at the end.
+
+    Returns:
+        What each task returned, and what each that failed raised, by name.
+
+    Example:
+        >>> run_all({"a": lambda: 1, "b": lambda: 2}, jobs=2, control=Control())
+        ({'a': 1, 'b': 2}, {})
+    """
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in tasks:
+        waiting.put(name)
+    results: dict[str, Result] = {}
+    failures: dict[str, GeoGenError] = {}
+    unforeseen: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                name = waiting.get_nowait()
+                control.check()
+                try:
+                    results[name] = tasks[name]()
+                except GeoGenError as error:
+                    failures[name] = error
+        except (queue.Empty, Stopped):
+            return
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            unforeseen.append(error)
+
+    # Daemons: an interpreter that exits does not wait for a server that does not answer.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(tasks)))]
+    try:
+        for thread in threads:
+            thread.start()
+        _watch(threads, unforeseen, tick)
+    except BaseException:
+        control.stop()
+        deadline = time.monotonic() + _LAST_WORDS_S
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        raise
+    in_order = [name for name in tasks if name in results]
+    return {name: results[name] for name in in_order}, failures
+
+
+def _watch(
+    threads: list[threading.Thread], unforeseen: list[BaseException], tick: Callable[[], None]
+) -> None:
+    for thread in threads:
+        while thread.is_alive():
+            # With a timeout, since on Windows Ctrl-C does not end a wait without one.
+            thread.join(_TICK_S)
+            tick()
+            if unforeseen:
+                raise unforeseen[0]
+    if unforeseen:
+        raise unforeseen[0]
+    tick()
+
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def read_ahead(source: Iterator[T], depth: int | Callable[[T], int] = 2) -> Iterator[T]:
+    """Iterate while a thread prepares the next items.
+
+    Worth it where the items come from reads and decompression, which let other threads run.
+
+    Args:
+        source: Whatever yields them; from here on only that thread runs it.
+        depth: How many are held ready, 1 or more; or what says so, given an item that was ready.
+
+    Yields:
+        The same items in the same order; an error is raised in the place of the item it hit.
+
+    Example:
+        >>> list(read_ahead(iter("abc")))
+        ['a', 'b', 'c']
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="geogen-read-ahead") as thread:
+        waiting = deque([thread.submit(next, source, _END)])
+        try:
+            while (item := waiting.popleft().result()) is not _END:
+                wanted = depth(item) if callable(depth) else depth  # type: ignore[arg-type]
+                while len(waiting) < wanted:
+                    waiting.append(thread.submit(next, source, _END))
+                yield item  # type: ignore[misc]
+        finally:
+            for future in waiting:
+                future.cancel()

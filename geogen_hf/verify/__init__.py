@@ -1,1 +1,0 @@
-"""Everything an exported folder promises, checked."""
