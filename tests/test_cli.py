@@ -137,3 +137,14 @@ def test_interrupting_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert process.returncode != 0
     assert "Traceback" not in stderr
     assert list(out.iterdir()) == []
+
+
+def test_names_from_outside_cannot_command_a_terminal(maker: ReleaseMaker) -> None:
+    zip_name, _ = maker.first_image()
+    hostile = "subj_\x1b]0;owned\x07\u202e\x1b[31m/" + "x" * 60_000 + ".txt"
+    maker.zips[zip_name][hostile] = b"text"
+    run = geogen("inspect", maker.write())
+    shown = run.stdout + run.stderr
+    assert "owned" in shown
+    assert not [c for c in shown if c != "\n" and not c.isprintable()]
+    assert max(map(len, shown.splitlines())) < 3000

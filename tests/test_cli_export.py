@@ -40,7 +40,7 @@ def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_every_option_reaches_the_export(by_subject: Path, tmp_path: Path) -> None:
     folder = tmp_path / "geogen"
     options = ["--config", "views", "--config", "cameras", "--workers", 2, "--image-format", "jpeg"]
-    more = ["--image-size", 12, "--quality", 81, "--seed", 5, "--on-bad-subject", "skip"]
+    more = ["--image-size", 12, "--quality", 81, "--split-seed", 5, "--on-bad-subject", "skip"]
     done = run("export", by_subject, folder, *options, *more, "--part", 1, "--part", 2)
     assert done.exit_code == 0, done.output
     source = json.loads((folder / "provenance.json").read_text())["source"]
@@ -63,11 +63,11 @@ def test_another_export_needs_overwrite(by_subject: Path, tmp_path: Path) -> Non
     folder = tmp_path / "geogen"
     first = ["export", by_subject, folder, "--config", "cameras", "--workers", 1]
     assert run(*first).exit_code == 0
-    refused = run(*first, "--seed", 1)
+    refused = run(*first, "--split-seed", 1)
     assert isinstance(refused.exception, ReleaseError)
     assert "options.split_seed" in str(refused.exception)
-    assert run(*first, "--seed", 1, "--overwrite").exit_code == 0
-    assert "0 shards written now" in run(*first, "--seed", 1).output
+    assert run(*first, "--split-seed", 1, "--overwrite").exit_code == 0
+    assert "0 shards written now" in run(*first, "--split-seed", 1).output
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,6 @@ from typer.testing import CliRunner
 
 from geogen_hf.cameras.poses import project
 from geogen_hf.cli.convert import convert as convert_command
-from geogen_hf.convert import driver
-from geogen_hf.convert.formats import FORMATS, FormatName
-from geogen_hf.convert.scene import check_folder_names, divide_views
 from geogen_hf.errors import (
     ArchiveError,
     CameraError,
@@ -44,7 +41,10 @@ from geogen_hf.errors import (
 )
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.release import release as access
+from geogen_hf.formats import driver
+from geogen_hf.formats.registry import FORMATS, FormatName
+from geogen_hf.formats.scene import check_folder_names, divide_views
+from geogen_hf.release import identities as access
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
@@ -541,7 +541,7 @@ CONVERT_SLOWLY = textwrap.dedent(
     import sys, time
     from pathlib import Path
     import functools
-    from geogen_hf.convert import driver
+    from geogen_hf.formats import driver
     from geogen_hf.release.convention import CameraOptions
     convert = functools.partial(
         driver.convert, cameras=CameraOptions("world_to_camera opencv"))

@@ -16,11 +16,10 @@ from reading import read_all
 import geogen_hf
 from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.identities import UnknownSubjectError
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
-from geogen_hf.release.release import UnknownSubjectError
 from geogen_hf.source import ranges as http_file
 from geogen_hf.source.http import RetryPolicy
-from geogen_hf.source.parts import parts_at_url, select_parts
 from geogen_hf.source.ranges import TAIL_BYTES, HttpFile, open_remote
 from geogen_hf.source.retry import TransferOptions
 from geogen_hf.source.zip_directory import Directory, read_directory
@@ -337,7 +336,7 @@ def test_one_identity_takes_a_handful_of_requests(
 
 def test_parts_limits_what_is_touched(by_subject: Path) -> None:
     with OriginServer(by_subject) as origin:
-        with geogen_hf.open_release(origin.url, [2]) as release:
+        with geogen_hf.open_release(origin.url, parts=[2]) as release:
             release[release.subject_ids[0]]
         touched = {request.name for request in origin.requests}
     assert touched == {"images_batch_2.zip", "metadata_files.zip"}
@@ -354,10 +353,9 @@ def test_all_parts_that_are_missing_are_named(by_subject: Path) -> None:
 
 
 def test_inspection_of_remote_parts_samples_the_images(by_view: Path) -> None:
-    parts = select_parts()
-    local = inspect_release(parts_at_url(str(by_view), parts))
+    local = inspect_release(by_view)
     with OriginServer(by_view) as origin:
-        remote = inspect_release(parts_at_url(origin.url, parts))
+        remote = inspect_release(origin.url)
     assert local.headers_read == 280
     assert remote.headers_read == REMOTE_SAMPLE
     assert remote.image_sizes == {"16 x 16": REMOTE_SAMPLE}

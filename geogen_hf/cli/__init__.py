@@ -12,13 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from geogen_hf._version import __version__
-from geogen_hf.cli.basics import demo, inspect, sample
-from geogen_hf.cli.console import err, out
+from geogen_hf.cli.console import PrintableFormatter, complain, on_terminal, say
 from geogen_hf.cli.convert import convert
+from geogen_hf.cli.demo import demo
 from geogen_hf.cli.download import download
 from geogen_hf.cli.export import export
+from geogen_hf.cli.inspect import inspect
 from geogen_hf.cli.preview import preview
 from geogen_hf.cli.push import push
+from geogen_hf.cli.sample import sample
 from geogen_hf.cli.verify import verify
 from geogen_hf.errors import GeoGenError
 
@@ -34,7 +36,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        out.print(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -48,11 +50,9 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
@@ -61,7 +61,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            err.print("interrupted; run the same command again to go on")
+            complain("interrupted; run the same command again to go on")
             raise typer.Exit(130) from None
 
     return run
@@ -73,11 +73,11 @@ for _command in (demo, sample, download, inspect, export, verify, preview, conve
 
 def main() -> None:
     """Run the command line; a known error ends with its message and status 1."""
-    if not err.is_terminal:
+    if not on_terminal():
         # Read by datasets when it is imported: its own bars would fill a log file.
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except GeoGenError as error:
-        err.print(f"error: {error}", markup=False)
+        complain(f"error: {error}")
         sys.exit(1)

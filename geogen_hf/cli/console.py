@@ -1,9 +1,13 @@
-"""What the commands share: consoles, the progress bar, arguments that several take."""
+"""What all commands share: printing, progress bars, and the options that several commands take."""
 
 from __future__ import annotations
 
+import logging
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,14 +27,22 @@ from rich.progress import (
 if TYPE_CHECKING:
     from geogen_hf.release.convention import CameraOptions
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+LONGEST_LINE = 2000
+"""Longer lines are cut: a name from an archive can be 65,535 bytes long."""
+
+
+class BadSubject(str, Enum):
+    """What to do with identities that do not add up."""
+
+    stop = "raise"
+    skip = "skip"
+
 
 Source = Annotated[
     str | None,
     typer.Argument(
-        metavar="SRC",
-        help="Folder with the eight zips, or a base URL. Default: the publisher's host.",
+        metavar="[SRC]",
+        help="Folder with the eight zips, or a base URL.  [default: the publisher's host]",
         show_default=False,
     ),
 ]
@@ -38,13 +50,13 @@ ConventionName = Annotated[
     str,
     typer.Option(
         "--camera-convention",
-        help='What the matrices mean, such as "camera_to_world opengl"; auto asks the evidence.',
+        help='What the matrices mean, such as "camera_to_world opengl"; auto finds it out.',
     ),
 ]
 SchemaFile = Annotated[
     Path | None,
     typer.Option(
-        "--camera-schema", help="TOML or JSON that says where the metadata has its cameras."
+        "--camera-schema", help="TOML or JSON file that says where the metadata has its cameras."
     ),
 ]
 UpstreamLens = Annotated[
@@ -57,6 +69,11 @@ PartNumbers = Annotated[
     list[int] | None,
     typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
 ]
+SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of the split.")]
+OnBadSubject = Annotated[
+    BadSubject,
+    typer.Option("--on-bad-subject", help="Stop at identities that do not add up, or skip them."),
+]
 
 
 def camera_options(convention: str, schema: Path | None, upstream_lens: bool) -> CameraOptions:
@@ -65,6 +82,60 @@ def camera_options(convention: str, schema: Path | None, upstream_lens: bool) ->
 
     default = "upstream" if upstream_lens else None
     return CameraOptions(convention, schema, default, pixel_subjects=6)  # type: ignore[arg-type]
+
+
+def printable(text: str) -> str:
+    r"""Make text that may come from outside safe for a terminal, and short.
+
+    Control characters (colours, window titles, NUL), format characters (bidirectional overrides)
+    and lone surrogates become escapes; line breaks stay; lines are cut at `LONGEST_LINE`.
+
+    Example:
+        >>> print(printable("a\x1b[31mb\u202ec"))
+        a\x1b[31mb\u202ec
+    """
+    return "\n".join(_printable_line(line) for line in text.split("\n"))
+
+
+def _printable_line(line: str) -> str:
+    cut = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … (cut)"
+    if cut.isascii() and cut.isprintable():
+        return cut
+    # Categories C*: control, format, surrogate, private, unassigned; Zl, Zp: line breaks.
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c
+        for c in cut
+    )
+
+
+def say(text: object = "") -> None:
+    """Print a line, or several, on standard output."""
+    _write(sys.stdout, text)
+
+
+def complain(text: object) -> None:
+    """Print a line, or several, on standard error."""
+    _write(sys.stderr, text)
+
+
+def _write(stream: object, text: object) -> None:
+    line = printable(str(text))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A terminal of another encoding shows ? for what it lacks, and nothing fails.
+    print(line.encode(encoding, "replace").decode(encoding), file=stream)  # type: ignore[call-overload]
+
+
+class PrintableFormatter(logging.Formatter):
+    """A log formatter whose lines are safe for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record, and escape what a terminal would obey."""
+        return printable(super().format(record))
+
+
+def on_terminal() -> bool:
+    """Tell whether progress can be shown: whether standard error is a terminal."""
+    return Console(stderr=True).is_terminal
 
 
 @contextmanager
@@ -96,7 +167,10 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _bar(title: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(title, total=None)
 
         def show(done: int, total: int) -> None:

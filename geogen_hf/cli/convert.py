@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from geogen_hf.cli.console import (
+    BadSubject,
     ConventionName,
+    OnBadSubject,
     SchemaFile,
+    SplitSeed,
     UpstreamLens,
     camera_options,
-    out,
     progress_bar,
+    say,
 )
 
 
@@ -52,10 +55,8 @@ def convert(
     subject: Annotated[
         list[str] | None, typer.Option("--subject", help="Only this identity. Repeatable.")
     ] = None,
-    split_seed: Annotated[int, typer.Option(help="Seed of the split, for zips.")] = 0,
-    skip_bad_subjects: Annotated[
-        bool, typer.Option("--skip-bad-subjects", help="Leave out identities with problems.")
-    ] = False,
+    split_seed: SplitSeed = 0,
+    on_bad_subject: OnBadSubject = BadSubject.stop,
     camera_convention: ConventionName = "auto",
     camera_schema: SchemaFile = None,
     default_intrinsics: UpstreamLens = False,
@@ -68,7 +69,7 @@ def convert(
     Interrupted in any way, the same command goes on where it stopped. In scenes of nerfstudio and
     blender the last view is for testing and the one before it for validation.
     """
-    from geogen_hf.convert.driver import convert as convert_source
+    from geogen_hf.formats.driver import convert as convert_source
 
     with progress_bar("converting") as progress:
         done = convert_source(
@@ -78,9 +79,9 @@ def convert(
             splits=None if split is None else [name.value for name in split],
             subjects=subject,
             split_seed=split_seed,
-            on_bad_subject="skip" if skip_bad_subjects else "raise",
+            on_bad_subject=on_bad_subject.value,
             cameras=camera_options(camera_convention, camera_schema, default_intrinsics),
             overwrite=overwrite,
             progress=progress,
         )
-    out.print(f"{done.subjects:,} subjects, {done.images:,} images for {done.to}: {done.folder}")
+    say(f"{done.subjects:,} subjects, {done.images:,} images for {done.to}: {done.folder}")

@@ -1,21 +1,55 @@
-"""The main job on a release made on the spot: render, load, look."""
+"""`geogen demo`: render a small release, load it and draw it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
-import geogen
-from geogen_hf.release.preview import Views, camera_rig, contact_sheet
-from geogen_hf.sample import write_release
+from geogen_hf.cli.console import progress_bar, say
+
+if TYPE_CHECKING:
+    from geogen_hf.release.preview import Views
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[OUT]", help="Where to put it.", show_default=True)
+    ] = Path("geogen_demo"),
+    subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
+    size: Annotated[int, typer.Option(min=16, help="Side of an image, pixels.")] = 128,
+) -> None:
+    """Render a small release, load it, look at it. No network."""
+    with progress_bar("rendering") as progress:
+        result = _run(folder, subjects=subjects, size=size, progress=progress)
+    say(f"1. rendered {subjects} heads into the eight zips of a release: {result.parts}")
+    say(f'2. geogen.load("sequences", data_dir="{result.parts}")')
+    for split, dataset in result.splits.items():
+        say(f"   {split:11}{len(dataset):4} identities")
+    say("   features:")
+    for name, feature in result.features.items():
+        say(f"     {name:12}{feature}")
+    say("   first row of train:")
+    for name, value in result.first_row.items():
+        say(f"     {name:12}{value}")
+    say("3. pictures to look at:")
+    for picture in result.pictures:
+        say(f"   {picture}")
+    say("Next:")
+    say(f"  geogen inspect {result.parts}")
+    say(f"  geogen export {result.parts} {folder / 'geogen'}")
+    say(
+        f"  python -c \"import geogen; print(geogen.load('views', split='train', "
+        f"data_dir='{result.parts}')[0])\""
+    )
 
 
 @dataclass(frozen=True)
-class DemoResult:
+class _Demo:
     """What the demo made.
 
     Attributes:
@@ -33,9 +67,9 @@ class DemoResult:
     pictures: tuple[Path, ...]
 
 
-def run_demo(
+def _run(
     folder: Path, *, subjects: int, size: int, progress: Callable[[int, int], None] | None = None
-) -> DemoResult:
+) -> _Demo:
     """Render a release into `folder/parts`, load it, and draw two pictures of it.
 
     Args:
@@ -47,6 +81,10 @@ def run_demo(
     Returns:
         What was made.
     """
+    import geogen
+    from geogen_hf.release.preview import camera_rig, contact_sheet
+    from geogen_hf.sample import write_release
+
     parts = write_release(folder / "parts", subjects=subjects, size=size, progress=progress)
     splits = geogen.load("sequences", data_dir=str(parts), cache_dir=str(folder / "cache"))
     train = splits["train"]
@@ -55,7 +93,7 @@ def run_demo(
     pictures = (folder / "contact_sheet.png", folder / "camera_rig.png")
     contact_sheet(shown).save(pictures[0])
     camera_rig(shown[0]).save(pictures[1])
-    return DemoResult(
+    return _Demo(
         parts=parts,
         splits=dict(splits),
         features={name: str(feature) for name, feature in train.features.items()},
@@ -65,6 +103,8 @@ def run_demo(
 
 
 def _views(row: dict[str, Any]) -> Views:
+    from geogen_hf.release.preview import Views
+
     extrinsics = np.asarray(row["extrinsics"], dtype=np.float64)
     intrinsics = np.asarray(row["intrinsics"], dtype=np.float64)
     images = [image.convert("RGB") for image in row["images"]]

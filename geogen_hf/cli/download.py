@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import byte_progress_bar, out
+from geogen_hf.cli.console import byte_progress_bar, say
 
 
 def download(
@@ -50,5 +50,5 @@ def download(
             progress=progress,
         )
     for path in paths.values():
-        out.print(f"{path}  {path.stat().st_size:,} bytes")
-    out.print(f"lock file: {folder / 'parts.lock.json'}")
+        say(f"{path}  {path.stat().st_size:,} bytes")
+    say(f"lock file: {folder / 'parts.lock.json'}")

@@ -10,13 +10,16 @@ from typing import Annotated
 import typer
 
 from geogen_hf.cli.console import (
+    BadSubject,
     ConventionName,
+    OnBadSubject,
     PartNumbers,
     SchemaFile,
+    SplitSeed,
     UpstreamLens,
     camera_options,
-    out,
     progress_bar,
+    say,
 )
 
 
@@ -26,13 +29,6 @@ class ImageFormat(str, Enum):
     png = "png"
     webp = "webp"
     jpeg = "jpeg"
-
-
-class BadSubject(str, Enum):
-    """What to do with identities that do not add up."""
-
-    stop = "raise"
-    skip = "skip"
 
 
 def export(
@@ -58,10 +54,8 @@ def export(
         int | None, typer.Option(help="Resize to this longer side, pixels; cameras follow.")
     ] = None,
     quality: Annotated[int, typer.Option(help="Of jpeg, 1 to 95.")] = 92,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    on_bad_subject: Annotated[
-        BadSubject, typer.Option(help="Stop at identities that do not add up, or skip them.")
-    ] = BadSubject.stop,
+    split_seed: SplitSeed = 0,
+    on_bad_subject: OnBadSubject = BadSubject.stop,
     camera_convention: ConventionName = "auto",
     camera_schema: SchemaFile = None,
     default_intrinsics: UpstreamLens = False,
@@ -85,7 +79,7 @@ def export(
 
     options = ExportOptions(
         configs=tuple(config or DEFAULT_CONFIGS),
-        split_seed=seed,
+        split_seed=split_seed,
         image_format=image_format.value,
         image_size=image_size,
         quality=quality,
@@ -106,6 +100,6 @@ def export(
         )
     for name, rows in done.rows.items():
         listing = ", ".join(f"{split}: {count:,}" for split, count in rows.items())
-        out.print(f"{name:12}{listing}")
-    out.print(f"{folder}  {done.size:,} bytes, {done.written:,} shards written now")
-    out.print(f"Next: geogen verify {folder}")
+        say(f"{name:12}{listing}")
+    say(f"{folder}  {done.size:,} bytes, {done.written:,} shards written now")
+    say(f"Next: geogen verify {folder}")

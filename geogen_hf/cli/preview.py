@@ -13,7 +13,7 @@ from geogen_hf.cli.console import (
     Source,
     UpstreamLens,
     camera_options,
-    out,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def preview(
     picture.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(shown, cell).save(picture)
     camera_rig(shown[0]).save(rig)
-    out.print(f"{picture}  {len(shown)} identities by azimuth")
-    out.print(f"{rig}  the cameras of {shown[0].subject_id}")
+    say(f"{picture}  {len(shown)} identities by azimuth")
+    say(f"{rig}  the cameras of {shown[0].subject_id}")
 
 
 def _views(source: str | None, subjects: list[str] | None, cameras: CameraOptions) -> list[Views]:
     from geogen_hf.export.exported import is_export, read_views
+    from geogen_hf.release.identities import open_release
     from geogen_hf.release.preview import decode_views
-    from geogen_hf.release.release import open_release
 
     if source is not None and is_export(source):
         return read_views(source, subjects, _SHOWN)

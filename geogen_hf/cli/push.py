@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geogen_hf.cli.console import byte_progress_bar, err, out, progress_bar
+from geogen_hf.cli.console import byte_progress_bar, complain, progress_bar, say
 
 if TYPE_CHECKING:
     from geogen_hf.hub.options import Pushed, PushOptions
@@ -121,28 +121,27 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
     plan = pushed.plan
     if pushed.dry_run:
         for file in plan.add:
-            out.print(f"add     {file.path}  {file.size:,} bytes", markup=False)
+            say(f"add     {file.path}  {file.size:,} bytes")
         for gone in plan.delete:
-            out.print(f"delete  {gone.path}  {gone.size:,} bytes", markup=False)
+            say(f"delete  {gone.path}  {gone.size:,} bytes")
     new = ", new" if pushed.created else ""
-    out.print(f"repository  {pushed.repo_id}{new}: {pushed.access}", markup=False)
+    say(f"repository  {pushed.repo_id}{new}: {pushed.access}")
     freed = sum(file.size for file in plan.delete)
-    out.print(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
-    out.print(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
-    out.print(f"unchanged   {len(plan.same):,} files")
+    say(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
+    say(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
+    say(f"unchanged   {len(plan.same):,} files")
     if plan.strangers:
-        out.print(f"left alone  {', '.join(plan.strangers)}", markup=False)
+        say(f"left alone  {', '.join(plan.strangers)}")
     if options.tag is not None:
         made = "" if pushed.dry_run or pushed.tagged else ", there already"
-        out.print(f"tag         {options.tag}{made}", markup=False)
+        say(f"tag         {options.tag}{made}")
     if plan.script is not None:
-        err.print(
+        complain(
             f"warning: {plan.script} is in the repository: datasets 4 and later refuse to load a "
-            "repository with a script of its own name; --remove-script removes it",
-            markup=False,
+            "repository with a script of its own name; --remove-script removes it"
         )
     if pushed.dry_run:
-        out.print("dry run: nothing was changed")
+        say("dry run: nothing was changed")
     elif not pushed.committed:
-        out.print("nothing has changed: no commit")
-    out.print(pushed.url, markup=False)
+        say("nothing has changed: no commit")
+    say(pushed.url)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geogen_hf.cli.console import out, progress_bar
+from geogen_hf.cli.console import progress_bar, say
 
 if TYPE_CHECKING:
     from geogen_hf.export.verify import Verification
@@ -18,7 +18,7 @@ _MOST_LISTED = 20
 
 def verify(
     folder: Annotated[
-        str, typer.Argument(metavar="OUT", help="An exported folder, or its URL (hf://datasets/…).")
+        str, typer.Argument(metavar="SRC", help="An exported folder, or its URL (hf://datasets/…).")
     ],
     quick: Annotated[
         bool, typer.Option("--quick", help="Checksums, counts and schema only; decode nothing.")
@@ -45,20 +45,20 @@ def verify(
 
 
 def _print(found: Verification, quick: bool) -> None:
-    out.print(f"identities  {_counts(found.subjects)}")
+    say(f"identities  {_counts(found.subjects)}")
     for config, rows in found.rows.items():
-        out.print(f"{config:12}{_counts(rows)}")
+        say(f"{config:12}{_counts(rows)}")
     if not quick:
-        out.print(f"images      {found.images:,} decoded")
+        say(f"images      {found.images:,} decoded")
         for views, identities in found.other_view_counts.items():
-            out.print(f"views       {identities:,} identities have {views}, not 7")
+            say(f"views       {identities:,} identities have {views}, not 7")
     for title, lines in (("warning", found.warnings), ("failure", found.failures)):
         for line in lines[:_MOST_LISTED]:
-            out.print(f"{title}: {line}", markup=False)
+            say(f"{title}: {line}")
         if len(lines) > _MOST_LISTED:
-            out.print(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
+            say(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
     verdict = f"{len(found.failures):,} failures" if found.failures else "all promises kept"
-    out.print(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings", markup=False)
+    say(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -199,7 +199,7 @@ def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
     parts = [part.number for part in IMAGE_PARTS if part.name in source["parts"]]
     if len(parts) < len(IMAGE_PARTS):
         command += [f"--part {number}" for number in parts]
-    command += [f"--seed {options.split_seed}"] if options.split_seed else []
+    command += [f"--split-seed {options.split_seed}"] if options.split_seed else []
     if not options.keeps_images:
         command += [f"--image-format {options.image_format}"]
         command += [f"--image-size {options.image_size}"] if options.image_size else []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from geogen_hf.release.convention import CameraOptions, Judgement
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.report import EXAMPLES, Problem, Report
-from geogen_hf.source.parts import Part, is_url
+from geogen_hf.source.credentials import Credentials
+from geogen_hf.source.parts import UPSTREAM_URL, is_url, parts_at_url, select_parts
 from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import Archives
 
@@ -81,28 +83,43 @@ class Inspection:
 
 
 def inspect_release(
-    locations: dict[Part, str],
+    place: str | os.PathLike[str] | None = None,
     *,
+    parts: Iterable[int] | None = None,
     cameras: CameraOptions | None = None,
     split_seed: int = 0,
+    storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Read directories, metadata and the header of every image, or of a sample of remote ones.
+    """Say what the zips of a release hold: counts, sizes, splits, convention and every problem.
+
+    It reads the zips' directories, the metadata and the header of every image; of images behind
+    URLs, where each costs a request, the headers of `REMOTE_SAMPLE` of them.
 
     Args:
-        locations: Path or URL of each part.
-        cameras: How to read them; None lets keys and evidence speak.
+        place: Folder with the zips, or a base URL; None for the publisher's host.
+        parts: Numbers (1 … 7) of the image parts to use; None for all.
+        cameras: How to read the cameras; None finds it out from the metadata and the images.
         split_seed: Seed of the split.
-        progress: Told how far it is.
+        storage_options: Credentials by protocol, as for `open_release`.
+        progress: Called with the number of images done and of all.
 
     Returns:
         What was found, problems included.
 
     Raises:
+        PartsError: A folder lacks parts.
         ArchiveError: A part is not a zip archive.
         FetchError: A part cannot be read from its host.
+
+    Example:
+        >>> from geogen_hf.sample import write_release
+        >>> found = inspect_release(write_release(tmp_path, subjects=3, size=16))
+        >>> found.images, found.image_sizes, len(found.report.problems)
+        (21, {'16 x 16': 21}, 0)
     """
-    release = read_release(locations, cameras)
+    locations = parts_at_url(os.fspath(place or UPSTREAM_URL), select_parts(parts))
+    release = read_release(locations, cameras, Credentials(storage_options or {}))
     remote = any(map(is_url, locations.values()))
     looked_at = _images(release, REMOTE_SAMPLE if remote else None)
     sizes, damaged = _image_sizes(looked_at, progress)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geogen_hf.convert.scene import Scene
+from geogen_hf.formats.scene import Scene
 
 Entries = Mapping[str, Sequence[str]]
 """An identity's share of the indexes: JSON values as text, by the name of the list they go in."""

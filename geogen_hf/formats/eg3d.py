@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 
 from geogen_hf.cameras.tools import to_eg3d
-from geogen_hf.convert.layout import Entries, Format, Index, Listing
-from geogen_hf.convert.scene import Scene
 from geogen_hf.errors import CameraError, explain
+from geogen_hf.formats.layout import Entries, Format, Index, Listing
+from geogen_hf.formats.scene import Scene
 
 
 def labels(scene: Scene) -> Entries:

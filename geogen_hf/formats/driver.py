@@ -10,11 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from geogen_hf.convert.formats import FormatName, format_named
-from geogen_hf.convert.scene import check_folder_names
-from geogen_hf.convert.sources import Source, open_source
-from geogen_hf.convert.workspace import MANIFEST, Plan, Workspace
 from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.formats.registry import FormatName, format_named
+from geogen_hf.formats.scene import check_folder_names
+from geogen_hf.formats.sources import Source, open_source
+from geogen_hf.formats.workspace import MANIFEST, Plan, Workspace
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.report import Policy, some_of

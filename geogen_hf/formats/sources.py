@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from geogen_hf._version import __version__
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.convert.scene import Scene, make_scene
 from geogen_hf.errors import PartsError, UsageError, explain
 from geogen_hf.export.provenance import directory_digest
+from geogen_hf.formats.scene import Scene, make_scene
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import read_release
 from geogen_hf.release.shards import Shard, read_images

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from geogen_hf.cameras.tools import to_nerfstudio
-from geogen_hf.convert.layout import Format, json_bytes
-from geogen_hf.convert.scene import VIEW_SPLITS, Scene, divide_views
+from geogen_hf.formats.layout import Format, json_bytes
+from geogen_hf.formats.scene import VIEW_SPLITS, Scene, divide_views
 
 
 def transforms(scene: Scene) -> dict[str, bytes]:

@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from geogen_hf.cameras.tools import to_camera_to_world
-from geogen_hf.convert.layout import Format, json_bytes
-from geogen_hf.convert.scene import VIEW_SPLITS, Scene, divide_views
 from geogen_hf.errors import CameraError, explain
+from geogen_hf.formats.layout import Format, json_bytes
+from geogen_hf.formats.scene import VIEW_SPLITS, Scene, divide_views
 
 TOLERANCE_PX = 1e-3
 """Intrinsics printed with few decimals, or kept as float32, still fit."""

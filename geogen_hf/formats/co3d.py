@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 from geogen_hf.cameras.tools import to_pytorch3d
-from geogen_hf.convert.layout import Entries, Format, Index, Listing
-from geogen_hf.convert.scene import Scene
+from geogen_hf.formats.layout import Entries, Format, Index, Listing
+from geogen_hf.formats.scene import Scene
 from geogen_hf.release.splits import SPLITS, Split
 
 CATEGORY = "head"

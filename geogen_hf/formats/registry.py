@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from geogen_hf.convert import blender, co3d, colmap, eg3d, nerfstudio
-from geogen_hf.convert.layout import Format
 from geogen_hf.errors import UsageError, explain
+from geogen_hf.formats import blender, co3d, colmap, eg3d, nerfstudio
+from geogen_hf.formats.layout import Format
 
 FormatName = Literal["eg3d", "nerfstudio", "blender", "colmap", "co3d"]
 

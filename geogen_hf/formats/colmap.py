@@ -7,9 +7,9 @@ centre of the upper left pixel is (0.5, 0.5), as here.
 from __future__ import annotations
 
 from geogen_hf.cameras.tools import quaternion_from_rotation
-from geogen_hf.convert.layout import Format
-from geogen_hf.convert.scene import Scene
 from geogen_hf.errors import CameraError, explain
+from geogen_hf.formats.layout import Format
+from geogen_hf.formats.scene import Scene
 
 _MAX_SKEW = 1e-6
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geogen_hf.convert.layout import Format, write_index
-from geogen_hf.convert.scene import Scene
 from geogen_hf.durable import move_durably, sync_folder, write_durably
 from geogen_hf.errors import ReleaseError, UsageError, explain
+from geogen_hf.formats.layout import Format, write_index
+from geogen_hf.formats.scene import Scene
 
 STATE_FOLDER = ".convert"
 MANIFEST = "convert.json"
