@@ -16,6 +16,8 @@ import pytest
 from conftest import ReleaseMaker
 from PIL import Image
 
+pytestmark = pytest.mark.datasets
+
 GEOGEN = [sys.executable, "-m", "geogen_hf.cli"]
 
 

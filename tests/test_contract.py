@@ -23,6 +23,8 @@ from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.sample import subject_cameras
 from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
+pytestmark = pytest.mark.datasets
+
 CONFIGS = ["sequences", "views", "cameras"]
 RUNS_SCRIPTS = hasattr(datasets.config, "HF_DATASETS_TRUST_REMOTE_CODE")
 

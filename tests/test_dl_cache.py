@@ -16,6 +16,8 @@ from geogen_hf.source.http import RetryPolicy
 from geogen_hf.source.parts import Part, parts_at_url, select_parts
 from geogen_hf.source.retry import TransferOptions
 
+pytestmark = pytest.mark.datasets
+
 PARTS = select_parts([1, 2])
 FIRST = PARTS[0]
 SIZE = 300_000

@@ -16,6 +16,8 @@ from geogen_hf.cli import app
 from geogen_hf.hub.cards import check_card
 from geogen_hf.release.features import CITATION, FEATURES, LICENSE_NAME, LICENSE_URL
 
+pytestmark = pytest.mark.datasets
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CARD = (ROOT / "dataset_card.md").read_text()

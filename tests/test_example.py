@@ -20,6 +20,8 @@ from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
 from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
+pytestmark = pytest.mark.datasets
+
 pytest.importorskip("torch")
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_pose.py"

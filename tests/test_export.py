@@ -45,6 +45,8 @@ from geogen_hf.release.splits import SPLITS, split_of, split_position
 from geogen_hf.sample import write_release
 from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
 
+pytestmark = pytest.mark.datasets
+
 ALL_CONFIGS = ("sequences", "views", "cameras")
 EVERYTHING = ExportOptions(configs=ALL_CONFIGS)
 

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from geogen_hf.cli import app
 from geogen_hf.release.splits import SPLITS
 
+pytestmark = pytest.mark.datasets
+
 REPO = "lab/geogen"
 RAW = "lab/geogen-raw"
 

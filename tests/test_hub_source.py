@@ -28,6 +28,8 @@ from geogen_hf.source.retry import TransferOptions
 from geogen_hf.source.streams import hub_address
 from geogen_hf.source.zip_directory import read_directory
 
+pytestmark = pytest.mark.datasets
+
 RAW = "hf://datasets/lab/geogen-raw"
 QUICK = TransferOptions(retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02), sync_bytes=4_096)
 

@@ -22,6 +22,8 @@ from geogen_hf.sample import subject_cameras, write_release
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, parts_in_folder
 
+pytestmark = pytest.mark.datasets
+
 SIZE = 64
 UPSTREAM_LENS = CameraOptions(default_intrinsics="upstream")
 USUAL = [pytest.param(name, schema.usual, id=name) for name, schema in SCHEMAS.items()]

@@ -18,6 +18,8 @@ from geogen_hf.errors import ArchiveError, PartsError, ReleaseError, UsageError
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.source.parts import ALL_PARTS, parts_in_folder, select_parts
 
+pytestmark = pytest.mark.datasets
+
 METADATA = ALL_PARTS[-1].name
 
 

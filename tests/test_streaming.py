@@ -24,6 +24,8 @@ from geogen_hf.source.http import RetryPolicy
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
 from geogen_hf.source.retry import TransferOptions
 
+pytestmark = pytest.mark.datasets
+
 LAYOUTS = ["by_subject", "by_view"]
 TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
 HASTE = TransferOptions(retry=RetryPolicy(attempts=4, base_s=0.001, max_s=0.01), read_s=5.0)

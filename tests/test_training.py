@@ -32,6 +32,8 @@ from geogen_hf.training import (
     undecoded,
 )
 
+pytestmark = pytest.mark.datasets
+
 WIDTH, HEIGHT, VIEWS = 48, 40, 5
 EXTRINSICS, _ = random_cameras(11, count=VIEWS)
 INTRINSICS = intrinsics_matrix(70.0, 55.0, 20.0 + np.arange(VIEWS), 23.0, 1.5)

@@ -17,6 +17,8 @@ from geogen_hf.training import streams as ahead
 from geogen_hf.training.chance import Epoch
 from geogen_hf.training.streams import in_order, reading_ahead
 
+pytestmark = pytest.mark.datasets
+
 FEATURES = datasets.Features({"number": datasets.Value("int64")})
 FILES, GROUPS, ROWS = 3, 4, 2
 

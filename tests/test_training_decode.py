@@ -17,6 +17,8 @@ from geogen_hf import images as decode
 from geogen_hf.errors import ImageError
 from geogen_hf.images import read_header
 
+pytestmark = pytest.mark.datasets
+
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (13, 17, 4), dtype=np.uint8)
 GREY_16 = RNG.integers(0, 2**16, (13, 17), dtype=np.uint16)

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from geogen_hf.training.shared_memory import MOST_PIECES, Lender, process_lender
 
+pytestmark = pytest.mark.datasets
+
 
 def inode(tensor: torch.Tensor) -> int:
     """Name the file that a tensor's memory is, in whichever process."""
