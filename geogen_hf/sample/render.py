@@ -1,332 +1,22 @@
-"""Pictures of heads: soft light, smooth outlines, one even background.
+"""Draw heads: cast rays at the solid of a head, then light and colour what they hit.
 
-The pictures are what an sRGB screen expects. Pixels whose whole area misses the head are exactly
-`BACKGROUND_RGB`; pixels on an outline or a strong edge are averaged from several rays, in linear
-light.
+Open this to change the light, the anti-aliasing or how rays find the surface. The pictures are
+what an sRGB screen expects. Pixels whose whole area misses the head are exactly `BACKGROUND_RGB`;
+pixels on an outline or a strong edge are averaged from several rays, in linear light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.sample.heads import Head, head_of
-from geogen_hf.sample.primitives import Array, Points, Vector
+from geogen_hf.sample.paint import albedo, linear_from_srgb
+from geogen_hf.sample.primitives import Array, Points
 from geogen_hf.sample.rig import subject_cameras
-from geogen_hf.sample.shape import (
-    BOUND_CENTRE,
-    BOUND_RADIUS,
-    Layer,
-    layer_distances,
-    surface_distance,
-    to_head_frame,
-)
-
-TILE_PX = 8
-_HIT_M = 1.5e-4  # 1/20 of a pixel at 128 px: fattens outlines by less than can be seen
-_CONE_STOP_M = 2e-3
-_MAX_STEPS = 72
-_PATIENCE = 14  # steps after which a ray is content with `_LATE_HIT_M`
-_LATE_HIT_M = 5e-4
-_TRACE_BLOCK = 1 << 14  # rays at a time: their arrays stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class Views:
-    """Cameras as the tracer wants them: `(V, 3)` eyes, and two `(V, 3, 3)` matrices.
-
-    `inverse` takes pixels (x, y, 1) to directions in the camera frame, `to_world` these to the
-    world frame.
-    """
-
-    eyes: NDArray[np.float64]
-    to_world: NDArray[np.float64]
-    inverse: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64]) -> Views:
-        """From `(V, 4, 4)` extrinsics and `(V, 3, 3)` intrinsics."""
-        to_world = np.swapaxes(world_to_camera[:, :3, :3], 1, 2)
-        eyes = -(to_world * world_to_camera[:, None, :3, 3]).sum(axis=2)
-        return cls(eyes, to_world, np.asarray(np.linalg.inv(intrinsics), dtype=np.float64))
-
-    def rays(
-        self, view: NDArray[np.intp], x_px: Array, y_px: Array
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Origins and unit directions, `(3, N)` float32 world frame, through pixels `(N,)`.
-
-        Sums are written out, as a matrix product's rounding may depend on BLAS and its threads.
-        """
-        pixel = np.stack([x_px, y_px, np.ones_like(x_px)])
-        camera = [(self.inverse[view, row].T * pixel).sum(axis=0) for row in range(3)]
-        world = [(self.to_world[view, row].T * camera).sum(axis=0) for row in range(3)]
-        directions = np.stack(world)
-        directions /= np.sqrt((directions * directions).sum(axis=0))
-        return self.eyes[view].T.astype(np.float32, order="C"), directions.astype(np.float32)
-
-
-def tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
-    """How far the rays of each tile may go untested: `(V, T, T)` float32 metres, inf for a miss."""
-    tiles = -(-size // TILE_PX)
-    count = len(views.eyes)
-    view, row, column = (i.ravel() for i in np.indices((count, tiles, tiles)))
-    origins, directions = views.rays(view, (column + 0.5) * TILE_PX, (row + 0.5) * TILE_PX)
-    # A pixel's distance from the tile's centre over the focal length is at least their angle.
-    focal_inverse = np.maximum(views.inverse[:, 0, 0], views.inverse[:, 1, 1]).astype(np.float32)
-    widening = (focal_inverse * np.float32(TILE_PX * 0.5**0.5))[view]
-    centre_m, _ = _bound(origins, directions)
-    travelled = np.maximum(np.float32(0.0), centre_m - np.float32(BOUND_RADIUS))
-    leaves = centre_m + np.float32(BOUND_RADIUS)
-    active = np.arange(len(view))
-    for _ in range(_MAX_STEPS):
-        here = travelled[active]
-        room = surface_distance(head, _along(origins[:, active], directions[:, active], here))
-        room -= here * widening[active]
-        here += np.maximum(room, 0.0)
-        travelled[active] = here
-        active = active[(room > _CONE_STOP_M) & (here < leaves[active])]
-        if not len(active):
-            break
-    travelled[travelled >= leaves] = np.inf
-    return np.asarray(travelled.reshape(count, tiles, tiles), dtype=np.float32)
-
-
-def trace(
-    head: Head, origins: NDArray[np.float32], directions: NDArray[np.float32], start: Array
-) -> NDArray[np.float32]:
-    """Follow rays to the surface.
-
-    Args:
-        head: What to look at.
-        origins: `(3, N)` float32 world frame, metres.
-        directions: `(3, N)` float32 unit vectors, world frame.
-        start: `(N,)` metres known to be free along each ray.
-
-    Returns:
-        `(N,)` float32 distance along the ray, inf where it misses.
-    """
-    reached = np.full(len(start), np.inf, dtype=np.float32)
-    for first in range(0, len(start), _TRACE_BLOCK):
-        part = slice(first, first + _TRACE_BLOCK)
-        _trace_block(head, origins[:, part], directions[:, part], start[part], reached[part])
-    return reached
-
-
-def _trace_block(
-    head: Head, origins: Array, directions: Array, start: Array, reached: Array
-) -> None:
-    centre_m, half_chord = _bound(origins, directions)
-    leaves = centre_m + half_chord
-    here = np.maximum(start, centre_m - half_chord)
-    active = np.flatnonzero(here < leaves)
-    origins, directions = origins[:, active], directions[:, active]
-    here, leaves = here[active], leaves[active]
-    for step in range(_MAX_STEPS):
-        if not len(active):
-            return
-        room = surface_distance(head, _along(origins, directions, here))
-        arrived = room < (_HIT_M if step < _PATIENCE else _LATE_HIT_M)
-        reached[active[arrived]] = here[arrived]
-        here = here + room
-        going = ~arrived & (here < leaves)
-        # Compacting copies everything, so it waits until a good share of rays is done.
-        if np.count_nonzero(going) < 0.85 * len(active):
-            active, here, leaves = active[going], here[going], leaves[going]
-            origins, directions = origins[:, going], directions[:, going]
-        else:
-            here = np.where(arrived, here - room, here)
-
-
-def points_at(origins: Array, directions: Array, distance: Array) -> Points:
-    """Points along rays: three `(N,)` arrays."""
-    return _along(origins, directions, distance)
-
-
-def _along(origins: Array, directions: Array, distance: Array) -> Points:
-    x, y, z = (o + d * distance for o, d in zip(origins, directions, strict=True))
-    return x, y, z
-
-
-def _bound(origins: Array, directions: Array) -> tuple[Array, Array]:
-    """Distance along each ray to the point nearest the bounding sphere's centre; half the chord.
-
-    The half chord of a ray that misses the sphere is negative, so that it leaves before it enters.
-    """
-    x, y, z = (np.float32(c) - o for c, o in zip(BOUND_CENTRE, origins, strict=True))
-    nearest = x * directions[0] + y * directions[1] + z * directions[2]
-    inside = np.float32(BOUND_RADIUS**2) - (x * x + y * y + z * z - nearest * nearest)
-    return nearest, np.where(inside > 0, np.sqrt(np.maximum(inside, 0.0)), np.float32(-1.0))
-
-
-Colour = NDArray[np.float32]
-
-
-def linear_from_srgb(colour: Vector) -> Colour:
-    """Linear light, `(3,)` float32, of an sRGB colour 0..255 (IEC 61966-2-1)."""
-    encoded = np.asarray(colour, dtype=np.float64) / 255.0
-    low = encoded / 12.92
-    return np.where(encoded <= 0.04045, low, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _rgb(linear: Vector) -> Colour:
-    return np.array(linear, dtype=np.float32)
-
-
-def albedo(head: Head, layer: NDArray[np.intp], points: Points) -> Colour:
-    """Colour of surface points before light falls on them.
-
-    Args:
-        head: Whose surface.
-        layer: `(N,)` of `Layer`.
-        points: Three `(N,)` arrays, world frame, metres.
-
-    Returns:
-        `(N, 3)` float32 linear light.
-    """
-    paints: dict[Layer, Callable[[Head, Points], Colour]] = {
-        Layer.SKIN: _skin,
-        Layer.HAIR: _hair,
-        Layer.CLOTH: _cloth,
-        Layer.COLLAR: _collar,
-    }
-    colours = np.empty((len(layer), 3), dtype=np.float32)
-    for kind, paint in paints.items():
-        chosen = np.flatnonzero(layer == kind)
-        if len(chosen):
-            x, y, z = (p[chosen] for p in points)
-            colours[chosen] = paint(head, (x, y, z))
-    return colours
-
-
-def _skin(head: Head, points: Points) -> Colour:
-    x, y, z = to_head_frame(head, points)
-    aside = np.abs(x)
-    colour = np.tile(linear_from_srgb(head.skin_rgb), (len(x), 1))
-    colour *= (1.0 + 0.05 * _noise(points, 260.0))[:, None]
-    flush = 0.5 * _spot((aside - 0.042) / 0.02, (y + 0.035) / 0.018) * (z > 0.0)
-    flush += 0.5 * _spot(aside / 0.014, (y + 0.036) / 0.014) * (z > 0.06)
-    flush += 0.5 * (aside > 0.08)
-    inner_ear = _spot((y - 0.002) / 0.013, (z + 0.008) / 0.008) * (aside > 0.078)
-    _mix(colour, colour * _rgb((0.6, 0.42, 0.38)), inner_ear)
-    _mix(colour, colour * _rgb((1.05, 0.72, 0.66)), flush)
-    _stubble(head, colour, (x, y, z))
-    front = z > 0.045
-    across = aside / head.mouth_width
-    lip = front * _inside(np.abs(y - head.mouth_y), 0.0085 * (1.0 - across**2))
-    _mix(colour, linear_from_srgb(head.skin_rgb) * _rgb((0.72, 0.38, 0.36)), 0.85 * lip)
-    seam = front * _inside(np.abs(y - head.mouth_y), 0.0016 - 0.0016 * (across > 1))
-    _mix(colour, _rgb((0.05, 0.012, 0.01)), 0.85 * seam * (across < 1))
-    nostril = _spot((aside - 0.0075) / 0.004, (y + 0.0475) / 0.0028) * (z > 0.08)
-    _mix(colour, colour * 0.12, nostril)
-    _eyes(head, colour, aside - head.eye_spacing, y, front)
-    return colour
-
-
-def _eyes(head: Head, colour: Colour, across: Array, y: Array, front: NDArray[np.bool_]) -> None:
-    lid = 0.0058 * (1.0 - (across / 0.0145) ** 2)
-    opening = front * _inside(np.abs(y), lid)
-    _mix(colour, _rgb((0.62, 0.58, 0.55)), opening)
-    radius = np.hypot(across, y)
-    _mix(colour, linear_from_srgb(head.eye_rgb), opening * _inside(radius, 0.0062))
-    _mix(colour, _rgb((0.008, 0.007, 0.006)), opening * _inside(radius, 0.0032))
-    lash = front * _inside(np.abs(y - np.maximum(lid, 0.0)), 0.0017) * (np.abs(across) < 0.0155)
-    dark = linear_from_srgb(head.hair_rgb) * 0.25
-    _mix(colour, dark, 0.9 * lash)
-    arch = across - 0.002
-    line = 0.0205 - 9.0 * arch**2
-    brow = front * _inside(np.abs(y - line), head.brow_weight * (1.0 - (arch / 0.021) ** 2))
-    _mix(colour, linear_from_srgb(head.hair_rgb) * 0.55, 0.9 * brow)
-
-
-def _stubble(head: Head, colour: Colour, head_points: Points) -> None:
-    if not head.stubble:
-        return
-    _, y, z = head_points
-    jaw = np.clip((-0.04 - 0.25 * (z - 0.08) - y) / 0.012, 0.0, 1.0) * np.clip(
-        (z + 0.005) / 0.025, 0.0, 1.0
-    )
-    jaw = jaw * np.clip((0.125 + head.chin_length + y) / 0.01, 0.0, 1.0)
-    grain = 0.75 + 0.25 * _noise(head_points, 900.0)
-    amount = jaw * grain * head.stubble
-    _mix(colour, linear_from_srgb(head.hair_rgb) * 0.8, amount)
-
-
-def _hair(head: Head, points: Points) -> Colour:
-    x, y, z = to_head_frame(head, points)
-    # Strands run from the crown outwards and then down: lines of constant angle about it.
-    angle = np.arctan2(x - 0.012 * head.side, z + 0.035)
-    wander = _noise((x, y, z), 45.0)
-    fine = np.sin(angle * 110.0 + 3.5 * wander)
-    coarse = np.sin(angle * 23.0 + 2.0 * wander + 20.0 * y)
-    if head.hair_style == "curly":
-        fine, coarse = _noise((x, y, z), 650.0), _noise((x, y, z), 300.0)
-    shade = 1.0 + 0.24 * fine + 0.2 * coarse
-    if head.hair_style in ("cropped", "mohawk", "balding"):
-        shade = 1.0 + 0.22 * _noise((x, y, z), 800.0)
-    colour = np.outer(shade, linear_from_srgb(head.hair_rgb)).astype(np.float32)
-    # Roots are darker: hair reads as a mass with depth.
-    colour *= np.clip(0.75 + 2.2 * np.abs(x) + 1.0 * np.maximum(y, 0.0), 0.6, 1.1)[:, None]
-    return colour
-
-
-def _cloth(head: Head, points: Points) -> Colour:
-    x, y, z = points
-    # Rings round the neck and spokes from it, as in a knitted yoke: neither is stretched where the
-    # shoulders turn from upright to level.
-    along = np.sqrt(x * x + (y + 0.1) ** 2 + (z + 0.04) ** 2) / (0.028 * head.pattern_scale)
-    around = np.arctan2(x, z + 0.04) * (5.0 / head.pattern_scale)
-    weave = 1.0 + 0.06 * np.sin(around * 45.0) * np.sin(along * 40.0)
-    colour = np.outer(weave, linear_from_srgb(head.cloth_rgb)).astype(np.float32)
-    if head.pattern != "plain":
-        _mix(colour, linear_from_srgb(head.accent_rgb), _pattern(head, along, around))
-    return colour
-
-
-def _pattern(head: Head, along: Array, around: Array) -> Array:
-    """Share of the second colour, 0..1, at pattern coordinates that repeat with period 1."""
-    if head.pattern == "stripes":
-        return _inside(np.abs(along % 1.0 - 0.5), 0.17, 0.05)
-    if head.pattern == "zigzag":
-        fold = np.abs(around % 1.0 - 0.5)
-        return _inside(np.abs((along + fold) % 1.0 - 0.5), 0.15, 0.05)
-    if head.pattern == "dots":
-        across = (around + 0.5 * (np.floor(along) % 2)) % 1.0 - 0.5
-        return _inside(np.hypot(across, along % 1.0 - 0.5), 0.24, 0.08)
-    return np.asarray(0.35 * (0.5 + 0.5 * np.sin(around * 16.0)))
-
-
-def _collar(head: Head, points: Points) -> Colour:
-    x, _, z = points
-    ribs = np.sin(np.arctan2(x, z + 0.035) * 60.0)
-    plain = head.collar == "shirt"
-    tone = head.collar_rgb if head.collar != "turtleneck" else head.cloth_rgb
-    return np.outer(1.0 + (0.03 if plain else 0.16) * ribs, linear_from_srgb(tone)).astype(
-        np.float32
-    )
-
-
-def _noise(points: Points, waves_per_m: float) -> Array:
-    """Smooth, irregular, within -1..1: sines whose directions and lengths share no period."""
-    x, y, z = (p * waves_per_m for p in points)
-    mixed = np.sin(x + 0.6 * y + 1.3 * np.sin(0.7 * z - 0.4 * x))
-    return np.asarray(mixed * np.sin(0.8 * z - 0.9 * y + 1.1 * np.sin(0.9 * y + 0.5 * x)))
-
-
-def _inside(value: Array, limit: Array | float, soft: float = 0.0012) -> Array:
-    """1 where `value` is well below `limit`, 0 well above, a ramp of width `soft` between."""
-    return np.clip((limit - value) / soft + 0.5, 0.0, 1.0)
-
-
-def _spot(u: Array, v: Array) -> Array:
-    return np.asarray(np.exp(-(u * u + v * v)))
-
-
-def _mix(colour: Colour, other: Colour, amount: Array) -> None:
-    colour += (other - colour) * np.clip(amount, 0.0, 1.0)[:, None].astype(np.float32)
-
+from geogen_hf.sample.shape import BOUND_CENTRE, BOUND_RADIUS, layer_distances, surface_distance
 
 BACKGROUND_RGB = (213, 213, 213)
 
@@ -338,6 +28,14 @@ _NORMAL_STEP_M = 6e-4
 _EDGE_CONTRAST = 34  # of 255: strand-to-strand contrast stays below, features of the face above
 _SUBPIXELS = ((0.125, 0.375), (0.375, -0.125), (-0.125, -0.375), (-0.375, 0.125))
 _BLOCK = 1 << 14
+
+TILE_PX = 8
+_HIT_M = 1.5e-4  # 1/20 of a pixel at 128 px: fattens outlines by less than can be seen
+_CONE_STOP_M = 2e-3
+_MAX_STEPS = 72
+_PATIENCE = 14  # steps after which a ray is content with `_LATE_HIT_M`
+_LATE_HIT_M = 5e-4
+_TRACE_BLOCK = 1 << 14  # rays at a time: their arrays stay in the processor's cache
 
 
 def render_view(
@@ -512,3 +210,130 @@ def _srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
     high = 1.055 * clipped ** np.float32(1 / 2.4) - 0.055
     encoded = np.where(clipped <= 0.0031308, 12.92 * clipped, high)
     return (encoded * 255.0 + 0.5).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Cameras as the tracer wants them: `(V, 3)` eyes, and two `(V, 3, 3)` matrices.
+
+    `inverse` takes pixels (x, y, 1) to directions in the camera frame, `to_world` these to the
+    world frame.
+    """
+
+    eyes: NDArray[np.float64]
+    to_world: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64]) -> Views:
+        """From `(V, 4, 4)` extrinsics and `(V, 3, 3)` intrinsics."""
+        to_world = np.swapaxes(world_to_camera[:, :3, :3], 1, 2)
+        eyes = -(to_world * world_to_camera[:, None, :3, 3]).sum(axis=2)
+        return cls(eyes, to_world, np.asarray(np.linalg.inv(intrinsics), dtype=np.float64))
+
+    def rays(
+        self, view: NDArray[np.intp], x_px: Array, y_px: Array
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Origins and unit directions, `(3, N)` float32 world frame, through pixels `(N,)`.
+
+        Sums are written out, as a matrix product's rounding may depend on BLAS and its threads.
+        """
+        pixel = np.stack([x_px, y_px, np.ones_like(x_px)])
+        camera = [(self.inverse[view, row].T * pixel).sum(axis=0) for row in range(3)]
+        world = [(self.to_world[view, row].T * camera).sum(axis=0) for row in range(3)]
+        directions = np.stack(world)
+        directions /= np.sqrt((directions * directions).sum(axis=0))
+        return self.eyes[view].T.astype(np.float32, order="C"), directions.astype(np.float32)
+
+
+def tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
+    """How far the rays of each tile may go untested: `(V, T, T)` float32 metres, inf for a miss."""
+    tiles = -(-size // TILE_PX)
+    count = len(views.eyes)
+    view, row, column = (i.ravel() for i in np.indices((count, tiles, tiles)))
+    origins, directions = views.rays(view, (column + 0.5) * TILE_PX, (row + 0.5) * TILE_PX)
+    # A pixel's distance from the tile's centre over the focal length is at least their angle.
+    focal_inverse = np.maximum(views.inverse[:, 0, 0], views.inverse[:, 1, 1]).astype(np.float32)
+    widening = (focal_inverse * np.float32(TILE_PX * 0.5**0.5))[view]
+    centre_m, _ = _bound(origins, directions)
+    travelled = np.maximum(np.float32(0.0), centre_m - np.float32(BOUND_RADIUS))
+    leaves = centre_m + np.float32(BOUND_RADIUS)
+    active = np.arange(len(view))
+    for _ in range(_MAX_STEPS):
+        here = travelled[active]
+        room = surface_distance(head, _along(origins[:, active], directions[:, active], here))
+        room -= here * widening[active]
+        here += np.maximum(room, 0.0)
+        travelled[active] = here
+        active = active[(room > _CONE_STOP_M) & (here < leaves[active])]
+        if not len(active):
+            break
+    travelled[travelled >= leaves] = np.inf
+    return np.asarray(travelled.reshape(count, tiles, tiles), dtype=np.float32)
+
+
+def trace(
+    head: Head, origins: NDArray[np.float32], directions: NDArray[np.float32], start: Array
+) -> NDArray[np.float32]:
+    """Follow rays to the surface.
+
+    Args:
+        head: What to look at.
+        origins: `(3, N)` float32 world frame, metres.
+        directions: `(3, N)` float32 unit vectors, world frame.
+        start: `(N,)` metres known to be free along each ray.
+
+    Returns:
+        `(N,)` float32 distance along the ray, inf where it misses.
+    """
+    reached = np.full(len(start), np.inf, dtype=np.float32)
+    for first in range(0, len(start), _TRACE_BLOCK):
+        part = slice(first, first + _TRACE_BLOCK)
+        _trace_block(head, origins[:, part], directions[:, part], start[part], reached[part])
+    return reached
+
+
+def _trace_block(
+    head: Head, origins: Array, directions: Array, start: Array, reached: Array
+) -> None:
+    centre_m, half_chord = _bound(origins, directions)
+    leaves = centre_m + half_chord
+    here = np.maximum(start, centre_m - half_chord)
+    active = np.flatnonzero(here < leaves)
+    origins, directions = origins[:, active], directions[:, active]
+    here, leaves = here[active], leaves[active]
+    for step in range(_MAX_STEPS):
+        if not len(active):
+            return
+        room = surface_distance(head, _along(origins, directions, here))
+        arrived = room < (_HIT_M if step < _PATIENCE else _LATE_HIT_M)
+        reached[active[arrived]] = here[arrived]
+        here = here + room
+        going = ~arrived & (here < leaves)
+        # Compacting copies everything, so it waits until a good share of rays is done.
+        if np.count_nonzero(going) < 0.85 * len(active):
+            active, here, leaves = active[going], here[going], leaves[going]
+            origins, directions = origins[:, going], directions[:, going]
+        else:
+            here = np.where(arrived, here - room, here)
+
+
+def points_at(origins: Array, directions: Array, distance: Array) -> Points:
+    """Points along rays: three `(N,)` arrays."""
+    return _along(origins, directions, distance)
+
+
+def _along(origins: Array, directions: Array, distance: Array) -> Points:
+    x, y, z = (o + d * distance for o, d in zip(origins, directions, strict=True))
+    return x, y, z
+
+
+def _bound(origins: Array, directions: Array) -> tuple[Array, Array]:
+    """Distance along each ray to the point nearest the bounding sphere's centre; half the chord.
+
+    The half chord of a ray that misses the sphere is negative, so that it leaves before it enters.
+    """
+    x, y, z = (np.float32(c) - o for c, o in zip(BOUND_CENTRE, origins, strict=True))
+    nearest = x * directions[0] + y * directions[1] + z * directions[2]
+    inside = np.float32(BOUND_RADIUS**2) - (x * x + y * y + z * z - nearest * nearest)
+    return nearest, np.where(inside > 0, np.sqrt(np.maximum(inside, 0.0)), np.float32(-1.0))
