@@ -17,7 +17,6 @@ import geogen_hf
 from geogen_hf.builder import ReleaseBuilder
 from geogen_hf.builder import load_from
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.source.hf_cache import credentials_of
 from geogen_hf.source.hf_cache import download_parts
 from geogen_hf.source.parts import locate_parts
 from geogen_hf.source.parts import select_parts
@@ -73,15 +72,14 @@ class GeoGen(ReleaseBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         config: GeoGenConfig = self.config
         parts = select_parts(config.parts)
-        sources = locate_parts(parts, data_dir=config.data_dir, base_url=config.base_url)
         cameras = CameraOptions(
             config.camera_convention,
             config.camera_schema,
             config.default_intrinsics,
             memory=self.verdicts_folder,
         )
-        places = download_parts(dl_manager, sources)
-        release = read_release(places, cameras, credentials_of(dl_manager))
+        locations = download_parts(dl_manager, locate_parts(self.place, parts))
+        release = read_release(locations, cameras)
         subjects = release.sound_subjects(config.on_bad_subject)
         shards = make_shards(
             subjects, split_seed=config.split_seed, on_bad_subject=config.on_bad_subject

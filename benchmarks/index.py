@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.releases import big_release
 from geogen_hf.release.release import read_release
-from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART, parts_in_folder
+from geogen_hf.source.parts import IMAGE_PARTS, METADATA_PART, locate_parts
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def _plain(parts: Path) -> int:
 
 
 def _geogen(parts: Path) -> int:
-    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    release = read_release(locate_parts(parts))
     assert release.report.problems == ()
     return len(release.subjects)
 

@@ -29,7 +29,7 @@ from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.verify import verify_export
 from geogen_hf.release.release import read_release
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 CONTENT_ROUTES = ("lfs-upload", "lfs-part")
 """Whole files, and the parts of larger ones."""
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100e6, help="bytes a second of an upload")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    release = read_release(parts_in_folder(big_release(options.subjects, options.size), ALL_PARTS))
+    release = read_release(locate_parts(big_release(options.subjects, options.size)))
     with tempfile.TemporaryDirectory(prefix="geogen-push-") as scratch:
         place = Path(scratch)
         old, new = place / "old", place / "new"

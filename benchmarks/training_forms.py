@@ -75,9 +75,9 @@ def export(parts: Path, out: Path, **options: object) -> None:
     from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import ExportOptions
     from geogen_hf.release.release import read_release
-    from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+    from geogen_hf.source.parts import locate_parts
 
-    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    release = read_release(locate_parts(parts))
     export_release(release, out, ExportOptions(configs=("sequences",), **options))  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ from geogen_hf.release.rows import TableBuilder, batched_tables
 from geogen_hf.release.shards import Shard
 from geogen_hf.release.streaming import ShardExamples
 from geogen_hf.release.subjects import Subject
-from geogen_hf.source.parts import folder_stamp, is_url, select_parts
+from geogen_hf.source.parts import folder_stamp, resolve_place, select_parts
 from geogen_hf.threads import read_ahead
 
 SMALL_SPLIT_BYTES = 512 * 2**20
@@ -49,9 +49,28 @@ class ReleaseBuilder(
     @property
     def verdicts_folder(self) -> Path | None:
         """Where proven camera conventions are kept; None where the cache is remote."""
-        return (
-            None if is_url(self._cache_dir_root) else Path(self._cache_dir_root, "geogen-cameras")
-        )
+        root = resolve_place(self._cache_dir_root)
+        return root / "geogen-cameras" if isinstance(root, Path) else None
+
+    @property
+    def place(self) -> Path | str:
+        """The folder or base URL of the parts.
+
+        Raises:
+            UsageError: `data_dir` is a URL.
+        """
+        if self.config.data_dir is None:
+            return resolve_place(self.config.base_url)
+        folder = resolve_place(self.config.data_dir)
+        if isinstance(folder, str):
+            raise UsageError(
+                explain(
+                    "data_dir must be a folder",
+                    found=folder,
+                    remedy=f"pass base_url={folder!r}",
+                )
+            )
+        return folder
 
     def download_and_prepare(
         self, output_dir: str | None = None, *args: Any, download_mode: Any = None, **kwargs: Any

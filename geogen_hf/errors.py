@@ -7,6 +7,11 @@ those together in one order.
 
 from __future__ import annotations
 
+import re
+
+_USER_IN_URL = re.compile(r"(?<=://)[^/?#\s@]*@")
+_QUERY_OF_URL = re.compile(r"((?:://|with url: /)[^\s?'\"]*)\?[^\s'\")]*")
+
 
 class GeoGenError(Exception):
     """Base of all errors raised on purpose; the command line shows its text and exits with 1."""
@@ -71,9 +76,21 @@ def explain(
           found: an HTML page
     """
     facts = {"where": where, "expected": expected, "found": found, "remedy": remedy}
-    return "\n".join(
-        [what, *(f"  {label}: {fact}" for label, fact in facts.items() if fact is not None)]
-    )
+    lines = [f"  {label}: {fact}" for label, fact in facts.items() if fact is not None]
+    return redact("\n".join([what, *lines]))
+
+
+def redact(text: str) -> str:
+    """Remove passwords and signatures from the URLs in a text, as messages and notes may show it.
+
+    Both the user before the host (`http://user:password@host`) and the query (`?sig=…`, which
+    grants access on many object stores) go.
+
+    Example:
+        >>> redact("GET https://me:pw@host/a.zip?sig=x failed")
+        'GET https://host/a.zip failed'
+    """
+    return _QUERY_OF_URL.sub(r"\1", _USER_IN_URL.sub("", text))
 
 
 def one_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from geogen_hf.export.options import ExportOptions
 from geogen_hf.hub import push_export
 from geogen_hf.hub.options import Pushed, PushOptions
 from geogen_hf.release.release import read_release
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 REPO = "lab/geogen"
 
@@ -41,7 +41,7 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]
 
 
 def exported(parts: Path, folder: Path, **options: Any) -> Path:
-    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    release = read_release(locate_parts(parts))
     return export_release(release, folder, ExportOptions(**options), workers=1).folder
 
 

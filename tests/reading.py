@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from geogen_hf.source.zip_directory import Directory
+from contextlib import closing
+from pathlib import Path
+
+from geogen_hf.source.location import Credentials, Location
+from geogen_hf.source.zip_directory import Directory, read_directory
 from geogen_hf.source.zip_reader import Archives
+
+
+def list_archive(address: str | Path, credentials: Credentials | None = None) -> Directory:
+    """List the archive at a path (`Path`) or URL (`str`)."""
+    remote = isinstance(address, str)
+    with closing(Location(str(address), remote, credentials=credentials).open()) as file:
+        return read_directory(file)
 
 
 def read_all(directory: Directory) -> list[bytes]:

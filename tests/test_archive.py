@@ -5,29 +5,30 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from reading import list_archive
 
 from geogen_hf.errors import ArchiveError
-from geogen_hf.source.zip_directory import MAX_MEMBER_BYTES, read_directory
+from geogen_hf.source.zip_directory import MAX_MEMBER_BYTES
 from geogen_hf.source.zip_reader import Archives
 
 
-def zip_of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> str:
+def zip_of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as zipped:
         for name, content in members.items():
             zipped.writestr(name, content)
-    return str(path)
+    return path
 
 
-def patch(path: str, old: bytes, new: bytes, *, last: bool = False) -> None:
-    data = Path(path).read_bytes()
+def patch(path: Path, old: bytes, new: bytes, *, last: bool = False) -> None:
+    data = path.read_bytes()
     place = data.rindex(old) if last else data.index(old)
-    Path(path).write_bytes(data[:place] + new + data[place + len(old) :])
+    path.write_bytes(data[:place] + new + data[place + len(old) :])
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_members_read_back_bit_exact(tmp_path: Path, compression: int) -> None:
     members = {f"s/{i}.png": bytes([i]) * i * 1000 for i in range(20)}
-    directory = read_directory(zip_of(tmp_path / "a.zip", members, compression))
+    directory = list_archive(zip_of(tmp_path / "a.zip", members, compression))
     with Archives() as archives:
         assert {m.name: archives.read(m) for m in directory.members} == members
     assert directory.refused == ()
@@ -35,7 +36,7 @@ def test_members_read_back_bit_exact(tmp_path: Path, compression: int) -> None:
 
 def test_more_than_65535_members_and_zip64(tmp_path: Path) -> None:
     members = {f"s/{i}.png": b"%d" % i for i in range(66_000)}
-    directory = read_directory(zip_of(tmp_path / "a.zip", members, zipfile.ZIP_STORED))
+    directory = list_archive(zip_of(tmp_path / "a.zip", members, zipfile.ZIP_STORED))
     assert len(directory.members) == 66_000
     with Archives() as archives:
         assert archives.read(directory.members[-1]) == b"65999"
@@ -68,19 +69,19 @@ def test_zip64_local_headers_and_streamed_members(tmp_path: Path) -> None:
             ("a", [b"long", b"next"]),
             ("b", [b"streamed" * 100, b"again" * 100]),
         ):
-            directory = read_directory(str(tmp_path / f"{name}.zip"))
+            directory = list_archive(tmp_path / f"{name}.zip")
             assert [archives.read(member) for member in directory.members] == expected
 
 
 def test_bytes_before_the_archive_are_tolerated(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"content"})
-    Path(path).write_bytes(b"#!self-extractor\n" + Path(path).read_bytes())
+    path.write_bytes(b"#!self-extractor\n" + path.read_bytes())
     with Archives() as archives:
-        assert archives.read(read_directory(path).members[0]) == b"content"
+        assert archives.read(list_archive(path).members[0]) == b"content"
 
 
 def test_archive_without_members(tmp_path: Path) -> None:
-    assert read_directory(zip_of(tmp_path / "a.zip", {})).members == ()
+    assert list_archive(zip_of(tmp_path / "a.zip", {})).members == ()
 
 
 def test_litter_and_folders_are_ignored(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_litter_and_folders_are_ignored(tmp_path: Path) -> None:
         "batch/s/Thumbs.db": b"x",
         "batch/s/._1.png": b"x",
     }
-    directory = read_directory(zip_of(tmp_path / "a.zip", members))
+    directory = list_archive(zip_of(tmp_path / "a.zip", members))
     assert [member.name for member in directory.members] == ["batch/s/0.png"]
     assert directory.refused == ()
 
@@ -110,24 +111,24 @@ def test_what_is_not_a_zip_is_described(tmp_path: Path, content: bytes, found: s
     path = tmp_path / "images_batch_3.zip"
     path.write_bytes(content)
     with pytest.raises(ArchiveError, match="download this part again") as caught:
-        read_directory(str(path))
+        list_archive(path)
     assert found in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_truncated_archive(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {f"s/{i}.png": b"0123456789" * 50 for i in range(50)})
-    data = Path(path).read_bytes()
+    data = path.read_bytes()
     for length in (len(data) // 2, len(data) - 10):
-        Path(path).write_bytes(data[:length])
+        path.write_bytes(data[:length])
         with pytest.raises(ArchiveError, match="cut short"):
-            read_directory(path)
+            list_archive(path)
 
 
 def test_archive_truncated_after_it_was_listed(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"0" * 5000}, zipfile.ZIP_STORED)
-    (member,) = read_directory(path).members
-    Path(path).write_bytes(Path(path).read_bytes()[:1000])
+    (member,) = list_archive(path).members
+    path.write_bytes(path.read_bytes()[:1000])
     with Archives() as archives, pytest.raises(ArchiveError, match="cut short"):
         archives.read(member)
 
@@ -136,10 +137,10 @@ def test_archive_truncated_after_it_was_listed(tmp_path: Path) -> None:
 def test_flipped_byte_names_part_member_and_offset(tmp_path: Path, compression: int) -> None:
     content = bytes(range(256)) * 20
     path = zip_of(tmp_path / "p.zip", {"s/0.png": b"first", "s/1.png": content}, compression)
-    member = read_directory(path).members[1]
-    data = bytearray(Path(path).read_bytes())
+    member = list_archive(path).members[1]
+    data = bytearray(path.read_bytes())
     data[member.start + 60] ^= 0x10
-    Path(path).write_bytes(data)
+    path.write_bytes(data)
     with Archives() as archives, pytest.raises(ArchiveError) as caught:
         archives.read(member)
     assert f"p.zip: 's/1.png' (at byte {member.start})" in str(caught.value)
@@ -150,7 +151,7 @@ def test_flipped_byte_names_part_member_and_offset(tmp_path: Path, compression: 
     ["../s/0.png", "/s/0.png", "a/../../s/0.png", "..\\s\\0.png", "C:/s/0.png", "\\s\\0.png"],
 )
 def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
-    directory = read_directory(zip_of(tmp_path / "a.zip", {name: b"x", "s/1.png": b"y"}))
+    directory = list_archive(zip_of(tmp_path / "a.zip", {name: b"x", "s/1.png": b"y"}))
     assert [member.name for member in directory.members] == ["s/1.png"]
     assert "leads out" in directory.refused[0].reason
 
@@ -163,7 +164,7 @@ def test_names_in_odd_encodings(tmp_path: Path) -> None:
         patch(path, b"XXXXX", "Zoéy".encode())  # UTF-8 that does not say so
         patch(path, b"YYYYY", b"Zo\x82yz")  # cp437, the zip default
         patch(path, b"ZZZZZ", b"a\x1b[2J")  # would clear the reader's terminal
-    directory = read_directory(path)
+    directory = list_archive(path)
     assert [member.name for member in directory.members] == ["Zoéy/0.png", "Zoéyz/0.png"]
     assert "unprintable" in directory.refused[0].reason
     with Archives() as archives:
@@ -172,15 +173,15 @@ def test_names_in_odd_encodings(tmp_path: Path) -> None:
 
 def test_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"x"})
-    data = bytearray(Path(path).read_bytes())
+    data = bytearray(path.read_bytes())
     data[data.rindex(b"PK\x01\x02") + 8] |= 1
-    Path(path).write_bytes(data)
-    assert "encrypted" in read_directory(path).refused[0].reason
+    path.write_bytes(data)
+    assert "encrypted" in list_archive(path).refused[0].reason
 
 
 def test_other_compression_is_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"x"}, zipfile.ZIP_BZIP2)
-    assert "method 12" in read_directory(path).refused[0].reason
+    assert "method 12" in list_archive(path).refused[0].reason
 
 
 def test_a_gigabyte_out_of_a_megabyte_is_refused_unread(tmp_path: Path) -> None:
@@ -192,17 +193,17 @@ def test_a_gigabyte_out_of_a_megabyte_is_refused_unread(tmp_path: Path) -> None:
         with zipped.open("s/1.png", "w") as member:
             member.write(bytes(2**24))
     assert path.stat().st_size < 2 * 2**20
-    refused = read_directory(str(path)).refused
+    refused = list_archive(path).refused
     assert f"over the limit of {MAX_MEMBER_BYTES:,}" in refused[0].reason
     assert "a bomb" in refused[1].reason
 
 
 def test_a_bomb_that_lies_about_its_size_stops_early(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": bytes(2**24)})
-    data = bytearray(Path(path).read_bytes())
+    data = bytearray(path.read_bytes())
     struct.pack_into("<L", data, data.rindex(b"PK\x01\x02") + 24, 1000)
-    Path(path).write_bytes(data)
-    (member,) = read_directory(path).members
+    path.write_bytes(data)
+    (member,) = list_archive(path).members
     assert member.size == 1000
     with Archives() as archives, pytest.raises(ArchiveError, match="1,001 or more"):
         archives.read(member)
@@ -210,20 +211,20 @@ def test_a_bomb_that_lies_about_its_size_stops_early(tmp_path: Path) -> None:
 
 def test_directory_that_points_outside_is_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"x" * 99, "s/1.png": b"y"}, zipfile.ZIP_STORED)
-    data = bytearray(Path(path).read_bytes())
+    data = bytearray(path.read_bytes())
     struct.pack_into("<LL", data, data.index(b"PK\x01\x02") + 20, 10**6, 10**6)
-    Path(path).write_bytes(data)
-    directory = read_directory(path)
+    path.write_bytes(data)
+    directory = list_archive(path)
     assert "next member" in directory.refused[0].reason
     assert [member.name for member in directory.members] == ["s/1.png"]
 
 
 def test_png_size_is_read_from_the_header_alone(by_subject: Path, tmp_path: Path) -> None:
-    directory = read_directory(str(by_subject / "images_batch_1.zip"))
+    directory = list_archive(by_subject / "images_batch_1.zip")
     with Archives() as archives:
         assert {archives.read_png_size(member) for member in directory.members} == {(16, 16)}
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"GIF89a" + bytes(100)})
-    (member,) = read_directory(path).members
+    (member,) = list_archive(path).members
     with Archives() as archives:
         with pytest.raises(ArchiveError, match="a PNG file"):
             archives.read_png_size(member)

@@ -21,7 +21,7 @@ from geogen_hf.release.features import FEATURES
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.sample import subject_cameras
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 pytestmark = pytest.mark.datasets
 
@@ -144,10 +144,10 @@ def test_a_preparing_process_names_the_damaged_member(
     parts = Path(shutil.copytree(by_subject, tmp_path / "parts"))
     victim = next(
         subject
-        for subject in read_release(parts_in_folder(parts, ALL_PARTS)).subjects
+        for subject in read_release(locate_parts(parts)).subjects
         if split_of(subject.subject_id) == "train"
     ).images[3]
-    archive = Path(victim.archive)
+    archive = Path(victim.archive.address)
     content = bytearray(archive.read_bytes())
     content[victim.start + 60 + len(victim.name)] ^= 0xFF
     archive.write_bytes(content)

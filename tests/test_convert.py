@@ -50,7 +50,7 @@ from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
 from geogen_hf.sample import head_of, nose_tip, subject_cameras
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
-from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, parts_at_url
+from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
 Array = NDArray[np.float64]
 ALL: list[FormatName] = list(FORMATS)
@@ -433,7 +433,7 @@ def test_eg3d_refuses_images_that_are_not_square(
 @pytest.fixture(scope="session")
 def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "geogen"
-    release = read_release(parts_at_url(str(by_subject), ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     export_release(release, folder, ExportOptions(("cameras", "sequences"), 5), workers=1)
     return folder
 
@@ -470,7 +470,7 @@ def test_an_export_converts_as_its_parts_do(
 
 
 def test_a_transcoded_export_keeps_its_bytes(by_subject: Path, tmp_path: Path) -> None:
-    release = read_release(parts_at_url(str(by_subject), ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     options = ExportOptions(("sequences",), image_format="webp", image_size=12)
     export_release(release, tmp_path / "webp", options, workers=1)
     one = ["subj_00004"]
@@ -488,7 +488,7 @@ def test_exports_that_do_not_serve_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match="has its splits already"):
         convert(str(exported), tmp_path / "out", "eg3d", split_seed=1)
-    release = read_release(parts_at_url(str(by_subject), ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     folder = tmp_path / "views"
     export_release(release, folder, ExportOptions(("cameras",)), workers=1)
     with pytest.raises(PartsError, match="sequences"):

@@ -23,7 +23,7 @@ from geogen_hf.export.faults import ExportError
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.release import read_release
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import ALL_PARTS, locate_parts
 
 pytest.importorskip("distributed", reason="dask[distributed] is not installed")
 
@@ -89,7 +89,7 @@ def test_the_cluster_is_two_other_processes(address: str) -> None:
 def test_the_same_bytes_from_a_cluster(
     address: str, by_subject: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     options = ExportOptions(("sequences", "views", "cameras"))
     wanted = contents(export_release(release, tmp_path / "local", options, workers=1).folder)
     monkeypatch.chdir(tmp_path)  # where the workers are not
@@ -112,7 +112,7 @@ def test_the_command_takes_a_scheduler(address: str, by_subject: Path, tmp_path:
 
 def test_errors_come_back_from_the_cluster(address: str, by_subject: Path, tmp_path: Path) -> None:
     parts = Path(shutil.copytree(by_subject, tmp_path / "parts"))
-    release = read_release(parts_in_folder(parts, ALL_PARTS))
+    release = read_release(locate_parts(parts))
     for part in ALL_PARTS:
         (parts / part.name).unlink()  # gone when the workers look for them
     with dask_executor(address) as executor, pytest.raises(GeoGenError, match="images_batch"):

@@ -13,7 +13,8 @@ from origin_server import Faults, OriginServer, replace, write_zip
 from geogen_hf.errors import FetchError
 from geogen_hf.source.hf_cache import download_parts
 from geogen_hf.source.http import RetryPolicy
-from geogen_hf.source.parts import Part, parts_at_url, select_parts
+from geogen_hf.source.location import Location
+from geogen_hf.source.parts import Part, locate_parts, select_parts
 from geogen_hf.source.retry import TransferOptions
 
 pytestmark = pytest.mark.datasets
@@ -48,7 +49,13 @@ def manager(tmp_path: Path, **options: object) -> DownloadManager:
 
 
 def urls(origin: OriginServer) -> dict[Part, str]:
-    return parts_at_url(origin.url, PARTS)
+    return {part: found.address for part, found in locate_parts(origin.url, PARTS).items()}
+
+
+def download(dl_manager: object, addresses: dict[Part, str]) -> dict[Part, str]:
+    locations = {part: Location(a, remote="://" in a) for part, a in addresses.items()}
+    found = download_parts(dl_manager, locations, QUICK)
+    return {part: location.address for part, location in found.items()}
 
 
 def right(paths: dict[Part, str], origin: OriginServer) -> bool:
@@ -61,11 +68,11 @@ def right(paths: dict[Part, str], origin: OriginServer) -> bool:
 def test_a_second_load_transfers_nothing(
     tmp_path: Path, origin: OriginServer, use_etag: bool
 ) -> None:
-    first = download_parts(manager(tmp_path, use_etag=use_etag), urls(origin), QUICK)
+    first = download(manager(tmp_path, use_etag=use_etag), urls(origin))
     assert right(first, origin)
     assert origin.bytes_sent == sum(Path(path).stat().st_size for path in first.values())
     origin.reset_counts()
-    assert download_parts(manager(tmp_path, use_etag=use_etag), urls(origin), QUICK) == first
+    assert download(manager(tmp_path, use_etag=use_etag), urls(origin)) == first
     # The manager's own way, without this package, finds the same files.
     dl_manager = manager(tmp_path, use_etag=use_etag)
     assert dl_manager.download(list(urls(origin).values())) == list(first.values())
@@ -75,13 +82,13 @@ def test_a_second_load_transfers_nothing(
 def test_what_the_manager_fetched_is_found(tmp_path: Path, origin: OriginServer) -> None:
     theirs = manager(tmp_path).download({part.name: url for part, url in urls(origin).items()})
     origin.reset_counts()
-    ours = download_parts(manager(tmp_path), urls(origin), QUICK)
+    ours = download(manager(tmp_path), urls(origin))
     assert ours == {part: theirs[part.name] for part in PARTS}
     assert origin.bytes_sent == 0
 
 
 def test_notes_in_the_cache_are_those_of_datasets(tmp_path: Path, origin: OriginServer) -> None:
-    ours = download_parts(manager(tmp_path), urls(origin), QUICK)
+    ours = download(manager(tmp_path), urls(origin))
     notes = {part: Path(f"{path}.json").read_text() for part, path in ours.items()}
     for path in ours.values():
         Path(path).unlink()
@@ -93,26 +100,26 @@ def test_notes_in_the_cache_are_those_of_datasets(tmp_path: Path, origin: Origin
 
 def test_sizes_and_origins_are_recorded(tmp_path: Path, origin: OriginServer) -> None:
     dl_manager = manager(tmp_path)
-    download_parts(dl_manager, urls(origin), QUICK)
+    download(dl_manager, urls(origin))
     assert dl_manager.downloaded_size == origin.bytes_sent
     assert dl_manager.downloaded_paths.keys() == set(urls(origin).values())
 
 
 def test_forced_downloads_transfer_once(tmp_path: Path, origin: OriginServer) -> None:
-    first = download_parts(manager(tmp_path), urls(origin), QUICK)
+    first = download(manager(tmp_path), urls(origin))
     total = origin.bytes_sent
     for path in first.values():
         Path(path).write_bytes(b"spoilt")
     origin.reset_counts()
     dl_manager = manager(tmp_path, force_download=True)
-    assert right(download_parts(dl_manager, urls(origin), QUICK), origin)
+    assert right(download(dl_manager, urls(origin)), origin)
     assert origin.bytes_sent == total
     assert dl_manager.download_config.force_download
 
 
 def test_broken_transfers_are_resumed(tmp_path: Path, origin: OriginServer) -> None:
     origin.faults[FIRST.name] = Faults(cut_at=[CUT])
-    assert right(download_parts(manager(tmp_path), urls(origin), QUICK), origin)
+    assert right(download(manager(tmp_path), urls(origin)), origin)
     size = (origin.folder / FIRST.name).stat().st_size
     assert origin.sent[FIRST.name] < 1.02 * size
 
@@ -125,19 +132,19 @@ def test_the_next_load_goes_on(tmp_path: Path, origin: OriginServer) -> None:
 
     faults.on_piece = fail
     with pytest.raises(FetchError, match=r"images_batch_1\.zip: given up"):
-        download_parts(manager(tmp_path), urls(origin), QUICK)
+        download(manager(tmp_path), urls(origin))
     origin.faults.clear()
     origin.reset_counts()
-    assert right(download_parts(manager(tmp_path), urls(origin), QUICK), origin)
+    assert right(download(manager(tmp_path), urls(origin)), origin)
     assert origin.bytes_sent == (origin.folder / FIRST.name).stat().st_size - CUT
 
 
 def test_a_change_upstream_is_another_file(tmp_path: Path, origin: OriginServer) -> None:
-    old = download_parts(manager(tmp_path), urls(origin), QUICK)
+    old = download(manager(tmp_path), urls(origin))
     before = Path(old[FIRST]).read_bytes()
     new = write_zip(tmp_path / "new.zip", SIZE, seed=50)
     replace(origin.folder / FIRST.name, new)
-    paths = download_parts(manager(tmp_path), urls(origin), QUICK)
+    paths = download(manager(tmp_path), urls(origin))
     assert right(paths, origin)
     assert Path(old[FIRST]).read_bytes() == before
 
@@ -148,31 +155,31 @@ def test_a_change_on_the_way_is_not_named_after_the_old(
     new = write_zip(tmp_path / "new.zip", SIZE, seed=50)
     origin.faults[FIRST.name] = Faults(cut_at=[CUT], replace_at=CUT, replacement=new)
     with pytest.raises(FetchError, match="changed upstream while it was fetched"):
-        download_parts(manager(tmp_path), urls(origin), QUICK)
-    assert right(download_parts(manager(tmp_path), urls(origin), QUICK), origin)
+        download(manager(tmp_path), urls(origin))
+    assert right(download(manager(tmp_path), urls(origin)), origin)
 
 
 def test_forcing_concerns_the_manager_too(tmp_path: Path, origin: OriginServer) -> None:
     options = {"http": {"client_kwargs": {}}}  # more than headers, so datasets fetches
     for _ in range(2):
         dl_manager = manager(tmp_path, storage_options=options, force_download=True)
-        assert right(download_parts(dl_manager, urls(origin), QUICK), origin)
+        assert right(download(dl_manager, urls(origin)), origin)
     assert origin.count("GET") == 2 * len(PARTS)
 
 
 def test_streaming_and_local_paths_pass_through(tmp_path: Path, origin: OriginServer) -> None:
     streaming = StreamingDownloadManager(download_config=DownloadConfig())
-    assert download_parts(streaming, urls(origin)) == urls(origin)
+    assert download(streaming, urls(origin)) == urls(origin)
     local = {part: str(origin.folder / part.name) for part in PARTS}
-    assert download_parts(manager(tmp_path), local) == local
+    assert download(manager(tmp_path), local) == local
     assert not (tmp_path / "cache").exists()
-    assert download_parts(manager(tmp_path), {p: f"file://{x}" for p, x in local.items()}) == local
+    assert download(manager(tmp_path), {p: f"file://{x}" for p, x in local.items()}) == local
     assert origin.requests == []
 
 
 def test_headers_of_the_storage_options_are_sent(tmp_path: Path, origin: OriginServer) -> None:
     options = {"http": {"headers": {"Authorization": "Bearer x"}}}
-    download_parts(manager(tmp_path, storage_options=options), urls(origin), QUICK)
+    download(manager(tmp_path, storage_options=options), urls(origin))
     gets = [r for r in origin.requests if r.method == "GET"]
     assert {r.authorization for r in gets} == {"Bearer x"}
 
@@ -181,7 +188,7 @@ def test_options_that_only_datasets_understands_are_left_to_it(
     tmp_path: Path, origin: OriginServer
 ) -> None:
     options = {"http": {"client_kwargs": {"headers": {"Authorization": "Bearer y"}}}}
-    paths = download_parts(manager(tmp_path, storage_options=options), urls(origin), QUICK)
+    paths = download(manager(tmp_path, storage_options=options), urls(origin))
     assert right(paths, origin)
     assert {r.authorization for r in origin.requests} == {"Bearer y"}
     assert not list((tmp_path / "cache").glob("*.part*"))
@@ -192,7 +199,7 @@ def test_offline_is_left_to_datasets(
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConnectionError, match=r"[Oo]ffline"):
-        download_parts(manager(tmp_path), urls(origin), QUICK)
+        download(manager(tmp_path), urls(origin))
     assert origin.requests == []
 
 
@@ -203,8 +210,12 @@ class Rows(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         return datasets.DatasetInfo(features=datasets.Features({"size": datasets.Value("int64")}))
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
-        paths = download_parts(dl_manager, parts_at_url(self.config.data_dir, PARTS), QUICK)
-        return [datasets.SplitGenerator("train", gen_kwargs={"paths": tuple(paths.values())})]
+        paths = download_parts(dl_manager, locate_parts(self.config.data_dir, PARTS), QUICK)
+        return [
+            datasets.SplitGenerator(
+                "train", gen_kwargs={"paths": tuple(p.address for p in paths.values())}
+            )
+        ]
 
     def _generate_examples(self, paths: tuple[str, ...]) -> Iterator[tuple[int, dict[str, int]]]:
         for key, path in enumerate(paths):

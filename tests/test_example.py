@@ -18,7 +18,7 @@ from conftest import SUBJECTS
 from geogen_hf.export.folder import export_release
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 pytestmark = pytest.mark.datasets
 
@@ -31,7 +31,7 @@ EPOCHS, SAVE_EVERY = 3, 3
 
 @pytest.fixture
 def command(by_subject: Path, tmp_path: Path) -> list[str]:
-    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     export_release(release, tmp_path / "geogen", workers=1)
     options = {
         "data": tmp_path / "geogen",

@@ -43,7 +43,7 @@ from geogen_hf.release.features import FEATURES
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.splits import SPLITS, split_of, split_position
 from geogen_hf.sample import write_release
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import ALL_PARTS, locate_parts
 
 pytestmark = pytest.mark.datasets
 
@@ -52,7 +52,7 @@ EVERYTHING = ExportOptions(configs=ALL_CONFIGS)
 
 
 def opened(parts: Path) -> Release:
-    return read_release(parts_in_folder(parts, ALL_PARTS))
+    return read_release(locate_parts(parts))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -378,10 +378,10 @@ import sys
 from pathlib import Path
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.release.release import read_release
 if __name__ == "__main__":
-    release = read_release(parts_in_folder(sys.argv[1], ALL_PARTS))
+    release = read_release(locate_parts(sys.argv[1]))
     options = ExportOptions(image_size=112, image_format="webp")
     export_release(release, Path(sys.argv[2]), options, workers=int(sys.argv[3]))
 """
@@ -556,7 +556,7 @@ def damage(path: Path, member: str) -> None:
         image
         for subject in opened(path.parent).subjects
         for image in subject.images
-        if image.name == member and Path(image.archive) == path
+        if image.name == member and Path(image.archive.address) == path
     )
     data[found.start + 60 + len(member)] ^= 0xFF
     path.write_bytes(data)
@@ -611,10 +611,10 @@ import signal, sys, threading, time
 from pathlib import Path
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.release.release import read_release
 if __name__ == "__main__":
-    release = read_release(parts_in_folder(sys.argv[1], ALL_PARTS))
+    release = read_release(locate_parts(sys.argv[1]))
     folder = Path(sys.argv[2])
     def press() -> None:
         while not list(folder.glob("data/sequences/.*.parquet.*")):

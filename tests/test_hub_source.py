@@ -14,19 +14,19 @@ from hub_release import mirror
 from hub_server import Fault, HubServer
 from hub_server.repos import Commit
 from origin_server import OriginServer
+from reading import list_archive
 
 import geogen
 import geogen_hf
 from geogen_hf.errors import FetchError
-from geogen_hf.source.credentials import Credentials
 from geogen_hf.source.fetch import fetch_parts
 from geogen_hf.source.hf_cache import credentials_of
 from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.location import Credentials, Location
 from geogen_hf.source.parts import ALL_PARTS
 from geogen_hf.source.ranges import FsspecFile, HttpFile, open_remote
 from geogen_hf.source.retry import TransferOptions
 from geogen_hf.source.streams import hub_address
-from geogen_hf.source.zip_directory import read_directory
 
 pytestmark = pytest.mark.datasets
 
@@ -164,7 +164,7 @@ def test_other_options_of_http_go_through_fsspec(by_subject: Path) -> None:
     with OriginServer(by_subject) as origin:
         options = {"client_kwargs": {"headers": {"Authorization": "Bearer y"}}}
         url = f"{origin.url}/metadata_files.zip"
-        directory = read_directory(url, Credentials({"http": options}))
+        directory = list_archive(url, Credentials({"http": options}))
         assert {request.authorization for request in origin.requests} == {"Bearer y"}
     assert len(directory.members) == 40
 
@@ -172,9 +172,11 @@ def test_other_options_of_http_go_through_fsspec(by_subject: Path) -> None:
 def test_options_of_other_file_systems(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"content")
     where = Credentials({"dir": {"path": str(tmp_path), "fo": "file://"}, "file": {"x": 1}})
-    remote = open_remote("file:///x", credentials=where)
+    remote = open_remote(Location("file:///x", remote=True, credentials=where))
     assert isinstance(remote, FsspecFile)
-    assert isinstance(open_remote("https://host/x", credentials=where), HttpFile)
+    assert isinstance(
+        open_remote(Location("https://host/x", remote=True, credentials=where)), HttpFile
+    )
 
 
 def test_credentials_travel_and_are_not_shown(
@@ -182,8 +184,8 @@ def test_credentials_travel_and_are_not_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     where = Credentials({"hf": {"endpoint": raw.url, "token": raw.tokens.owner}})
-    directory = read_directory(f"{RAW}/metadata_files.zip", where)
+    directory = list_archive(f"{RAW}/metadata_files.zip", where)
     copy = pickle.loads(pickle.dumps(directory))
-    assert copy.members[0].credentials.for_url(RAW)["token"] == raw.tokens.owner
+    assert copy.members[0].archive.credentials.for_url(RAW)["token"] == raw.tokens.owner
     assert raw.tokens.owner not in f"{directory!r} {where}" + caplog.text
     assert {hash(member) for member in copy.members} == {hash(m) for m in directory.members}

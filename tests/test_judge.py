@@ -20,7 +20,7 @@ from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.sample import subject_cameras, write_release
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
-from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, parts_in_folder
+from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
 pytestmark = pytest.mark.datasets
 
@@ -60,7 +60,7 @@ def rewritten(
 
 
 def opened(folder: Path, options: CameraOptions = UPSTREAM_LENS) -> Release:
-    return read_release(parts_in_folder(folder, ALL_PARTS), options)
+    return read_release(locate_parts(folder), options)
 
 
 @pytest.mark.parametrize(("name", "convention"), [*USUAL, *IN_A_LIST])

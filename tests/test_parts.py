@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+import geogen
 from geogen_hf.errors import PartsError, UsageError
 from geogen_hf.source.parts import (
     ALL_PARTS,
     UPSTREAM_URL,
     folder_stamp,
     locate_parts,
-    parts_at_url,
-    parts_in_folder,
+    resolve_place,
     select_parts,
 )
 
@@ -30,8 +30,8 @@ def test_parts_that_are_none_of_the_release_are_refused(numbers: list[int]) -> N
 
 
 def test_default_source_is_the_publisher() -> None:
-    urls = locate_parts(select_parts([2]))
-    assert list(urls.values()) == [
+    locations = locate_parts(None, select_parts([2]))
+    assert [location.address for location in locations.values()] == [
         f"{UPSTREAM_URL}/images_batch_2.zip",
         f"{UPSTREAM_URL}/metadata_files.zip",
     ]
@@ -39,27 +39,35 @@ def test_default_source_is_the_publisher() -> None:
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(PartsError, match="does not exist") as caught:
-        parts_in_folder(tmp_path / "nowhere", ALL_PARTS)
+        locate_parts(tmp_path / "nowhere", ALL_PARTS)
     assert str(tmp_path / "nowhere") in str(caught.value)
 
 
 def test_empty_folder_and_missing_parts_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(PartsError, match="an empty folder"):
-        parts_in_folder(tmp_path, ALL_PARTS)
+        locate_parts(tmp_path)
     for part in ALL_PARTS:
         if part.number not in (3, 8):
             (tmp_path / part.name).touch()
     with pytest.raises(PartsError, match=r"2 of 8.*images_batch_3\.zip, metadata_files\.zip"):
-        parts_in_folder(tmp_path, ALL_PARTS)
+        locate_parts(tmp_path)
 
 
 def test_a_url_as_data_dir_is_refused_with_the_right_option() -> None:
     with pytest.raises(UsageError, match="base_url='https://host/x'"):
-        locate_parts(ALL_PARTS, data_dir="https://host/x")
+        geogen.load("views", data_dir="https://host/x", streaming=True)
 
 
-def test_base_url_may_be_a_folder(by_subject: Path) -> None:
-    assert parts_at_url(str(by_subject), ALL_PARTS) == parts_in_folder(by_subject, ALL_PARTS)
+def test_a_place_may_be_a_folder_or_a_url(by_subject: Path) -> None:
+    assert locate_parts(str(by_subject)) == locate_parts(by_subject)
+    assert not any(location.remote for location in locate_parts(by_subject).values())
+    assert all(location.remote for location in locate_parts("https://host/x/").values())
+
+
+@pytest.mark.parametrize("place", ["://", "://x", "https://", "http://[::1"])
+def test_what_is_no_url_is_refused(place: str) -> None:
+    with pytest.raises(UsageError, match="not a URL"):
+        resolve_place(place)
 
 
 def test_stamp_changes_with_a_part(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geogen_hf.errors import FetchError
+from geogen_hf.source.location import Location
 from geogen_hf.source.prefetch import Limits, Range, plan_ranges, plan_windows, stream_records
 from geogen_hf.source.zip_directory import Member
 
@@ -21,7 +22,7 @@ def content(archive: str, start: int, stop: int) -> bytes:
 
 
 def member(archive: str, start: int, stop: int) -> Member:
-    return Member(archive, f"{start}.png", start, stop, 1, 1, 0, False)
+    return Member(Location(archive), f"{start}.png", start, stop, 1, 1, 0, False)
 
 
 @st.composite
@@ -52,7 +53,7 @@ def test_ranges_hold_every_member_once_and_keep_the_bounds(
         assert planned.stop == planned.members[-1].stop
         assert planned.size <= max_range or len(planned.members) == 1
         assert all(b.start - a.stop <= max_gap for a, b in pairwise(planned.members))
-    in_place = sorted(ranges, key=lambda r: (r.archive, r.start))
+    in_place = sorted(ranges, key=lambda r: (r.archive.address, r.start))
     for left, right in pairwise(in_place):
         if left.archive == right.archive:  # nothing is left that could have been merged
             wide = right.members[0].stop - left.start > max_range
@@ -70,7 +71,7 @@ def test_members_asked_for_twice_or_one_over_the_other_are_fetched_once() -> Non
 def test_by_view_windows_take_one_range_an_archive() -> None:
     runs = [[member(f"{v}.zip", i * 100, i * 100 + 100) for v in range(7)] for i in range(5)]
     ranges = plan_ranges([m for run in runs for m in run])
-    assert [(r.archive, r.size) for r in ranges] == [(f"{v}.zip", 500) for v in range(7)]
+    assert [(r.archive.address, r.size) for r in ranges] == [(f"{v}.zip", 500) for v in range(7)]
 
 
 @given(
@@ -112,7 +113,7 @@ def test_records_come_in_order_and_the_bounds_are_kept(
             running += 1
             fetched += wanted.size
             most_running = max(most_running, running)
-        found = content(wanted.archive, wanted.start, wanted.stop)
+        found = content(wanted.archive.address, wanted.start, wanted.stop)
         with lock:
             running -= 1
         return found
@@ -124,7 +125,7 @@ def test_records_come_in_order_and_the_bounds_are_kept(
             # At most the window in use is held beyond what the limit allows ahead of it.
             assert fetched - used <= limits.held_bytes + 2 * limits.window_bytes
             used += sum(map(len, records))
-    expected = [[content(m.archive, m.start, m.stop) for m in run] for run in runs]
+    expected = [[content(m.archive.address, m.start, m.stop) for m in run] for run in runs]
     assert delivered == expected
     assert most_running <= limits.requests
 
@@ -152,7 +153,9 @@ def test_a_range_larger_than_the_limit_still_comes() -> None:
     limits = Limits(requests=2, held_bytes=1000, first_bytes=1, window_bytes=1)
     with ThreadPoolExecutor(2) as pool:
         found = list(
-            stream_records(runs, lambda r: content(r.archive, r.start, r.stop), pool, limits)
+            stream_records(
+                runs, lambda r: content(r.archive.address, r.start, r.stop), pool, limits
+            )
         )
     assert [[len(record) for record in records] for records in found] == [[5000, 5000], [4000]]
 

@@ -16,7 +16,7 @@ from PIL import Image
 import geogen
 from geogen_hf.errors import ArchiveError, PartsError, ReleaseError, UsageError
 from geogen_hf.release.release import Release, read_release
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder, select_parts
+from geogen_hf.source.parts import ALL_PARTS, locate_parts, select_parts
 
 pytestmark = pytest.mark.datasets
 
@@ -24,7 +24,7 @@ METADATA = ALL_PARTS[-1].name
 
 
 def opened(folder: Path, numbers: list[int] | None = None) -> Release:
-    return read_release(parts_in_folder(folder, select_parts(numbers)))
+    return read_release(locate_parts(folder, select_parts(numbers)))
 
 
 def problems(folder: Path) -> list[tuple[str, str | None]]:

@@ -8,21 +8,23 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace as with_changes
 from pathlib import Path
+from typing import Any
 
 import pytest
 from origin_server import Faults, OriginServer, replace
-from reading import read_all
+from reading import list_archive, read_all
 
 import geogen_hf
 from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.identities import UnknownSubjectError
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
-from geogen_hf.source import ranges as http_file
+from geogen_hf.source import ranges
 from geogen_hf.source.http import RetryPolicy
-from geogen_hf.source.ranges import TAIL_BYTES, HttpFile, open_remote
+from geogen_hf.source.location import Location
+from geogen_hf.source.ranges import HttpFile, open_remote
 from geogen_hf.source.retry import TransferOptions
-from geogen_hf.source.zip_directory import Directory, read_directory
+from geogen_hf.source.zip_directory import TAIL_BYTES, Directory
 from geogen_hf.source.zip_reader import Archives
 
 SIZE = 3_000_000
@@ -31,7 +33,7 @@ HASTE = TransferOptions(retry=RetryPolicy(attempts=4, base_s=0.001, max_s=0.01),
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_file, "OPTIONS", HASTE)
+    monkeypatch.setattr(ranges, "OPTIONS", HASTE)
 
 
 @pytest.fixture
@@ -47,17 +49,21 @@ def origin(tmp_path: Path, content: bytes) -> Iterator[OriginServer]:
         yield server
 
 
+def http_file(url: str, **options: Any) -> HttpFile:
+    return HttpFile(Location(url, remote=True), **options)
+
+
 def spoil(origin: OriginServer, name: str = "a.bin", **changes: object) -> Faults:
     origin.faults[name] = Faults(**changes)  # type: ignore[arg-type]
     return origin.faults[name]
 
 
 def test_ranges_and_tail(origin: OriginServer, content: bytes) -> None:
-    file = HttpFile(f"{origin.url}/a.bin")
+    file = http_file(f"{origin.url}/a.bin")
     start, tail = file.read_tail(1000)
     assert (start, bytes(tail)) == (SIZE - 1000, content[-1000:])
-    assert file.info is not None
-    assert file.info.size == SIZE
+    assert file.location.version is not None
+    assert file.location.version.size == SIZE
     assert bytes(file.read_range(10, 500_010)) == content[10:500_010]
     assert bytes(file.read_range(SIZE - 5, SIZE + 100)) == content[-5:]
     assert file.read_range(SIZE, SIZE + 1) == b""
@@ -65,14 +71,14 @@ def test_ranges_and_tail(origin: OriginServer, content: bytes) -> None:
 
 
 def test_a_tail_longer_than_the_file(origin: OriginServer, content: bytes) -> None:
-    start, tail = HttpFile(f"{origin.url}/a.bin").read_tail(10 * SIZE)
+    start, tail = http_file(f"{origin.url}/a.bin").read_tail(10 * SIZE)
     assert (start, bytes(tail)) == (0, content)
 
 
 @pytest.mark.parametrize("status", [400, 416, 501])
 def test_a_server_that_refuses_suffixes(origin: OriginServer, content: bytes, status: int) -> None:
     spoil(origin, status=status, status_times=1)
-    start, tail = HttpFile(f"{origin.url}/a.bin").read_tail(1000)
+    start, tail = http_file(f"{origin.url}/a.bin").read_tail(1000)
     assert (start, bytes(tail)) == (SIZE - 1000, content[-1000:])
     assert [request.range for request in origin.requests] == [
         "bytes=-1000",
@@ -84,7 +90,7 @@ def test_a_server_that_refuses_suffixes(origin: OriginServer, content: bytes, st
 def test_a_server_that_ignores_suffixes_only(origin: OriginServer, content: bytes) -> None:
     faults = spoil(origin, ignore_range=True)
     faults.on_piece = lambda offset: setattr(faults, "ignore_range", False)
-    start, tail = HttpFile(f"{origin.url}/a.bin").read_tail(1000)
+    start, tail = http_file(f"{origin.url}/a.bin").read_tail(1000)
     assert (start, bytes(tail)) == (SIZE - 1000, content[-1000:])
     assert [request.status for request in origin.requests] == [200, 206]
 
@@ -93,20 +99,20 @@ def test_a_server_that_ignores_ranges_is_borne_with_where_that_is_cheap(
     origin: OriginServer, content: bytes
 ) -> None:
     spoil(origin, ignore_range=True)
-    file = HttpFile(f"{origin.url}/a.bin")
+    file = http_file(f"{origin.url}/a.bin")
     assert bytes(file.read_range(100_000, 200_000)) == content[100_000:200_000]
     with pytest.raises(FetchError, match="does not serve byte ranges") as caught:
         file.read_range(1_000_000, 1_100_000)
     assert "geogen download" in str(caught.value)
     with pytest.raises(FetchError, match="does not serve byte ranges"):
-        HttpFile(f"{origin.url}/a.bin").read_tail(1000)
+        http_file(f"{origin.url}/a.bin").read_tail(1000)
 
 
 def test_an_empty_file(origin: OriginServer) -> None:
     (origin.folder / "a.bin").write_bytes(b"")
-    assert HttpFile(f"{origin.url}/a.bin").read_tail(1000) == (0, b"")
+    assert http_file(f"{origin.url}/a.bin").read_tail(1000) == (0, b"")
     with pytest.raises(ArchiveError, match="an empty file"):
-        read_directory(f"{origin.url}/a.bin")
+        list_archive(f"{origin.url}/a.bin")
 
 
 def test_resets_at_random_offsets_resume_where_they_broke(
@@ -114,7 +120,7 @@ def test_resets_at_random_offsets_resume_where_they_broke(
 ) -> None:
     rng = random.Random(5)
     spoil(origin, cut_at=[rng.randrange(1000, SIZE) for _ in range(12)])
-    file = HttpFile(f"{origin.url}/a.bin")
+    file = http_file(f"{origin.url}/a.bin")
     assert bytes(file.read_range(1000, SIZE)) == content[1000:]
     assert origin.bytes_sent < SIZE * 1.02
     spoil(origin, cut_at=[SIZE - 500])
@@ -123,51 +129,51 @@ def test_resets_at_random_offsets_resume_where_they_broke(
 
 def test_a_body_that_ends_early_is_completed(origin: OriginServer, content: bytes) -> None:
     spoil(origin, truncate_at=1_234_567)
-    file = HttpFile(f"{origin.url}/a.bin")
+    file = http_file(f"{origin.url}/a.bin")
     assert bytes(file.read_range(0, SIZE)) == content
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_servers_are_asked_again(origin: OriginServer, content: bytes, status: int) -> None:
     spoil(origin, status=status, status_times=3, retry_after="0")
-    assert bytes(HttpFile(f"{origin.url}/a.bin").read_range(5, 10)) == content[5:10]
+    assert bytes(http_file(f"{origin.url}/a.bin").read_range(5, 10)) == content[5:10]
     spoil(origin, status=status, status_times=99)
     with pytest.raises(FetchError, match=f"{status}") as caught:
-        HttpFile(f"{origin.url}/a.bin").read_range(5, 10)
+        http_file(f"{origin.url}/a.bin").read_range(5, 10)
     assert f"{origin.url}/a.bin" in str(caught.value)
 
 
 def test_what_is_not_there_is_asked_for_once(origin: OriginServer) -> None:
     with pytest.raises(FetchError, match=r"b\.bin: the server answers 404"):
-        HttpFile(f"{origin.url}/b.bin").read_range(0, 10)
+        http_file(f"{origin.url}/b.bin").read_range(0, 10)
     assert origin.count("GET") == 1
 
 
 def test_web_pages_are_no_files(origin: OriginServer, content: bytes) -> None:
     spoil(origin, html_times=2)
-    assert bytes(HttpFile(f"{origin.url}/a.bin").read_range(5, 10)) == content[5:10]
+    assert bytes(http_file(f"{origin.url}/a.bin").read_range(5, 10)) == content[5:10]
     spoil(origin, html_times=99)
     with pytest.raises(FetchError, match="a web page instead"):
-        HttpFile(f"{origin.url}/a.bin").read_range(5, 10)
+        http_file(f"{origin.url}/a.bin").read_range(5, 10)
 
 
 def test_a_wrong_length_is_not_believed(origin: OriginServer) -> None:
     spoil(origin, extra_length=100)
     with pytest.raises(FetchError):
-        HttpFile(f"{origin.url}/a.bin").read_tail(1000)
+        http_file(f"{origin.url}/a.bin").read_tail(1000)
 
 
 def test_a_trickle_is_given_up(origin: OriginServer, monkeypatch: pytest.MonkeyPatch) -> None:
     options = with_changes(HASTE, retry=RetryPolicy(attempts=2, base_s=0.001), read_s=0.1)
     spoil(origin, trickle_s=0.02, piece=10)
     with pytest.raises(FetchError, match="given up after 2 attempts"):
-        HttpFile(f"{origin.url}/a.bin", options=options).read_range(0, 100_000)
+        http_file(f"{origin.url}/a.bin", options=options).read_range(0, 100_000)
 
 
 def test_a_stalled_answer_is_asked_for_again(origin: OriginServer, content: bytes) -> None:
     spoil(origin, stall_at=[700_000], stall_headers=1)
     options = with_changes(HASTE, read_s=0.3)
-    file = HttpFile(f"{origin.url}/a.bin", options=options)
+    file = http_file(f"{origin.url}/a.bin", options=options)
     assert bytes(file.read_range(0, SIZE)) == content
 
 
@@ -178,11 +184,11 @@ def test_a_file_replaced_in_mid_range_is_an_error(
     new = bytes(reversed(content))[: SIZE if same_size else SIZE - 7]
     spoil(origin, replace_at=500_000, replacement=new, cut_at=[600_000])
     with pytest.raises(FetchError, match="changed upstream"):
-        HttpFile(f"{origin.url}/a.bin").read_range(0, SIZE)
+        http_file(f"{origin.url}/a.bin").read_range(0, SIZE)
 
 
 def test_a_file_that_became_shorter_is_an_error(origin: OriginServer) -> None:
-    file = HttpFile(f"{origin.url}/a.bin")
+    file = http_file(f"{origin.url}/a.bin")
     file.read_tail(10)
     replace(origin.folder / "a.bin", b"short")
     with pytest.raises(FetchError, match="changed upstream"):
@@ -193,7 +199,7 @@ def test_closing_ends_reads_in_other_threads(origin: OriginServer) -> None:
     stalled = threading.Event()
     faults = spoil(origin, stall_at=[500_000])
     faults.on_piece = lambda offset: stalled.set() if offset >= 480_000 else None
-    file = HttpFile(f"{origin.url}/a.bin", options=with_changes(HASTE, read_s=60.0))
+    file = http_file(f"{origin.url}/a.bin", options=with_changes(HASTE, read_s=60.0))
     outcome: list[BaseException] = []
 
     def read() -> None:
@@ -230,23 +236,23 @@ def test_directories_take_one_request_or_two(
     origin: OriginServer, members: int, requests: int
 ) -> None:
     name = many_members(origin.folder, members)
-    directory = read_directory(f"{origin.url}/{name}")
-    assert same(directory, read_directory(str(origin.folder / name)))
+    directory = list_archive(f"{origin.url}/{name}")
+    assert same(directory, list_archive(origin.folder / name))
     assert origin.count("GET") == requests
     assert origin.bytes_sent < TAIL_BYTES + members * 70
 
 
 def test_remote_parts_that_are_no_zips_are_described(origin: OriginServer, content: bytes) -> None:
     with pytest.raises(ArchiveError, match="not a whole zip archive"):
-        read_directory(f"{origin.url}/a.bin")
+        list_archive(f"{origin.url}/a.bin")
     (origin.folder / "p.zip").write_bytes(b"PK\x03\x04" + content)
     with pytest.raises(ArchiveError, match="cut short"):
-        read_directory(f"{origin.url}/p.zip")
+        list_archive(f"{origin.url}/p.zip")
 
 
 def test_a_part_replaced_after_it_was_listed_is_an_error(origin: OriginServer) -> None:
     name = many_members(origin.folder, 100)
-    directory = read_directory(f"{origin.url}/{name}")
+    directory = list_archive(f"{origin.url}/{name}")
     with Archives() as archives:
         assert archives.read(directory.members[7]) == b"7"
     replace(origin.folder / name, (origin.folder / name).read_bytes())
@@ -259,7 +265,7 @@ def test_a_part_replaced_after_it_was_listed_is_an_error(origin: OriginServer) -
 def test_other_processes_read_over_connections_of_their_own(
     origin: OriginServer, method: str
 ) -> None:
-    directory = read_directory(f"{origin.url}/{many_members(origin.folder, 40)}")
+    directory = list_archive(f"{origin.url}/{many_members(origin.folder, 40)}")
     expected = [b"%d" % index for index in range(40)]
     assert read_all(directory) == expected  # connections are open now
     with multiprocessing.get_context(method).Pool(2) as pool:
@@ -270,7 +276,7 @@ def test_other_processes_read_over_connections_of_their_own(
 
 
 def test_connections_are_used_again(origin: OriginServer) -> None:
-    directory = read_directory(f"{origin.url}/{many_members(origin.folder, 40)}")
+    directory = list_archive(f"{origin.url}/{many_members(origin.folder, 40)}")
     before = origin.connections
     read_all(directory)
     assert origin.connections == before
@@ -286,11 +292,11 @@ def test_other_file_systems(tmp_path: Path, scheme: str) -> None:
         url = f"memory://{tmp_path.name}/many.zip"
         with fsspec.open(url, "wb") as file:
             file.write((tmp_path / "many.zip").read_bytes())
-    directory = read_directory(url)
-    assert same(directory, read_directory(str(tmp_path / "many.zip")))
+    directory = list_archive(url)
+    assert same(directory, list_archive(tmp_path / "many.zip"))
     assert read_all(directory)[:3] == [b"0", b"1", b"2"]
     with pytest.raises(FetchError, match="cannot be read"):
-        read_directory(url.replace("many", "few"))
+        list_archive(url.replace("many", "few"))
     if scheme == "file":
         stamp = (tmp_path / "many.zip").stat().st_mtime + 60
         os.utime(tmp_path / "many.zip", (stamp, stamp))
@@ -300,7 +306,7 @@ def test_other_file_systems(tmp_path: Path, scheme: str) -> None:
 
 def test_unknown_file_systems_are_refused() -> None:
     with pytest.raises(UsageError, match="no file system"):
-        open_remote("gopher://host/a.zip")
+        open_remote(Location("gopher://host/a.zip", remote=True))
 
 
 NAMED = CameraOptions("world_to_camera opencv")

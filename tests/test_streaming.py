@@ -269,9 +269,9 @@ def test_resuming_counts_rows_and_not_damaged_subjects(heavy: ReleaseMaker) -> N
 
 def test_resharding_gives_smaller_shards_and_the_same_rows(folder: Path) -> None:
     from geogen_hf.release.release import read_release
-    from geogen_hf.source.parts import parts_in_folder
+    from geogen_hf.source.parts import locate_parts
 
-    release = read_release(parts_in_folder(folder, ALL_PARTS))
+    release = read_release(locate_parts(folder))
     (shard, *_) = make_shards([*release.subjects] * 4)["train"]
     subjects = shard.subjects * 3
     pieces = split_shard(type(shard)(subjects, "skip"))

@@ -15,7 +15,7 @@ from conftest import SUBJECTS
 from geogen_hf.export.folder import export_release
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 TRAIN = sorted(f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train")
 
@@ -33,7 +33,7 @@ def runs(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with what `training_runs` found."""
     folder = tmp_path_factory.mktemp("training")
     (folder / "parts").symlink_to(by_subject)
-    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     export_release(release, folder / "geogen", workers=1)
     shards = list((folder / "geogen/data/sequences").glob("train-*"))
     assert 1 < len(shards) < 12  # fewer than nodes times workers

@@ -23,14 +23,14 @@ from geogen_hf.export.transcode import fit_size, transcode_subject
 from geogen_hf.release.release import read_release
 from geogen_hf.release.shards import Shard, read_images
 from geogen_hf.release.subjects import Subject
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 SubjectAndImages = tuple[Subject, list[bytes]]
 
 
 @pytest.fixture(scope="module")
 def stored(by_subject: Path) -> SubjectAndImages:
-    subject = read_release(parts_in_folder(by_subject, ALL_PARTS)).subjects[3]
+    subject = read_release(locate_parts(by_subject)).subjects[3]
     (read,) = read_images(Shard((subject,)))
     return read
 
@@ -217,7 +217,7 @@ def test_identities_with_damaged_images_are_left_out_where_asked(
 ) -> None:
     zip_name, member = maker.first_image()
     maker.zips[zip_name][member] = spoil(maker.zips[zip_name][member])
-    release = read_release(parts_in_folder(maker.write(), ALL_PARTS))
+    release = read_release(locate_parts(maker.write()))
     options = ExportOptions(image_format="webp")
     with pytest.raises(ArchiveError, match=member) as raised:
         export_release(release, tmp_path / "x", options, workers=1)

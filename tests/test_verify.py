@@ -30,14 +30,14 @@ from geogen_hf.export.verify_rows import fingerprint, near_pairs
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import read_release
 from geogen_hf.sample import write_release
-from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+from geogen_hf.source.parts import locate_parts
 
 CONFIGS = ("sequences", "views", "cameras")
 
 
 @pytest.fixture(scope="module")
 def sound(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     folder = tmp_path_factory.mktemp("sound") / "geogen"
     return export_release(release, folder, ExportOptions(CONFIGS), workers=1).folder
 
@@ -112,7 +112,7 @@ def test_a_sound_folder_passes(sound: Path, workers: int) -> None:
 @pytest.mark.parametrize("image_format", ["webp", "jpeg"])
 def test_transcoded_folders_pass(by_subject: Path, tmp_path: Path, image_format: str) -> None:
     options = ExportOptions(CONFIGS, image_format=image_format, image_size=12)  # type: ignore[arg-type]
-    release = read_release(parts_in_folder(by_subject, ALL_PARTS))
+    release = read_release(locate_parts(by_subject))
     done = export_release(release, tmp_path / "x", options, workers=1)
     assert verified(done.folder).failures == ()
 
@@ -120,7 +120,7 @@ def test_transcoded_folders_pass(by_subject: Path, tmp_path: Path, image_format:
 def test_other_numbers_of_views_are_told(tmp_path: Path) -> None:
     parts = write_release(tmp_path / "parts", subjects=3, views=5, size=16)
     named = CameraOptions("world_to_camera opencv")  # five views prove none
-    release = read_release(parts_in_folder(parts, ALL_PARTS), named)
+    release = read_release(locate_parts(parts), named)
     found = verified(export_release(release, tmp_path / "x", workers=1).folder)
     assert found.failures == ()
     assert found.other_view_counts == {5: 3}

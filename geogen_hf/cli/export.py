@@ -75,7 +75,7 @@ def export(
     from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import DEFAULT_CONFIGS, ExportOptions
     from geogen_hf.release.release import read_release
-    from geogen_hf.source.parts import parts_at_url, select_parts
+    from geogen_hf.source.parts import locate_parts, select_parts
 
     options = ExportOptions(
         configs=tuple(config or DEFAULT_CONFIGS),
@@ -85,7 +85,7 @@ def export(
         quality=quality,
     )
     cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
-    release = read_release(parts_at_url(source, select_parts(part)), cameras)
+    release = read_release(locate_parts(source, select_parts(part)), cameras)
     cluster = dask_executor(scheduler) if scheduler else nullcontext()
     with cluster as executor, progress_bar("exporting") as progress:
         done = export_release(

@@ -79,11 +79,11 @@ def export_release(
         GeoGenError: The parts cannot be read.
 
     Example:
-        >>> from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+        >>> from geogen_hf.source.parts import locate_parts
         >>> from geogen_hf.release.release import read_release
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
-        >>> release = read_release(parts_in_folder(parts, ALL_PARTS))
+        >>> release = read_release(locate_parts(parts))
         >>> export_release(release, tmp_path / "geogen", workers=1).rows["cameras"]
         {'train': 14, 'validation': 7}
     """

@@ -197,11 +197,11 @@ def verify_export(
 
     Example:
         >>> from geogen_hf.export.folder import export_release
-        >>> from geogen_hf.source.parts import ALL_PARTS, parts_in_folder
+        >>> from geogen_hf.source.parts import locate_parts
         >>> from geogen_hf.release.release import read_release
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
-        >>> release = read_release(parts_in_folder(parts, ALL_PARTS))
+        >>> release = read_release(locate_parts(parts))
         >>> exported = export_release(release, tmp_path / "geogen", workers=1)
         >>> verify_export(exported.folder, workers=1).failures
         ()

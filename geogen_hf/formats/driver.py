@@ -18,7 +18,7 @@ from geogen_hf.formats.workspace import MANIFEST, Plan, Workspace
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.report import Policy, some_of
-from geogen_hf.source.parts import is_url
+from geogen_hf.source.parts import resolve_place
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,8 @@ def choose(
 
 def _refuse_source_in(out: Path, source: str) -> None:
     """Starting anew empties the folder: the source must not be in it."""
-    if not is_url(source) and Path(source).expanduser().resolve().is_relative_to(out.resolve()):
+    place = resolve_place(source)
+    if isinstance(place, Path) and place.resolve().is_relative_to(out.resolve()):
         raise UsageError(
             explain(
                 "the source is in the folder to write to",

@@ -25,7 +25,7 @@ from geogen_hf.release.shards import Shard, read_images
 from geogen_hf.release.splits import SPLITS, Split, split_of
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
-from geogen_hf.source.parts import ALL_PARTS, is_url, parts_at_url
+from geogen_hf.source.parts import ALL_PARTS, locate_parts, resolve_place
 
 CHECKSUMS = "SHA256SUMS"
 _SEQUENCES_FILE = re.compile(r"data/sequences/(\w+)-\d{5}-of-\d{5}\.parquet")
@@ -79,8 +79,12 @@ def open_source(
         >>> open_source(str(parts)).splits
         {'subj_00000': 'train', 'subj_00001': 'validation', 'subj_00002': 'train'}
     """
-    folder = Path(source).expanduser()
-    if is_url(source) or not ((folder / "README.md").is_file() and (folder / "data").is_dir()):
+    folder = resolve_place(source)
+    if (
+        isinstance(folder, str)
+        or not (folder / "README.md").is_file()
+        or not (folder / "data").is_dir()
+    ):
         return _open_parts(source, split_seed, on_bad_subject, cameras)
     if split_seed != 0:
         raise UsageError(
@@ -93,6 +97,10 @@ def open_source(
             )
         )
     return _open_export(folder)
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / "README.md").is_file() and (folder / "data").is_dir()
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ class PartsSource:
 def _open_parts(
     source: str, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
 ) -> PartsSource:
-    release = read_release(parts_at_url(source, ALL_PARTS), cameras)
+    release = read_release(locate_parts(source, ALL_PARTS), cameras)
     subjects = tuple(s.without_metadata() for s in release.sound_subjects(on_bad_subject))
     return PartsSource(
         identity={

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from geogen_hf.export.verify_rows import sha256_of
 from geogen_hf.hub.cards import check_card, raw_card
 from geogen_hf.hub.plan import LocalFile
 from geogen_hf.source.lockfile import LOCK_FILE_NAME, LockEntry, read_lock, record
-from geogen_hf.source.parts import ALL_PARTS, Part, parts_in_folder
+from geogen_hf.source.parts import ALL_PARTS, Part, locate_parts
 from geogen_hf.source.zip_directory import read_directory
 
 Progress = Callable[[int, int], None]
@@ -103,10 +103,12 @@ def read_parts(folder: Path, repo_id: str, progress: Progress | None) -> Iterato
         ArchiveError: One is not a zip archive.
         ReleaseError: One is not what the lock file says.
     """
-    paths = {part: Path(path) for part, path in parts_in_folder(folder, ALL_PARTS).items()}
+    locations = locate_parts(folder)
+    paths = {part: Path(location.address) for part, location in locations.items()}
     digests: dict[Part, str] = {}
     for done, (part, path) in enumerate(paths.items(), start=1):
-        read_directory(str(path))
+        with closing(locations[part].open()) as file:
+            read_directory(file)
         digests[part] = sha256_of(path)
         if progress is not None:
             progress(done, len(paths))

@@ -7,7 +7,6 @@ folder. Both give `Identity` objects.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,7 @@ from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import Split, split_of
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy, some_of
-from geogen_hf.source.credentials import Credentials
-from geogen_hf.source.parts import UPSTREAM_URL, parts_at_url, select_parts
+from geogen_hf.source.parts import Place, locate_parts, select_parts
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 
 
@@ -153,7 +151,7 @@ class ReleaseIdentities(Mapping[str, Identity]):
 
 
 def open_release(
-    place: str | os.PathLike[str] | None = None,
+    place: Place = None,
     *,
     parts: Iterable[int] | None = None,
     split_seed: int = 0,
@@ -190,6 +188,6 @@ def open_release(
         >>> release.subject_ids, len(identity.images), identity.extrinsics.shape
         (('subj_00000', 'subj_00001', 'subj_00002'), 7, (7, 4, 4))
     """
-    locations = parts_at_url(os.fspath(place or UPSTREAM_URL), select_parts(parts))
-    release = read_release(locations, cameras, Credentials(storage_options or {}))
+    locations = locate_parts(place, select_parts(parts), storage_options)
+    release = read_release(locations, cameras)
     return ReleaseIdentities(release.sound_subjects(on_bad_subject), split_seed)

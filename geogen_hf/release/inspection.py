@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,8 +12,7 @@ from geogen_hf.release.convention import CameraOptions, Judgement
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.report import EXAMPLES, Problem, Report
-from geogen_hf.source.credentials import Credentials
-from geogen_hf.source.parts import UPSTREAM_URL, is_url, parts_at_url, select_parts
+from geogen_hf.source.parts import Place, locate_parts, select_parts
 from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import Archives
 
@@ -83,7 +81,7 @@ class Inspection:
 
 
 def inspect_release(
-    place: str | os.PathLike[str] | None = None,
+    place: Place = None,
     *,
     parts: Iterable[int] | None = None,
     cameras: CameraOptions | None = None,
@@ -118,9 +116,9 @@ def inspect_release(
         >>> found.images, found.image_sizes, len(found.report.problems)
         (21, {'16 x 16': 21}, 0)
     """
-    locations = parts_at_url(os.fspath(place or UPSTREAM_URL), select_parts(parts))
-    release = read_release(locations, cameras, Credentials(storage_options or {}))
-    remote = any(map(is_url, locations.values()))
+    locations = locate_parts(place, select_parts(parts), storage_options)
+    release = read_release(locations, cameras)
+    remote = any(location.remote for location in locations.values())
     looked_at = _images(release, REMOTE_SAMPLE if remote else None)
     sizes, damaged = _image_sizes(looked_at, progress)
     splits = Counter(split_of(subject.subject_id, split_seed) for subject in release.subjects)

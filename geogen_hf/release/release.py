@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 from geogen_hf.errors import ArchiveError, FetchError, ReleaseError, explain
@@ -17,7 +18,7 @@ from geogen_hf.metadata.reader import Document, read_metadata
 from geogen_hf.release.convention import CameraOptions, Judgement, judge_cameras
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report
-from geogen_hf.source.credentials import Credentials
+from geogen_hf.source.location import Location
 from geogen_hf.source.parts import (
     IMAGE_PARTS,
     METADATA_PART,
@@ -63,7 +64,7 @@ class Release:
             raise ReleaseError(
                 explain(
                     "no subject with images and cameras in these parts",
-                    where=", ".join(d.archive for d in self.directories.values()),
+                    where=", ".join(str(d.archive) for d in self.directories.values()),
                     found=f"{len(left_out)} subjects, all with problems:\n{self.report}"
                     if left_out
                     else "no image",
@@ -74,16 +75,13 @@ class Release:
 
 
 def read_release(
-    locations: Mapping[Part, str],
-    cameras: CameraOptions | None = None,
-    credentials: Credentials | None = None,
+    locations: Mapping[Part, Location], cameras: CameraOptions | None = None
 ) -> Release:
     """Index the archives, read the metadata, judge the cameras and join it all.
 
     Args:
-        locations: Path or URL of each part, the metadata part among them.
+        locations: Where each part is, the metadata part among them (`locate_parts`).
         cameras: How to read them; None lets keys and evidence speak.
-        credentials: What the hosts of URLs want to be shown; None for what the environment holds.
 
     Returns:
         The release; its report holds every structural problem.
@@ -93,7 +91,7 @@ def read_release(
             damaged.
         FetchError: Parts cannot be read from their host (all such parts are named).
     """
-    directories = _read_directories(locations, credentials)
+    directories = _read_directories(locations)
     images, image_problems = index_images(
         directory for part, directory in directories.items() if part.kind == "images"
     )
@@ -114,17 +112,13 @@ def read_release(
     return Release(directories, subjects, Report(problems), judgement)
 
 
-def _read_directories(
-    locations: Mapping[Part, str], credentials: Credentials | None
-) -> dict[Part, Directory]:
+def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Directory]:
     """List all archives at a time: behind URLs, that is mostly waiting."""
     ordered = sorted(locations.items(), key=lambda item: item[0].number)
     directories: dict[Part, Directory] = {}
     failures: list[ArchiveError | FetchError] = []
     with ThreadPoolExecutor(max(1, len(ordered))) as pool:
-        listings = {
-            part: pool.submit(read_directory, location, credentials) for part, location in ordered
-        }
+        listings = {part: pool.submit(_list, location) for part, location in ordered}
     for part, listing in listings.items():
         try:
             directories[part] = listing.result()
@@ -135,6 +129,11 @@ def _read_directories(
         kind = ArchiveError if damaged else FetchError
         raise kind("\n".join(map(str, failures))) from failures[0]
     return directories
+
+
+def _list(location: Location) -> Directory:
+    with closing(location.open()) as file:
+        return read_directory(file)
 
 
 def _read_documents(directory: Directory) -> tuple[list[Document], list[Problem]]:

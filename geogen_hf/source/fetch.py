@@ -19,7 +19,7 @@ from geogen_hf.errors import FetchError, GeoGenError, UsageError, explain
 from geogen_hf.source.http import RemoteInfo
 from geogen_hf.source.lockfile import LOCK_FILE_NAME, LockEntry, LockPolicy
 from geogen_hf.source.partial import drop_leftovers, hash_file, resumable_bytes, sidecar_path
-from geogen_hf.source.parts import UPSTREAM_URL, Part, parts_at_url
+from geogen_hf.source.parts import UPSTREAM_URL, Part, locate_parts
 from geogen_hf.source.retry import TransferOptions, persist
 from geogen_hf.source.streams import Source, open_source
 from geogen_hf.source.transfer import Transfer
@@ -108,8 +108,8 @@ def fetch_parts(
     lock = LockPolicy(lock_path or folder / LOCK_FILE_NAME, locked, accept_changes)
     lock.check_known([part.name for part in parts])
     work = [
-        _Job(part, _open(part, url, folder, options), folder / part.name)
-        for part, url in parts_at_url(os.fspath(base_url), parts).items()
+        _Job(part, _open(part, location.address, folder, options), folder / part.name)
+        for part, location in locate_parts(base_url, parts).items()
     ]
     return _Download(work, lock, options, jobs, verify, progress).run()
 

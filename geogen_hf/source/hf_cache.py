@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from datasets.utils.file_utils import hash_url_to_filename
 
 from geogen_hf.durable import require_space, write_durably
 from geogen_hf.errors import FetchError, explain
-from geogen_hf.source.credentials import Credentials
 from geogen_hf.source.http import RemoteInfo
+from geogen_hf.source.location import Credentials, Location
 from geogen_hf.source.lockfile import describe
 from geogen_hf.source.partial import resumable_bytes
 from geogen_hf.source.parts import Part
@@ -37,8 +37,8 @@ _JOBS = 4
 
 
 def download_parts(
-    dl_manager: Any, urls: Mapping[Part, str], options: TransferOptions | None = None
-) -> dict[Part, str]:
+    dl_manager: Any, locations: Mapping[Part, Location], options: TransferOptions | None = None
+) -> dict[Part, Location]:
     """Have a download manager of `datasets` provide the parts, resuming what broke before.
 
     What goes over HTTP is fetched here into the manager's cache. All else is the manager's own
@@ -48,18 +48,26 @@ def download_parts(
 
     Args:
         dl_manager: The argument of a builder's `_split_generators`.
-        urls: Where each part is; URL or path.
+        locations: Where each part is.
         options: Timeouts, retries and syncs; None for the defaults.
 
     Returns:
-        The local path of each part; its URL when streaming.
+        The local file of each part; its URL when streaming, with what the user gave to show to its
+        host.
 
     Raises:
         FetchError: Some parts cannot be had; what has arrived is kept for the next time.
     """
     config = dl_manager.download_config
+    if dl_manager.is_streaming:
+        credentials = credentials_of(dl_manager)
+        return {
+            part: replace(location, credentials=credentials) if location.remote else location
+            for part, location in locations.items()
+        }
+    urls = {part: location.address for part, location in locations.items()}
     own = {part: url for part, url in urls.items() if _is_ours(url, config)}
-    if dl_manager.is_streaming or datasets.config.HF_HUB_OFFLINE:
+    if datasets.config.HF_HUB_OFFLINE:
         own = {}
     others = {part: url for part, url in urls.items() if part not in own}
     paths = _ask(dl_manager, others)
@@ -70,7 +78,7 @@ def download_parts(
             _fill_cache(own, config, options or TransferOptions(digest=False))
         with _found_not_forced(dl_manager):
             paths |= _ask(dl_manager, own)
-    return {part: paths[part] for part in urls}
+    return {part: Location(paths[part]) for part in urls}
 
 
 def credentials_of(dl_manager: Any) -> Credentials:

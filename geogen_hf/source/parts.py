@@ -1,14 +1,24 @@
-"""The eight parts of the release: what they are called and where to find them."""
+"""The eight parts of the release: their names, and where they are.
+
+Functions of this package take a *place*: a folder or a base URL, as `str` or `Path`, or None for
+the publisher's host. `resolve_place` tells folders from URLs, and `locate_parts` says where each
+part lies. Nothing below these two asks again.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from geogen_hf.errors import PartsError, UsageError, explain
+from geogen_hf.source.location import Credentials, Location
+
+Place = str | os.PathLike[str] | None
+"""A folder, a base URL, or None for the publisher's host."""
 
 UPSTREAM_URL = "https://facesyntheticspubwedata.z6.web.core.windows.net/cvpr-2024"
 """Where the publisher serves the parts (https://github.com/microsoft/GeoGen, README)."""
@@ -58,7 +68,7 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     if not wanted <= known or not images:
         raise UsageError(
             explain(
-                "parts does not name image parts of the release",
+                "parts does not name an image part of the release",
                 expected="numbers from 1 to 7 (8, the cameras, always comes along)",
                 found=sorted(wanted, key=str),
             )
@@ -89,111 +99,111 @@ def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     return tuple(part for part in ALL_PARTS if part.number in wanted)
 
 
-def is_url(location: str) -> bool:
-    """Tell a URL (`https://`, `hf://`, `s3://` …) from a path.
-
-    Example:
-        >>> is_url("hf://datasets/me/parts"), is_url("parts"), is_url("file:///data/parts")
-        (True, False, True)
-    """
-    return "://" in location
-
-
-def archive_label(archive: str) -> str:
-    """Shorten a path or URL to the file's name.
-
-    Example:
-        >>> archive_label("https://host/v1/images_batch_1.zip?sig=x")
-        'images_batch_1.zip'
-    """
-    return archive.replace(os.sep, "/").rsplit("/", 1)[-1].split("?", 1)[0]
-
-
-def parts_in_folder(folder: str | os.PathLike[str], parts: Sequence[Part]) -> dict[Part, str]:
-    """Find parts in a folder.
+def resolve_place(place: Place = None) -> Path | str:
+    """Decide whether a place is a folder or a URL.
 
     Args:
-        folder: Holds the zips under their upstream names; `~` is expanded.
-        parts: Which ones are needed.
+        place: Path of a folder (`~` is expanded), any URL fsspec opens, or None for the publisher's
+            host.
 
     Returns:
-        The absolute path of each part.
+        An absolute `Path` for a folder, which need not exist, or the URL as a `str`.
+
+    Raises:
+        UsageError: It looks like a URL but is none.
+
+    Example:
+        >>> resolve_place("hf://datasets/me/parts/"), resolve_place("file:///data/parts")
+        ('hf://datasets/me/parts', 'file:///data/parts')
+        >>> resolve_place("/data/parts").name
+        'parts'
+    """
+    text = os.fspath(UPSTREAM_URL if place is None else place)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text).expanduser().absolute()
+    try:
+        urlsplit(text)  # refuses what is no address, such as http://[::1
+        if not scheme or not rest:
+            raise ValueError("a scheme or an address is missing")
+    except ValueError as error:
+        raise UsageError(
+            explain(
+                "not a URL",
+                where=text,
+                expected="a folder, or a URL such as https://host/folder",
+                found=error,
+            )
+        ) from error
+    return text.rstrip("/")
+
+
+def locate_parts(
+    place: Place = None,
+    parts: Sequence[Part] = ALL_PARTS,
+    storage_options: Mapping[str, Any] | None = None,
+) -> dict[Part, Location]:
+    """Say where each part is.
+
+    Args:
+        place: The folder that holds the parts under their upstream names, or the base URL below
+            which they are served; None for the publisher's host.
+        parts: Which parts are needed.
+        storage_options: Credentials by protocol, for places that are URLs (see `Credentials`).
+
+    Returns:
+        The location of each part. Files in a folder exist; URLs were not asked for.
 
     Raises:
         PartsError: The folder does not exist or lacks some of the parts; all of them are named.
+        UsageError: The place is no valid URL.
+
+    Example:
+        >>> locate_parts("https://host/raw?sig=x", select_parts([1]))[METADATA_PART].address
+        'https://host/raw/metadata_files.zip?sig=x'
     """
-    root = Path(folder).expanduser().absolute()
-    if not root.is_dir():
+    root = resolve_place(place)
+    if isinstance(root, Path):
+        return {part: Location(str(path)) for part, path in _find_parts(root, parts).items()}
+    base, query = root, ""
+    if root.startswith(("http://", "https://")):
+        # A signature, as Azure and S3 append to URLs, belongs behind the file's name.
+        base, mark, query = root.partition("?")
+        query = mark + query
+    base = base.rstrip("/")
+    credentials = Credentials(storage_options) if storage_options else None
+    return {
+        part: Location(f"{base}/{part.name}{query}", remote=True, credentials=credentials)
+        for part in parts
+    }
+
+
+def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:
+    if not folder.is_dir():
         raise PartsError(
             explain(
                 "the folder with the parts does not exist",
-                where=root,
+                where=folder,
                 expected=f"a folder holding {parts[0].name} … {parts[-1].name}",
-                found="a file" if root.exists() else "nothing",
+                found="a file" if folder.exists() else "nothing",
                 remedy="correct the path, or leave it out to download from the publisher",
             )
         )
-    paths = {part: root / part.name for part in parts}
+    paths = {part: folder / part.name for part in parts}
     missing = [part.name for part, path in paths.items() if not path.is_file()]
     if missing:
-        present = sorted(entry.name for entry in root.iterdir())
+        present = sorted(entry.name for entry in folder.iterdir())
+        listing = ", ".join(present[:12]) + (" …" if len(present) > 12 else "")
         raise PartsError(
             explain(
                 f"{len(missing)} of {len(parts)} parts missing: {', '.join(missing)}",
-                where=root,
-                found=", ".join(present[:12]) + (" …" if len(present) > 12 else "")
-                if present
-                else "an empty folder",
+                where=folder,
+                found=listing or "an empty folder",
                 remedy=f"download them from {UPSTREAM_URL}, or name the image parts you have, "
                 "for example parts=(1, 2)",
             )
         )
-    return {part: str(path) for part, path in paths.items()}
-
-
-def parts_at_url(base_url: str, parts: Sequence[Part]) -> dict[Part, str]:
-    """Name the URL of each part below a base URL.
-
-    Args:
-        base_url: Any URL fsspec can open, or a local folder.
-        parts: Which ones are needed.
-
-    Returns:
-        The URL of each part (its path, where `base_url` is a folder).
-
-    Raises:
-        PartsError: `base_url` is a local folder and lacks parts.
-
-    Example:
-        >>> parts_at_url("hf://datasets/me/raw/", select_parts([1]))[METADATA_PART]
-        'hf://datasets/me/raw/metadata_files.zip'
-    """
-    if not is_url(base_url):
-        return parts_in_folder(base_url, parts)
-    return {part: f"{base_url.rstrip('/')}/{part.name}" for part in parts}
-
-
-def locate_parts(
-    parts: Sequence[Part],
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    base_url: str | None = None,
-) -> dict[Part, str]:
-    """Say where each part is: in `data_dir` if given, else under `base_url`, else upstream.
-
-    Raises:
-        PartsError: A folder does not hold what is needed.
-        UsageError: `data_dir` is a URL.
-    """
-    if data_dir is None:
-        return parts_at_url(base_url or UPSTREAM_URL, parts)
-    if is_url(str(data_dir)):
-        raise UsageError(
-            explain(
-                "data_dir must be a folder", found=data_dir, remedy=f"pass base_url={data_dir!r}"
-            )
-        )
-    return parts_in_folder(data_dir, parts)
+    return paths
 
 
 def folder_stamp(
@@ -203,14 +213,13 @@ def folder_stamp(
 
     Args:
         data_dir: The folder.
-        parts: Which ones to look at.
+        parts: Which parts to look at.
 
     Returns:
         Name, size in bytes and modification time in ns of each; None where any is missing.
     """
     try:
-        paths = parts_in_folder(data_dir, parts)
-    except PartsError:
+        stats = {part: (Path(data_dir) / part.name).stat() for part in parts}
+    except OSError:
         return None
-    stats = {part: Path(path).stat() for part, path in paths.items()}
     return [(part.name, stat.st_size, stat.st_mtime_ns) for part, stat in stats.items()]

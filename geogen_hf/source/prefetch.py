@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
+from geogen_hf.source.location import Location
 from geogen_hf.source.zip_directory import Member
 
 MAX_GAP = 8 * 2**10
@@ -28,13 +29,13 @@ class Range:
     """One request: neighbouring records of one archive.
 
     Attributes:
-        archive: Path or URL of the zip.
+        archive: Where the zip lies.
         start: Of the first byte.
         stop: After the last byte.
         members: Those whose records lie in `[start, stop)`, in the archive's order.
     """
 
-    archive: str
+    archive: Location
     start: int
     stop: int
     members: tuple[Member, ...]
@@ -77,7 +78,8 @@ def plan_ranges(
         Ranges, each member in exactly one, in the order of first use.
 
     Example:
-        >>> at = lambda start, stop: Member("a.zip", str(start), start, stop, 1, 1, 0, False)
+        >>> zipped = Location("a.zip")
+        >>> at = lambda start, stop: Member(zipped, str(start), start, stop, 1, 1, 0, False)
         >>> ranges = plan_ranges([at(500, 600), at(0, 100), at(110, 200)], max_gap=10)
         >>> [(r.start, r.stop, len(r.members)) for r in ranges]
         [(500, 600, 1), (0, 200, 2)]
@@ -87,7 +89,7 @@ def plan_ranges(
         first_use.setdefault(member, len(first_use))
     groups: list[list[Member]] = []
     stop = 0
-    for member in sorted(first_use, key=lambda m: (m.archive, m.start, m.stop)):
+    for member in sorted(first_use, key=lambda m: (m.archive.address, m.start, m.stop)):
         group = groups[-1] if groups else []
         if (
             group
@@ -120,7 +122,8 @@ def plan_windows(runs: Iterable[Run], first_bytes: int, window_bytes: int) -> It
         Windows of at least one run.
 
     Example:
-        >>> runs = [[Member("a.zip", str(i), i, i + 1, 1, 1, 0, False)] for i in range(12)]
+        >>> zipped = Location("a.zip")
+        >>> runs = [[Member(zipped, str(i), i, i + 1, 1, 1, 0, False)] for i in range(12)]
         >>> [len(window) for window in plan_windows(runs, 1, 4)]
         [1, 2, 4, 4, 1]
     """

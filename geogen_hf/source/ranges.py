@@ -6,7 +6,6 @@ version (`headers.RemoteInfo`), and each process connects for itself.
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import time
@@ -15,13 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import requests
 from fsspec.core import url_to_fs
 
-from geogen_hf.errors import ArchiveError, FetchError, explain
-from geogen_hf.source.credentials import Credentials
+from geogen_hf.errors import FetchError, explain
 from geogen_hf.source.http import (
     RemoteInfo,
     TransientError,
@@ -31,7 +29,7 @@ from geogen_hf.source.http import (
     network_errors,
     remote_info,
 )
-from geogen_hf.source.parts import archive_label
+from geogen_hf.source.location import Location
 from geogen_hf.source.retry import LEAST_PROGRESS_BYTES, TransferOptions, persist
 from geogen_hf.source.streams import FsspecSource, HttpStream
 from geogen_hf.threads import Control
@@ -174,8 +172,7 @@ class HttpFile:
 
     def __init__(
         self,
-        url: str,
-        info: RemoteInfo | None = None,
+        location: Location,
         *,
         address: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -184,20 +181,25 @@ class HttpFile:
         """Connect to nothing yet.
 
         Args:
-            url: What messages call it.
-            info: The version to insist on; None for the one first seen.
+            location: Where it is, and the version to insist on.
             address: Where to ask for it (`http://` or `https://`); None for `url`.
             headers: Sent along, for example for authorization.
             options: How patiently to read; None for `OPTIONS`.
         """
-        self.url = url
-        self.info = info
+        self._location = location
+        self.url = url = location.address
+        self.info = location.version
         self._address = address or url
         self._headers = dict(headers or {})
-        self._asked = Asked(archive_label(url), url)
+        self._asked = Asked(location.label, url)
         self._options = options or OPTIONS
         self._control = Control()
         self._prepared: tuple[requests.PreparedRequest, dict[str, Any]] | None = None
+
+    @property
+    def location(self) -> Location:
+        """Its description, with the version that is read once that is known."""
+        return self._location.at(self.info)
 
     def close(self) -> None:
         """Make reads under way in other threads give up."""
@@ -350,8 +352,7 @@ class FsspecFile:
 
     def __init__(
         self,
-        url: str,
-        info: RemoteInfo | None = None,
+        location: Location,
         *,
         storage_options: Mapping[str, Any] | None = None,
         options: TransferOptions | None = None,
@@ -359,23 +360,28 @@ class FsspecFile:
         """Connect to nothing yet.
 
         Args:
-            url: Anything fsspec opens.
-            info: The version to insist on; None for the one first seen.
+            location: Where it is, and the version to insist on.
             storage_options: For the file system, such as keys.
             options: How patiently to read; None for the default.
 
         Raises:
             UsageError: fsspec does not know this kind of URL, or lacks a package for it.
         """
-        self.url = url
-        self.info = info
-        self._label = archive_label(url)
+        self._location = location
+        self.url = url = location.address
+        self.info = location.version
+        self._label = location.label
         self._options = options or TransferOptions()
         self._control = Control()
         self._lock = threading.Lock()
         self._source = FsspecSource(url, self._label, storage_options)
         self._filesystem, self._path = url_to_fs(url, **(storage_options or {}))
         self._size: int | None = None
+
+    @property
+    def location(self) -> Location:
+        """Its description, with the version that is read once that is known."""
+        return self._location.at(self.info)
 
     def close(self) -> None:
         """Make waits in other threads end."""
@@ -450,104 +456,20 @@ class FsspecFile:
         )
 
 
-TAIL_BYTES = 128 * 2**10
-"""Fetched at first contact: room for the directory of 1,500 members, and for zip64's records."""
-MAX_DIRECTORY_BYTES = 256 * 2**20
-"""No zip of this release has a directory near this size; a larger one is refused unread."""
-
-
-class RemoteFile(Protocol):
-    """A file behind a URL, read at any place, by any thread."""
-
-    url: str
-    info: RemoteInfo | None
-
-    def read_range(self, start: int, stop: int) -> bytes | bytearray:
-        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
-        ...
-
-    def read_tail(self, length: int) -> tuple[int, bytes | bytearray]:
-        """Read the last bytes: the offset of the first, and the bytes."""
-        ...
-
-    def close(self) -> None:
-        """Make reads under way in other threads give up."""
-        ...
-
-
-def open_remote(
-    url: str, info: RemoteInfo | None = None, credentials: Credentials | None = None
-) -> RemoteFile:
+def open_remote(location: Location) -> HttpFile | FsspecFile:
     """Make a reader for a URL; nothing is connected to yet.
 
     Args:
-        url: `https://`, `hf://`, or any URL fsspec opens.
-        info: The version to insist on; None for the one first seen.
-        credentials: What its host wants to be shown.
+        location: `https://`, `hf://`, or any URL fsspec opens.
     """
-    options = (credentials or Credentials()).for_url(url)
-    # Imported here, since a local release needs no client.
+    url, credentials = location.address, location.credentials
+    options = {} if credentials is None else credentials.for_url(url)
     if url.startswith(("http://", "https://")) and options.keys() <= {"headers"}:
-        return HttpFile(url, info, headers=options.get("headers"))
+        return HttpFile(location, headers=options.get("headers"))
     if url.startswith("hf://") and not url.startswith("hf://buckets/"):
         from geogen_hf.source.streams import hub_address
 
         address, headers = hub_address(url, options)
-        return HttpFile(url, info, address=address, headers=headers)
+        return HttpFile(location, address=address, headers=headers)
 
-    return FsspecFile(url, info, storage_options=options)
-
-
-class TailFile(io.RawIOBase):
-    """A remote file as `zipfile` wants it, seekable, with its last bytes at hand.
-
-    `zipfile` looks for the end record in the last 64 KB and then reads the directory before it in
-    one go: one request for most archives, two where the directory is longer than the tail.
-    """
-
-    def __init__(self, remote: RemoteFile, tail_bytes: int = TAIL_BYTES) -> None:
-        super().__init__()
-        self._remote = remote
-        self._tail_start, self._tail = remote.read_tail(tail_bytes)
-        self._size = self._tail_start + len(self._tail)
-        self._position = 0
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def tell(self) -> int:
-        """The offset of the next byte to be read."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move; before the first byte is an `OSError`, as for a file on disk."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError(f"offset {base + offset} of {self._remote.url}")
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        """Read from here, at most `size` bytes, to the end for -1."""
-        start = min(self._position, self._size)
-        stop = self._size if size is None or size < 0 else min(start + size, self._size)
-        if stop - start > MAX_DIRECTORY_BYTES:
-            raise ArchiveError(
-                explain(
-                    "not a zip archive of this release",
-                    where=self._remote.url,
-                    expected=f"a directory of at most {MAX_DIRECTORY_BYTES:,} bytes",
-                    found=f"{stop - start:,} bytes",
-                )
-            )
-        self._position = stop
-        before: bytes | bytearray = b""
-        if start < self._tail_start:
-            before = self._remote.read_range(start, min(stop, self._tail_start))
-        first, end = max(0, start - self._tail_start), max(0, stop - self._tail_start)
-        return b"".join((before, self._tail[first:end]))
+    return FsspecFile(location, storage_options=options)

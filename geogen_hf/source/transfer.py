@@ -12,11 +12,13 @@ import errno
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geogen_hf.errors import ArchiveError, FetchError, explain, one_line
 from geogen_hf.source.http import RemoteInfo, TransientError
+from geogen_hf.source.location import Location
 from geogen_hf.source.partial import PartialFile
 from geogen_hf.source.retry import LEAST_PROGRESS_BYTES, TransferOptions, persist
 from geogen_hf.source.streams import Source, Stream
@@ -168,7 +170,8 @@ class Transfer:
         """Check what is here, and give it its name."""
         partial.sync_bytes_alone()
         try:
-            read_directory(str(partial.path))
+            with closing(Location(str(partial.path)).open()) as file:
+                read_directory(file)
             fetched = Fetched(self.target, self.source.url, info, partial.offset, partial.sha256())
             self.accept(fetched)
         except ArchiveError as error:

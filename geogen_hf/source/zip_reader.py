@@ -1,26 +1,21 @@
-"""Members' bytes, read in place and checked; nothing is extracted to disk.
+"""Read members of zip archives in place, decompress and check them.
 
-Archives behind URLs are read by ranges fetched ahead, files on disk with one positioned read a
-member. Those are not mapped into memory: mapped pages count as resident for as long as the mapping
-lives (17 GB of them over a whole release), and a file that is truncated meanwhile kills the process
-instead of raising.
+Nothing is extracted to disk. Members of archives behind URLs are fetched ahead of their use in few
+large requests (`prefetch`), those on disk with one positioned read each.
 """
 
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import BinaryIO, Protocol
 
 from geogen_hf.errors import ArchiveError, explain
 from geogen_hf.images import PNG_SIGNATURE
 from geogen_hf.source.inflate import InflateError, crc32, inflate_raw
-from geogen_hf.source.parts import is_url
+from geogen_hf.source.location import ArchiveFile, Location
 from geogen_hf.source.prefetch import Limits, Run, stream_records
-from geogen_hf.source.ranges import open_remote
 from geogen_hf.source.zip_directory import Member
 
 Record = bytes | bytearray | memoryview
@@ -111,38 +106,8 @@ def packed_png_size(member: Member, packed: memoryview) -> tuple[int, int]:
     return png_size(member, _decompress(member, packed, _PNG_HEADER_BYTES))
 
 
-# Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
 _HEAD_BYTES = 512
-
-
-class RangeReader(Protocol):
-    """An archive whose bytes can be read at any place."""
-
-    def read_range(self, start: int, stop: int) -> bytes | bytearray:
-        """Read `[start, stop)`; fewer bytes where the archive ends earlier."""
-        ...
-
-    def close(self) -> None:
-        """Close it, whoever may still be reading."""
-        ...
-
-
-class LocalFile:
-    """A file on disk, read at any place, by any thread; a context manager."""
-
-    def __init__(self, path: str) -> None:
-        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115
-        self._lock = threading.Lock()
-
-    def read_range(self, start: int, stop: int) -> bytes:
-        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(stop - start)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+# Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
 
 
 class Archives:
@@ -155,7 +120,7 @@ class Archives:
             limits: How far ahead to fetch from archives behind URLs; None for the default.
         """
         self._limits = limits or Limits()
-        self._open: dict[str, RangeReader] = {}
+        self._open: dict[Location, ArchiveFile] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Archives:
@@ -174,8 +139,8 @@ class Archives:
 
     def abort(self) -> None:
         """End reads that another thread is waiting in; those of files on disk do not wait."""
-        for reader in list(self._open.values()):
-            if not isinstance(reader, LocalFile):
+        for location, reader in list(self._open.items()):
+            if location.remote:
                 reader.close()
 
     def records(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
@@ -191,7 +156,7 @@ class Archives:
             FetchError: A remote archive cannot be read, or was replaced since it was listed.
         """
         readers = {member.archive: self._reader(member) for run in runs for member in run}
-        if not any(map(is_url, readers)):
+        if not any(location.remote for location in readers):
             for run in runs:
                 yield [readers[m.archive].read_range(m.start, m.stop) for m in run]
             return
@@ -253,14 +218,10 @@ class Archives:
     def _record(self, member: Member) -> bytes | bytearray:
         return self._reader(member).read_range(member.start, member.stop)
 
-    def _reader(self, member: Member) -> RangeReader:
+    def _reader(self, member: Member) -> ArchiveFile:
         archive = member.archive
         if archive not in self._open:
-            self._open[archive] = (
-                open_remote(archive, member.version, member.credentials)
-                if is_url(archive)
-                else LocalFile(archive)
-            )
+            self._open[archive] = archive.open()
         return self._open[archive]
 
 

@@ -1,0 +1,161 @@
+"""Where one archive lies, and how it is opened: on disk, over HTTP, or through fsspec.
+
+A `Location` is the picklable description that tasks and worker processes carry. `Location.open`
+connects: what it returns can be read at any offset and belongs to one process. The decision whether
+something is a folder or a URL was made before, in `parts.resolve_place`; nothing below asks again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from fsspec import available_protocols
+
+from geogen_hf.errors import ArchiveError, explain, redact
+from geogen_hf.source.http import RemoteInfo
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Options of file systems, as `storage_options` of `datasets` holds them; picklable.
+
+    They travel with what is to be read, since each process connects for itself. Their text is
+    hidden, so that no message and no log shows a token.
+
+    Attributes:
+        storage_options: By protocol (`{"hf": {"token": …}, "s3": {"key": …}}`), or for all that are
+            not named so (`{"headers": {…}}`).
+    """
+
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def for_url(self, url: str) -> dict[str, Any]:
+        """Choose the options that concern a URL, as `datasets` does.
+
+        Example:
+            >>> given = Credentials({"hf": {"token": "hf_x"}, "headers": {"X-Key": "k"}})
+            >>> given.for_url("hf://datasets/me/raw/a.zip"), given.for_url("https://host/a.zip")
+            ({'token': 'hf_x'}, {'headers': {'X-Key': 'k'}})
+            >>> given
+            Credentials()
+        """
+        scheme = url.split("://")[0]
+        if scheme in self.storage_options:
+            return dict(self.storage_options[scheme])
+        protocols = available_protocols()
+        return {key: value for key, value in self.storage_options.items() if key not in protocols}
+
+
+class ArchiveFile(Protocol):
+    """An open archive whose bytes any thread can read at any offset."""
+
+    @property
+    def location(self) -> Location:
+        """Its description, with the version that is read once that is known."""
+        ...
+
+    def read_range(self, start: int, stop: int) -> bytes | bytearray:
+        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
+        ...
+
+    def read_tail(self, length: int) -> tuple[int, bytes | bytearray]:
+        """Read the last bytes: the offset of the first, and the bytes."""
+        ...
+
+    def close(self) -> None:
+        """Close it; reads that other threads wait for give up."""
+        ...
+
+
+@dataclass(frozen=True, repr=False)
+class Location:
+    """One zip on disk or behind a URL: all that opening it needs, picklable, nothing open.
+
+    Attributes:
+        address: Absolute path, or URL.
+        remote: Whether `address` is a URL.
+        version: The version to insist on; None for the one that is met first, and for files on
+            disk.
+        credentials: What the host wants to be shown; None for nothing.
+    """
+
+    address: str
+    remote: bool = False
+    version: RemoteInfo | None = None
+    credentials: Credentials | None = field(default=None, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The file's name, for messages.
+
+        Example:
+            >>> Location("https://host/v1/images_batch_1.zip?sig=x", remote=True).label
+            'images_batch_1.zip'
+        """
+        if not self.remote:
+            return Path(self.address).name
+        return self.address.split("?", 1)[0].rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        """The address without passwords and signatures."""
+        return redact(self.address)
+
+    __repr__ = __str__
+
+    def at(self, version: RemoteInfo | None) -> Location:
+        """The same place, to be read only while it holds this version."""
+        return replace(self, version=version)
+
+    def open(self) -> ArchiveFile:
+        """Open it for reads at any offset; behind a URL, nothing is connected to yet.
+
+        Raises:
+            ArchiveError: It is a folder.
+            UsageError: No installed package opens this kind of URL.
+        """
+        if not self.remote:
+            return LocalFile(self)
+        from geogen_hf.source.ranges import open_remote  # a release on disk needs no client
+
+        return open_remote(self)
+
+
+class LocalFile:
+    """A file on disk, read at any offset by any thread.
+
+    It is not mapped into memory: mapped pages count as resident for as long as the mapping lives
+    (17 GB of them over a whole release), and a file that is truncated meanwhile kills the process
+    instead of raising.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        try:
+            self._file: BinaryIO = open(location.address, "rb", buffering=0)  # noqa: SIM115
+        except IsADirectoryError as error:
+            raise ArchiveError(
+                explain("not a zip archive", where=location, found="a folder")
+            ) from error
+        self._lock = threading.Lock()
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(stop - start)
+
+    def read_tail(self, length: int) -> tuple[int, bytes]:
+        """Read the last bytes: the offset of the first, and the bytes."""
+        with self._lock:
+            size = self._file.seek(0, os.SEEK_END)
+        start = max(0, size - length)
+        return start, self.read_range(start, size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
