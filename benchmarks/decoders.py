@@ -1,4 +1,7 @@
-"""Decoders of PNG on one core: `python -m benchmarks.decoders`, with whichever are installed."""
+"""Time decoders of PNG on one core: `python -m benchmarks.decoders`.
+
+Those that are installed take turns on the same images, and their pixels are compared with Pillow's.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,12 @@ def _pngs() -> list[bytes]:
 def _decoders() -> list[tuple[str, Decode]]:
     found: list[tuple[str, Decode]] = [
         ("Pillow", lambda data, out: _copy(out, np.asarray(Image.open(io.BytesIO(data))))),
-        ("geogen_hf.training", lambda data, out: _copy(out, decode_rgb(data))),
+        ("geogen_hf.images", lambda data, out: _copy(out, decode_rgb(data))),
     ]
     makers: dict[str, Callable[[Any], Decode]] = {
+        "kornia_rs.io": lambda module: (
+            lambda data, out: _copy(out, module.decode_image_png_u8(data, out.shape[:2], "rgb"))
+        ),
         "pyspng": lambda module: lambda data, out: _copy(out, module.load(data)),
         "imagecodecs": lambda module: lambda data, out: module.spng_decode(data, out=out),
         "cv2": lambda module: (

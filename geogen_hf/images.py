@@ -1,19 +1,20 @@
-"""Encoded images to RGB pixels: by `pyspng` where it is sure to give what Pillow gives, sooner.
+"""Read the headers of encoded images, and decode them: the only module that does either.
 
-`pyspng` (libspng) reads plain PNGs in 0.6 of Pillow's time, but does not look at checksums; so
-those of every chunk are checked here first, whoever decodes. Anything else is Pillow's: other
-formats, palettes, grey, 16 bits, interlacing; and everything where `pyspng` is not installed (extra
-`fast`).
+PNGs with 8 bits a channel, RGB or RGBA, are decoded by `kornia_rs` where it is installed (the extra
+`fast`), in a third of Pillow's time. Pillow decodes everything else: WebP, JPEG, and PNGs that are
+grey, of 16 bits, interlaced, or have a palette or unusual chunks. Both give the same pixels.
+
+Open this module to change which images are accepted, how large they may be, or which library
+decodes them.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,69 +23,104 @@ from PIL import Image
 from geogen_hf.errors import ImageError, explain
 
 if TYPE_CHECKING:
-    _load_png: Callable[[bytes], NDArray[np.uint8]] | None = None
+    crc32: Callable[[bytes | memoryview], int]
+    _decode_png: Callable[[bytes, tuple[int, int], str], NDArray[np.uint8]] | None
 else:
-    try:
-        from pyspng import load as _load_png
+    try:  # 25 times as fast as zlib's
+        from isal.isal_zlib import crc32
     except ImportError:
-        _load_png = None
+        from zlib import crc32
+    try:
+        from kornia_rs.io import decode_image_png_u8 as _decode_png
+    except ImportError:
+        _decode_png = None
 
-
+FAST = _decode_png is not None
+"""Whether `kornia_rs` is installed."""
 MAX_PIXELS = 8192 * 8192
-"""An image that claims more is not decoded."""
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""An image whose header claims more pixels is refused before any memory is allocated for it."""
+PNG_HEADER_BYTES = 29
+"""So many bytes from the beginning of a PNG are enough for `png_header`."""
 
 Size = tuple[int, int]
-"""Height and width in pixels."""
+"""Width and height in pixels."""
+Pixels = NDArray[np.uint8]
+"""`(H, W, 3)` uint8 RGB."""
+Format = Literal["PNG", "WEBP", "JPEG"]
+T = TypeVar("T")
 
+_FORMATS: tuple[Format, ...] = ("PNG", "WEBP", "JPEG")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = struct.Struct(">8sI4sIIBBBBB")
+_MODES: dict[int, Literal["rgb", "rgba"]] = {2: "rgb", 6: "rgba"}
+"""By the PNG's colour type."""
+
+# Pillow refuses other lengths of these chunks, kornia_rs ignores the chunks. So PNGs with any other
+# chunk, or another length, are left to Pillow, and both accept the same files.
+_COMMON_CHUNKS = {b"IHDR": 13, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"tIME": 7}
+_CHUNKS_OF_ANY_LENGTH = {b"IDAT", b"IEND"}
+
+# What Pillow's parsers raise on damaged files; the last three as found by damaging files at random.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    struct.error,
+    IndexError,
+    AssertionError,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The first facts about an encoded image.
+    """What the first bytes of an encoded image say.
 
     Attributes:
-        size_wh: Width and height in pixels, as the file claims.
-        plain_png: Whether it is a PNG of 8 bits a channel, RGB or RGBA, not interlaced: what every
-            decoder reads alike.
+        format: The file format.
+        size_wh: Width and height in pixels.
+        plain_mode: `"rgb"` or `"rgba"` for a PNG of 8 bits a channel that is not interlaced; None
+            for any other image.
     """
 
-    size_wh: tuple[int, int]
-    plain_png: bool
+    format: Format
+    size_wh: Size
+    plain_mode: Literal["rgb", "rgba"] | None = None
 
 
 def read_header(
-    data: bytes, *, where: str | None = None, expected_wh: tuple[int, int] | None = None
+    data: bytes, *, where: object = None, expected_wh: Size | None = None
 ) -> ImageHeader:
     """Read and check the header of a PNG, WebP or JPEG; nothing is decoded.
 
     Args:
         data: The encoded image.
-        where: Subject and view, for the message.
-        expected_wh: Width and height that it must have; None for any.
+        where: Subject and view, or part and member, for the message.
+        expected_wh: Width and height that the image must have; None for any.
 
     Returns:
-        What it says.
+        The header.
 
     Raises:
-        ImageError: It is no image, claims more than `MAX_PIXELS` pixels, or another size than
-            expected.
+        ImageError: These bytes are not an image, or it has no pixels, more than `MAX_PIXELS` or
+            another size than expected.
 
     Example:
         >>> buffer = io.BytesIO()
         >>> Image.new("RGB", (5, 3)).save(buffer, "PNG")
         >>> read_header(buffer.getvalue())
-        ImageHeader(size_wh=(5, 3), plain_png=True)
+        ImageHeader(format='PNG', size_wh=(5, 3), plain_mode='rgb')
     """
-    header = _png_header(data) or _other_header(data, where)
+    header = png_header(data) or _other_header(data, where)
     width, height = header.size_wh
-    if width * height > MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         raise ImageError(
             explain(
-                "an image is too large to decode",
+                "an image is too large to decode" if width * height else "an image has no pixels",
                 where=where,
-                expected=f"at most {MAX_PIXELS:,} pixels",
+                expected=f"1 to {MAX_PIXELS:,} pixels",
                 found=f"{width} x {height}",
             )
         )
@@ -100,55 +136,59 @@ def read_header(
     return header
 
 
-def _png_header(data: bytes) -> ImageHeader | None:
-    if len(data) < _PNG_HEAD.size:
+def png_header(data: bytes) -> ImageHeader | None:
+    """Read the header of a PNG, without any check of the size that it claims.
+
+    Args:
+        data: The file, or at least its first `PNG_HEADER_BYTES`.
+
+    Returns:
+        The header; None if this is not a PNG.
+
+    Example:
+        >>> png_header(b"GIF89a") is None
+        True
+    """
+    if len(data) < PNG_HEADER_BYTES:
         return None
     signature, length, kind, width, height, depth, colour, *methods = _PNG_HEAD.unpack_from(data)
-    if signature != PNG_SIGNATURE or kind != b"IHDR" or length != 13:
+    if signature != _PNG_SIGNATURE or kind != b"IHDR" or length != 13:
         return None
-    plain = depth == 8 and colour in (2, 6) and methods == [0, 0, 0]
-    return ImageHeader((width, height), plain)
+    plain = depth == 8 and methods == [0, 0, 0]
+    return ImageHeader("PNG", (width, height), _MODES.get(colour) if plain else None)
 
 
-def _other_header(data: bytes, where: str | None) -> ImageHeader:
+def _other_header(data: bytes, where: object) -> ImageHeader:
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
-            return ImageHeader(image.size, plain_png=False)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            found = next(name for name in _FORMATS if name == image.format)
+            return ImageHeader(found, image.size)
+    except _PILLOW_ERRORS as error:
         raise ImageError(
             explain(
-                "these bytes are no image",
+                "these bytes are not an image",
                 where=where,
                 expected="a PNG, WebP or JPEG file",
-                found=f"{len(data):,} bytes beginning {data[:12]!r}",
+                found=f"{len(data):,} bytes beginning {bytes(data[:12])!r}",
             )
         ) from error
 
 
-Pixels = NDArray[np.uint8]
-"""`(H, W, 3)` uint8 RGB."""
-
-FAST = _load_png is not None
-"""Whether `pyspng` is there."""
-
-
-def decode_rgb(
-    data: bytes, *, where: str | None = None, header: ImageHeader | None = None
-) -> Pixels:
-    """Decode a PNG, WebP or JPEG.
+def decode_rgb(data: bytes, *, where: object = None, header: ImageHeader | None = None) -> Pixels:
+    """Decode a PNG, WebP or JPEG to RGB.
 
     Alpha is dropped, grey and palettes become RGB, and of 16 bits the upper 8 are kept.
 
     Args:
         data: The encoded image.
-        where: Subject and view, for the message.
-        header: What `read_header` said of it; None to read it here.
+        where: Subject and view, or part and member, for the message.
+        header: What `read_header` returned for it, to spare reading it again.
 
     Returns:
-        `(H, W, 3)` uint8; perhaps a view of an array with alpha, perhaps read-only.
+        `(H, W, 3)` uint8; it may be a view of an array with alpha, and may be read-only.
 
     Raises:
-        ImageError: The image is damaged, too large, or none.
+        ImageError: The image is damaged, too large, or not an image.
 
     Example:
         >>> buffer = io.BytesIO()
@@ -157,44 +197,109 @@ def decode_rgb(
         [10, 20, 30]
     """
     header = header or read_header(data, where=where)
-    if data.startswith(PNG_SIGNATURE):
-        _check_chunks(data, where)
-    if _load_png is not None and header.plain_png:
-        try:
-            return _load_png(data)[..., :3]  # naming a format makes it convert, which takes longer
-        except (RuntimeError, ValueError) as error:
-            raise _damaged(where, error) from error
-    return _decode_by_pillow(data, where)
+    pixels = _decode_plain(data, header, where, ignored={b"tEXt"})
+    if pixels is not None:
+        return pixels[..., :3]
+    return _decode_by_pillow(data, where, _rgb_of)
 
 
-def _decode_by_pillow(data: bytes, where: str | None) -> Pixels:
+def _rgb_of(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I"):  # Pillow's own conversion would clip 16 bits of grey at 255
+        grey = np.asarray(image).astype(np.uint32) >> 8
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
+    return np.asarray(image.convert("RGB"))
+
+
+def decode_image(
+    data: bytes, *, where: object = None, header: ImageHeader | None = None
+) -> Image.Image:
+    """Decode a PNG, WebP or JPEG, keeping its mode (alpha, grey, 16 bits, palette) and its texts.
+
+    Args:
+        data: As for `decode_rgb`.
+        where: As for `decode_rgb`.
+        header: As for `decode_rgb`.
+
+    Returns:
+        The image, loaded.
+
+    Raises:
+        ImageError: As `decode_rgb`.
+
+    Example:
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGBA", (5, 3)).save(buffer, "PNG")
+        >>> decode_image(buffer.getvalue()).mode
+        'RGBA'
+    """
+    header = header or read_header(data, where=where)
+    # Pillow writes some texts into the files that it saves, so those are for it to read.
+    pixels = _decode_plain(data, header, where, ignored=set())
+    if pixels is not None:
+        return Image.fromarray(pixels)
+    return _decode_by_pillow(data, where, lambda image: image)
+
+
+def _decode_plain(
+    data: bytes, header: ImageHeader, where: object, ignored: set[bytes]
+) -> NDArray[np.uint8] | None:
+    """Decode what `kornia_rs` is sure to decode as Pillow does; None for anything else.
+
+    Args:
+        data: The encoded image; if it is a PNG, its chunks are checked in any case.
+        header: Its header.
+        where: For the message.
+        ignored: Kinds of further chunks that may be ignored.
+    """
+    if header.format != "PNG":
+        return None
+    unusual = _check_chunks(data, where)
+    if _decode_png is None or header.plain_mode is None or unusual - ignored:
+        return None
+    width, height = header.size_wh
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
-            if image.mode.startswith("I"):  # Pillow would clip 16 bits of grey at 255
-                grey = np.asarray(image).astype(np.uint32) >> 8
-                return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+        return _decode_png(data, (height, width), header.plain_mode)
+    except Exception:  # noqa: BLE001 (it raises no subclass; Pillow then says what is wrong)
+        return None
+
+
+def _decode_by_pillow(data: bytes, where: object, convert: Callable[[Image.Image], T]) -> T:
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            image.load()
+            return convert(image)
+    except _PILLOW_ERRORS as error:
         raise _damaged(where, error) from error
 
 
-def _check_chunks(data: bytes, where: str | None) -> None:
-    """Check the CRC of every chunk of a PNG up to its end; what follows that is ignored."""
-    view, position, kind = memoryview(data), 8, b""
+def _check_chunks(data: bytes, where: object) -> set[bytes]:
+    """Check the CRC-32 of every chunk of a PNG; bytes after its end are ignored.
+
+    `kornia_rs` does not look at chunks that do not change pixels, nor at the end of the file;
+    Pillow does not look at the CRCs of pixels. So both would return images from damaged files.
+
+    Returns:
+        The kinds of chunks that are not common, or not of their common length.
+    """
+    view, position, kind = memoryview(data), len(_PNG_SIGNATURE), b""
+    unusual = set()
     while kind != b"IEND":
         if position + 12 > len(data):
             raise _damaged(where, "the file is cut short")
-        (length,) = struct.unpack_from(">I", data, position)
+        length = int.from_bytes(view[position : position + 4], "big")
         end = position + 8 + length
         if end + 4 > len(data):
             raise _damaged(where, "the file is cut short")
-        kind = data[position + 4 : position + 8]
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+        kind = bytes(view[position + 4 : position + 8])
+        if crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise _damaged(where, f"wrong CRC-32 of chunk {kind!r} at byte {position:,}")
+        if kind not in _CHUNKS_OF_ANY_LENGTH and _COMMON_CHUNKS.get(kind) != length:
+            unusual.add(kind)
         position = end + 4
+    return unusual
 
 
-def _damaged(where: str | None, reason: object) -> ImageError:
+def _damaged(where: object, reason: object) -> ImageError:
     return ImageError(
         explain(
             "an image does not decode",

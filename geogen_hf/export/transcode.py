@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from geogen_hf.cameras.intrinsics import resize_intrinsics
-from geogen_hf.errors import ArchiveError, UsageError, explain
+from geogen_hf.errors import ArchiveError, ImageError, UsageError, explain
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.images import MAX_PIXELS
+from geogen_hf.images import decode_image
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import png_size
@@ -92,22 +92,10 @@ def _transcode(member: Member, data: bytes, options: ExportOptions) -> bytes:
 
 
 def _decode(member: Member, data: bytes) -> Image.Image:
-    width, height = png_size(member, data)
-    if width * height > MAX_PIXELS:
-        message = explain(
-            "an image is too large to decode",
-            where=member,
-            expected=f"at most {MAX_PIXELS:,} pixels",
-            found=f"{width} x {height}",
-        )
-        raise ArchiveError(message)
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG",))
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ArchiveError(
-            explain("an image does not decode", where=member, found=error)
-        ) from error
+        image = decode_image(data, where=member)
+    except ImageError as error:
+        raise ArchiveError(str(error)) from error
     if image.mode == "P":  # numbers of colours cannot be averaged
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image

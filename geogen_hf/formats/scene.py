@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image
-
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import ArchiveError, ReleaseError, explain
+from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, explain
+from geogen_hf.images import Format, read_header
 from geogen_hf.release.splits import Split
 from geogen_hf.report import some_of
 
 ViewSplit = Literal["train", "val", "test"]
 VIEW_SPLITS: tuple[ViewSplit, ...] = ("train", "val", "test")
 
-_SUFFIXES = {"PNG": ".png", "WEBP": ".webp", "JPEG": ".jpg"}
+_SUFFIXES: dict[Format, str] = {"PNG": ".png", "WEBP": ".webp", "JPEG": ".jpg"}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}(?<!\.)", re.ASCII)
 
 
@@ -92,17 +90,10 @@ def make_scene(
 
 def _suffix_and_size(place: str, image: bytes) -> tuple[str, tuple[int, int]]:
     try:
-        with Image.open(io.BytesIO(image), formats=tuple(_SUFFIXES)) as opened:
-            return _SUFFIXES[str(opened.format)], opened.size
-    except (OSError, SyntaxError, ValueError) as error:
-        message = explain(
-            "not an image",
-            where=place,
-            expected="PNG, WebP or JPEG",
-            found=f"bytes beginning {image[:16]!r}",
-            remedy="download the part again, or export again",
-        )
-        raise ArchiveError(message) from error
+        header = read_header(image, where=place)
+    except ImageError as error:
+        raise ArchiveError(str(error)) from error
+    return _SUFFIXES[header.format], header.size_wh
 
 
 def divide_views(count: int) -> tuple[ViewSplit, ...]:

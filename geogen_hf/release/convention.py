@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from geogen_hf._version import __version__
 from geogen_hf.cameras.conventions import CANDIDATES, Convention
@@ -22,8 +20,8 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.scoring import score_conventions
 from geogen_hf.cameras.verdict import Verdict
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import CameraError, FetchError, explain
-from geogen_hf.images import MAX_PIXELS
+from geogen_hf.errors import CameraError, FetchError, ImageError, explain
+from geogen_hf.images import Pixels, decode_rgb
 from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
 from geogen_hf.metadata.reader import SubjectCameras
 from geogen_hf.source.zip_directory import Member
@@ -197,7 +195,7 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
                 return list(threads.map(_decode, self.members[index], self.encoded(index)))
         except FetchError:
             raise
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ImageError) as error:
             logger.info("not asked for the cameras: %s", error)  # told when it is read
             return None
 
@@ -227,8 +225,5 @@ class _Lenses(Sequence[FloatArray]):
         return len(self._pictures.subjects)
 
 
-def _decode(member: Member, data: bytes) -> NDArray[np.uint8]:
-    width, height = png_size(member, data)
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{member} claims {width} x {height} pixels")
-    return np.asarray(Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGB"))
+def _decode(member: Member, data: bytes) -> Pixels:
+    return decode_rgb(data, where=member)

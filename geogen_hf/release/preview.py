@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from geogen_hf.cameras.intrinsics import intrinsics_from_fov
 from geogen_hf.cameras.poses import FloatArray, camera_centre, look_at, project, unproject
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
+from geogen_hf.images import decode_rgb
 
 _BACKGROUND, _INK, _FAINT = (250, 250, 250), (40, 40, 44), (190, 190, 196)
 _AXIS_COLOURS = {"x": (204, 51, 51), "y": (46, 139, 62), "z": (45, 85, 200)}
@@ -38,8 +38,12 @@ class Views:
 def decode_views(
     subject_id: str, encoded: Sequence[bytes], extrinsics: FloatArray, intrinsics: FloatArray
 ) -> Views:
-    """Decode one identity's images for drawing."""
-    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
+    """Decode one identity's images for drawing.
+
+    Raises:
+        ImageError: One is damaged.
+    """
+    images = [Image.fromarray(decode_rgb(data, where=subject_id)) for data in encoded]
     return Views(subject_id, images, extrinsics, intrinsics)
 
 

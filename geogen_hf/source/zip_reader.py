@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from geogen_hf.errors import ArchiveError, explain
-from geogen_hf.images import PNG_SIGNATURE
+from geogen_hf.images import PNG_HEADER_BYTES, png_header
 from geogen_hf.source.inflate import InflateError, crc32, inflate_raw
 from geogen_hf.source.location import ArchiveFile, Location
 from geogen_hf.source.prefetch import Limits, Run, stream_records
@@ -22,7 +22,6 @@ Record = bytes | bytearray | memoryview
 """A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
 
 _LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
-_PNG_HEADER_BYTES = 24
 
 
 def unpack_png(member: Member, record: Record) -> bytes:
@@ -90,20 +89,20 @@ def png_size(member: Member, data: bytes) -> tuple[int, int]:
 
     Args:
         member: Where the bytes are from, for the message.
-        data: The file, or at least its first 24 bytes.
+        data: The file, or at least its first `PNG_HEADER_BYTES`.
 
     Raises:
         ArchiveError: It is not a PNG.
     """
-    if data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < _PNG_HEADER_BYTES:
+    header = png_header(data)
+    if header is None:
         raise _damaged(member, "a PNG file", f"a file beginning {data[:16]!r}")
-    width, height = struct.unpack(">II", data[16:24])
-    return int(width), int(height)
+    return header.size_wh
 
 
 def packed_png_size(member: Member, packed: memoryview) -> tuple[int, int]:
     """As `png_size`, of packed bytes, of which the first hundred or so are enough."""
-    return png_size(member, _decompress(member, packed, _PNG_HEADER_BYTES))
+    return png_size(member, _decompress(member, packed, PNG_HEADER_BYTES))
 
 
 _HEAD_BYTES = 512

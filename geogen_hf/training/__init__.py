@@ -2,7 +2,7 @@
 
 `undecoded` leaves images encoded, `ToTensors` decodes them and keeps the cameras right,
 `as_tensors` does both, `collate` makes batches. Needs the extra `torch`; with the
-extra `fast` PNGs take 0.6 of the time.
+extra `fast` PNGs are decoded in a third of the time.
 """
 
 from __future__ import annotations
