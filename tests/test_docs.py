@@ -1,8 +1,13 @@
-"""README and card say what the code does."""
+"""README, docs and card say what the code does, and their snippets run."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +20,22 @@ import geogen
 from geogen_hf.cli import app
 from geogen_hf.hub.cards import check_card
 from geogen_hf.release.features import CITATION, FEATURES, LICENSE_NAME, LICENSE_URL
+from geogen_hf.sample import write_release
 
 pytestmark = pytest.mark.datasets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+LOAD = (ROOT / "docs" / "load.md").read_text()
 CARD = (ROOT / "dataset_card.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def rows_of_table(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| (.*) \|$", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("text", [README, CARD], ids=["README", "card"])
+@pytest.mark.parametrize("text", [LOAD, CARD], ids=["docs", "card"])
 def test_table_names_every_column_of_every_config(text: str) -> None:
     table = rows_of_table(text)
     for config, features in FEATURES.items():
@@ -73,14 +81,15 @@ def test_card_says_all_that_a_card_must() -> None:
     assert "Results" in CARD.split("## Licence")[1]
 
 
-def test_readme_lists_every_command_and_option() -> None:
+def test_docs_list_every_command_and_every_option_of_loading() -> None:
     result = CliRunner().invoke(app, ["--help"])
     commands = set(re.findall(r"^  (\w+)  ", result.output.split("Commands:")[1], re.MULTILINE))
-    assert commands == set(re.findall(r"^geogen (\w+) ", README, re.MULTILINE))
+    listed = (ROOT / "docs" / "cli.md").read_text()
+    assert commands == set(re.findall(r"^\| `geogen (\w+)", listed, re.MULTILINE))
     own = set(vars(geogen.GeoGenConfig())) - {
         "name", "version", "data_dir", "data_files", "description",
     }  # fmt: skip
-    assert own == set(re.findall(r"^\| `(\w+)=", README, re.MULTILINE))
+    assert own == set(re.findall(r"^\| `(\w+)=", LOAD, re.MULTILINE))
 
 
 def test_card_has_valid_front_matter_with_licence_and_gate() -> None:
@@ -96,6 +105,41 @@ def test_citation_is_the_same_everywhere(text: str) -> None:
     assert CITATION.strip() in text
 
 
-def test_pictures_and_links_within_the_project_exist() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_and_links_within_the_project_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def snippets(page: Path) -> str:
+    """All of a page's Python, in order, as one program."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return "\n".join(blocks)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pages' programs run: with `parts`, as the pages say."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_release(folder / "parts", subjects=24, size=32)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if snippets(page)], ids=lambda page: page.name
+)
+def test_snippets_run(page: Path, folder: Path, tmp_path: Path) -> None:
+    # Each page runs in a copy of the folder: what one leaves behind does not help another.
+    shutil.copytree(folder, tmp_path / "reader")
+    program = tmp_path / "reader" / "page.py"
+    program.write_text(f"if __name__ == '__main__':\n{textwrap.indent(snippets(page), '    ')}")
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", program],
+        cwd=program.parent, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
