@@ -26,7 +26,7 @@ from geogen_hf.sample import (
     write_release,
 )
 from geogen_hf.sample.heads import HAIR_STYLES
-from geogen_hf.sample.render import BACKGROUND_RGB
+from geogen_hf.sample.render import BACKGROUND_RGB, Views, trace
 from geogen_hf.sample.shape import BOUND_CENTRE, BOUND_RADIUS
 
 PARTS = [*(f"images_batch_{number}.zip" for number in range(1, 8)), "metadata_files.zip"]
@@ -351,6 +351,41 @@ def test_pictures_show_the_surface_that_the_distance_describes(subject_id):
     assert hit[inner].all()
     surface = (origins + depth[:, None] * directions)[hit.ravel()]
     assert np.abs(signed_distance(subject_id, surface)).max() < 1e-3
+
+
+def nearest_approach(subject_id, origins, directions):
+    """The least distance of rays to the subject, found by ever smaller steps: independent of them.
+
+    Negative for rays that enter.
+    """
+    reach = np.tile(np.arange(0.3, 1.1, 4e-3), (len(origins), 1))
+    for step in (4e-3, 4e-4, 4e-5, 4e-6):
+        points = origins[:, None] + reach[..., None] * directions[:, None]
+        distance = signed_distance(subject_id, points)
+        nearest = np.take_along_axis(reach, distance.argmin(axis=1)[:, None], axis=1)
+        reach = nearest + np.linspace(-step, step, 21)
+    return distance.min(axis=1)
+
+
+@pytest.mark.parametrize("size", [64, 512, 2048])
+def test_outlines_are_where_the_distance_says_at_any_size(size):
+    subject_id, view = "subj_00007", 3
+    extrinsics, intrinsics = subject_cameras(subject_id, size=size)
+    shown = foreground(render_view(subject_id, view, size=64))
+    row, column = np.nonzero(shown[1:] != shown[:-1])
+    rng = np.random.default_rng(6)
+    near = rng.uniform(-1, 1, (40, len(row), 2)) + np.stack([column + 0.5, row + 1.0], axis=-1)
+    pixels = near.reshape(-1, 2) * (size / 64)
+    views = Views.of(extrinsics[view, None], intrinsics[view, None])
+    origins, directions = views.rays(np.zeros(len(pixels), dtype=np.intp), *pixels.T)
+    start = np.full(len(pixels), 0.3, dtype=np.float32)
+    hit = np.isfinite(trace(head_of(subject_id), origins, directions, start, views.pixel_angle))
+    nearest = nearest_approach(subject_id, origins.T.astype(float), directions.T.astype(float))
+    pixel_m = 0.68 / intrinsics[0, 0, 0]
+    doubtful = np.abs(nearest) < 2 * pixel_m
+    assert (hit & doubtful).sum() > 20 < (~hit & doubtful).sum()
+    assert nearest[hit].max() < 0.05 * pixel_m
+    assert nearest[~hit].min() > -0.05 * pixel_m
 
 
 @pytest.mark.parametrize("subject_id", EVERY_STYLE)

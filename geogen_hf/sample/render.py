@@ -30,12 +30,11 @@ _SUBPIXELS = ((0.125, 0.375), (0.375, -0.125), (-0.125, -0.375), (-0.375, 0.125)
 _BLOCK = 1 << 14
 
 TILE_PX = 8
-_HIT_M = 1.5e-4  # 1/20 of a pixel at 128 px: fattens outlines by less than can be seen
+_HIT_PX = 0.02  # a ray this near to the surface has hit it: as much fatter are outlines
+_LEAST_CURVATURE_M = 0.01  # radius of the finest features whose outlines must not be stepped over
 _CONE_STOP_M = 2e-3
-_MAX_STEPS = 72
-_PATIENCE = 14  # steps after which a ray is content with `_LATE_HIT_M`
-_LATE_HIT_M = 5e-4
-_TRACE_BLOCK = 1 << 14  # rays at a time: their arrays stay in the processor's cache
+_MAX_CONE_STEPS = 72
+_TRACE_BLOCK = 1 << 16  # rays at a time: bounds the memory
 
 
 def render_view(
@@ -132,7 +131,7 @@ def _shoot(
     colours = np.tile(linear_from_srgb(BACKGROUND_RGB), (len(start), 1))
     near = np.flatnonzero(np.isfinite(start))
     origins, directions = views.rays(samples.view[near], samples.x_px[near], samples.y_px[near])
-    reached = trace(head, origins, directions, start[near])
+    reached = trace(head, origins, directions, start[near], views.pixel_angle)
     on = np.flatnonzero(np.isfinite(reached))
     for first in range(0, len(on), _BLOCK):
         part = on[first : first + _BLOCK]
@@ -231,6 +230,11 @@ class Views:
         eyes = -(to_world * world_to_camera[:, None, :3, 3]).sum(axis=2)
         return cls(eyes, to_world, np.asarray(np.linalg.inv(intrinsics), dtype=np.float64))
 
+    @property
+    def pixel_angle(self) -> float:
+        """The most that the rays of neighbouring pixels differ by, radians."""
+        return float(self.inverse[:, [0, 1], [0, 1]].max())
+
     def rays(
         self, view: NDArray[np.intp], x_px: Array, y_px: Array
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -259,7 +263,7 @@ def tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
     travelled = np.maximum(np.float32(0.0), centre_m - np.float32(BOUND_RADIUS))
     leaves = centre_m + np.float32(BOUND_RADIUS)
     active = np.arange(len(view))
-    for _ in range(_MAX_STEPS):
+    for _ in range(_MAX_CONE_STEPS):
         here = travelled[active]
         room = surface_distance(head, _along(origins[:, active], directions[:, active], here))
         room -= here * widening[active]
@@ -273,7 +277,11 @@ def tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
 
 
 def trace(
-    head: Head, origins: NDArray[np.float32], directions: NDArray[np.float32], start: Array
+    head: Head,
+    origins: NDArray[np.float32],
+    directions: NDArray[np.float32],
+    start: Array,
+    pixel_angle: float,
 ) -> NDArray[np.float32]:
     """Follow rays to the surface.
 
@@ -282,6 +290,7 @@ def trace(
         origins: `(3, N)` float32 world frame, metres.
         directions: `(3, N)` float32 unit vectors, world frame.
         start: `(N,)` metres known to be free along each ray.
+        pixel_angle: Angle between the rays of neighbouring pixels, radians.
 
     Returns:
         `(N,)` float32 distance along the ray, inf where it misses.
@@ -289,33 +298,47 @@ def trace(
     reached = np.full(len(start), np.inf, dtype=np.float32)
     for first in range(0, len(start), _TRACE_BLOCK):
         part = slice(first, first + _TRACE_BLOCK)
-        _trace_block(head, origins[:, part], directions[:, part], start[part], reached[part])
+        rays = origins[:, part], directions[:, part]
+        _trace_block(head, *rays, start[part], pixel_angle, reached[part])
     return reached
 
 
 def _trace_block(
-    head: Head, origins: Array, directions: Array, start: Array, reached: Array
+    head: Head,
+    origins: Array,
+    directions: Array,
+    start: Array,
+    pixel_angle: float,
+    reached: Array,
 ) -> None:
+    """Sphere tracing with a least step, so that rays that graze the surface come past it.
+
+    A step of s goes unnoticed through a bulge of radius r no deeper than s * s / (8 * r). So the
+    least step that keeps outlines within `_HIT_PX` grows with the square root of the pixel's size.
+    """
     centre_m, half_chord = _bound(origins, directions)
     leaves = centre_m + half_chord
     here = np.maximum(start, centre_m - half_chord)
     active = np.flatnonzero(here < leaves)
     origins, directions = origins[:, active], directions[:, active]
     here, leaves = here[active], leaves[active]
-    for step in range(_MAX_STEPS):
-        if not len(active):
-            return
-        room = surface_distance(head, _along(origins, directions, here))
-        arrived = room < (_HIT_M if step < _PATIENCE else _LATE_HIT_M)
-        reached[active[arrived]] = here[arrived]
-        here = here + room
-        going = ~arrived & (here < leaves)
+    hit_angle, step_angle = (np.float32(s * pixel_angle) for s in (_HIT_PX, 8 * _HIT_PX))
+    room, step = np.zeros_like(here), np.zeros_like(here)
+    while len(active):
+        before, room = room, surface_distance(head, _along(origins, directions, here))
+        arrived = (room < here * hit_angle) & (here < leaves)
+        # A ray that is inside by now entered between its last two points: linear interpolation.
+        entered = np.where(room < 0, step * room / np.maximum(before - room, 1e-9), 0.0)
+        reached[active[arrived]] = (here + entered)[arrived]
+        step = np.maximum(room, np.sqrt(here * (step_angle * _LEAST_CURVATURE_M)))
+        here = here + step
+        leaves = np.where(arrived, 0.0, leaves)
+        going = here < leaves
         # Compacting copies everything, so it waits until a good share of rays is done.
         if np.count_nonzero(going) < 0.85 * len(active):
             active, here, leaves = active[going], here[going], leaves[going]
+            room, step = room[going], step[going]
             origins, directions = origins[:, going], directions[:, going]
-        else:
-            here = np.where(arrived, here - room, here)
 
 
 def points_at(origins: Array, directions: Array, distance: Array) -> Points:
