@@ -104,6 +104,8 @@ def test_inspect_reports_problems_and_exits_with_1(maker: ReleaseMaker) -> None:
         (["inspect", "/nowhere/at/all"], "does not exist"),
         (["inspect", "."], "parts missing"),
         (["inspect", ".", "--part", "9"], "from 1 to 7"),
+        (["preview", ".", "--out", "x.xyz"], "x.png"),
+        (["preview", ".", "--out", "/tmp"], "a folder"),
     ],
 )
 def test_errors_have_no_traceback(tmp_path: Path, arguments: list[str], expected: str) -> None:

@@ -28,7 +28,6 @@ app = typer.Typer(
     name="geogen",
     help="Microsoft's GeoGen data set for Hugging Face datasets. Start with: geogen demo",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import unicodedata
@@ -24,7 +25,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from geogen_hf.durable import write_durably
+from geogen_hf.errors import UsageError, explain
+
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from geogen_hf.release.convention import CameraOptions
 
 LONGEST_LINE = 2000
@@ -41,7 +47,7 @@ class BadSubject(str, Enum):
 Source = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SRC]",
+        metavar="SRC",
         help="Folder with the eight zips, or a base URL.  [default: the publisher's host]",
         show_default=False,
     ),
@@ -123,6 +129,42 @@ def _write(stream: object, text: object) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     # A terminal of another encoding shows ? for what it lacks, and nothing fails.
     print(line.encode(encoding, "replace").decode(encoding), file=stream)  # type: ignore[call-overload]
+
+
+def checked_picture_path(path: Path) -> Path:
+    """Check, before anything is drawn, that a PNG picture can go to this path.
+
+    Raises:
+        UsageError: The path is a folder, or does not end in `.png`.
+    """
+    if path.is_dir() or path.suffix.lower() != ".png":
+        raise UsageError(
+            explain(
+                "a picture cannot be written there",
+                where=path,
+                expected="the name of a .png file",
+                found="a folder" if path.is_dir() else f"the ending {path.suffix!r}",
+                remedy=f"name it {path / 'geogen.png' if path.is_dir() else path.stem + '.png'}",
+            )
+        )
+    return path
+
+
+def save_picture(picture: Image, path: Path) -> None:
+    """Write a PNG, whole or not at all, and make its folder.
+
+    Raises:
+        UsageError: The file system refuses it.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, buffer.getvalue())
+    except OSError as error:
+        raise UsageError(
+            explain("a picture cannot be written", where=path, found=error.strerror or error)
+        ) from error
 
 
 class PrintableFormatter(logging.Formatter):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from geogen_hf.cli.console import progress_bar, say
+from geogen_hf.cli.console import progress_bar, save_picture, say
 
 if TYPE_CHECKING:
     from geogen_hf.release.preview import Views
@@ -23,7 +23,10 @@ def demo(
     subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
     size: Annotated[int, typer.Option(min=16, help="Side of an image, pixels.")] = 128,
 ) -> None:
-    """Render a small release, load it, look at it. No network."""
+    """Render a small release, load it and draw it. No network is needed.
+
+    Example: geogen demo
+    """
     with progress_bar("rendering") as progress:
         result = _run(folder, subjects=subjects, size=size, progress=progress)
     say(f"1. rendered {subjects} heads into the eight zips of a release: {result.parts}")
@@ -91,8 +94,8 @@ def _run(
     row = train[0]
     shown = [_views(train[index]) for index in range(min(6, len(train)))]
     pictures = (folder / "contact_sheet.png", folder / "camera_rig.png")
-    contact_sheet(shown).save(pictures[0])
-    camera_rig(shown[0]).save(pictures[1])
+    save_picture(contact_sheet(shown), pictures[0])
+    save_picture(camera_rig(shown[0]), pictures[1])
     return _Demo(
         parts=parts,
         splits=dict(splits),

@@ -30,10 +30,12 @@ def download(
         bool, typer.Option("--verify", help="Hash parts that are there already.")
     ] = False,
 ) -> None:
-    """Fetch the parts. Interrupted in any way, the same command goes on where it stopped.
+    """Download the eight zips, or some of them, into a folder.
 
-    Each part is checked before it gets its name. Sizes, validators and SHA-256 as first seen are
-    kept in OUT/parts.lock.json.
+    Interrupted in any way, the same command goes on where it stopped. Each part is checked before
+    it gets its name. OUT/parts.lock.json keeps sizes, validators and SHA-256 as first seen.
+
+    Example: geogen download parts --part 1 --part 8
     """
     from geogen_hf.source.fetch import fetch_parts
     from geogen_hf.source.parts import UPSTREAM_URL, named_parts

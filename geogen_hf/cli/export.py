@@ -67,9 +67,11 @@ def export(
         typer.Option(metavar="tcp://…", help="Run on the Dask cluster of this scheduler."),
     ] = None,
 ) -> None:
-    """Write the folder that is the Hub repository: Parquet, card, split manifest, checksums.
+    """Write a folder that is a dataset repository: Parquet, card, split manifest, checksums.
 
     Interrupted in any way, the same command goes on where it stopped.
+
+    Example: geogen export parts geogen --config sequences --image-size 256
     """
     from geogen_hf.export.executors import dask_executor
     from geogen_hf.export.folder import export_release

@@ -30,9 +30,11 @@ def inspect(
     camera_schema: SchemaFile = None,
     default_intrinsics: UpstreamLens = False,
 ) -> None:
-    """Say what is in these parts: subjects, views, sizes, splits, camera convention, problems.
+    """Say what the zips hold: subjects, views, sizes, splits, camera convention, problems.
 
-    Exits with 1 if there are problems or the evidence does not settle the camera convention.
+    The exit status is 1 if there are problems, or if the camera convention cannot be settled.
+
+    Example: geogen inspect parts --json
     """
     from geogen_hf import inspect_release
 

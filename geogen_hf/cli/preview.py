@@ -13,6 +13,8 @@ from geogen_hf.cli.console import (
     Source,
     UpstreamLens,
     camera_options,
+    checked_picture_path,
+    save_picture,
     say,
 )
 
@@ -32,7 +34,9 @@ def preview(
     picture: Annotated[
         Path, typer.Option("--out", metavar="X.png", help="Where to put the contact sheet.")
     ] = Path("geogen.png"),
-    cell: Annotated[int, typer.Option(min=16, help="Side of an image in it, pixels.")] = 128,
+    cell: Annotated[
+        int, typer.Option(min=16, max=1024, help="Side of an image in it, pixels.")
+    ] = 128,
     camera_convention: ConventionName = "auto",
     camera_schema: SchemaFile = None,
     default_intrinsics: UpstreamLens = False,
@@ -40,16 +44,17 @@ def preview(
     """Draw identities (rows) by azimuth (columns), and the first one's cameras in 3-D.
 
     SRC may be an exported folder, too. The cameras are drawn beside the contact sheet: X-rig.png.
+
+    Example: geogen preview parts --out heads.png
     """
     from geogen_hf.release.preview import camera_rig, contact_sheet
 
     cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
-    shown = _views(source, subject, cameras)
-    picture = picture.with_suffix(picture.suffix or ".png")
+    checked_picture_path(picture)
     rig = picture.with_name(f"{picture.stem}-rig{picture.suffix}")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(shown, cell).save(picture)
-    camera_rig(shown[0]).save(rig)
+    shown = _views(source, subject, cameras)
+    save_picture(contact_sheet(shown, cell), picture)
+    save_picture(camera_rig(shown[0]), rig)
     say(f"{picture}  {len(shown)} identities by azimuth")
     say(f"{rig}  the cameras of {shown[0].subject_id}")
 

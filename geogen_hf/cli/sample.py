@@ -35,9 +35,11 @@ def sample(
         str | None, typer.Option(help='Of the matrices written, such as "camera_to_world opengl".')
     ] = None,
 ) -> None:
-    """Write a small release of rendered heads: upstream's eight zips, exact cameras, no network.
+    """Write a small release of rendered heads: the publisher's eight zips, with exact cameras.
 
-    The same arguments give the same bytes. Try: geogen sample parts && geogen inspect parts
+    The same arguments give the same bytes. No network is needed.
+
+    Example: geogen sample parts --subjects 24 --size 128
     """
     from geogen_hf.sample import write_release
 

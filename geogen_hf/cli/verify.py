@@ -28,9 +28,11 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check everything an exported folder promises: files, rows, images, cameras, splits.
+    """Check everything that an exported folder promises: files, rows, images, cameras, splits.
 
-    Exits with 1 if anything is wrong.
+    The exit status is 1 if anything is wrong.
+
+    Example: geogen verify geogen
     """
     from geogen_hf.export.verify import verify_export
 
