@@ -75,7 +75,7 @@ def import_everything() -> float:
     """
     from datasets import Features, Image, IterableDataset
 
-    import geogen_hf.source.ranges  # noqa: F401
+    import geogen_hf.source.http_reader  # noqa: F401
     from benchmarks import idiomatic_stream  # noqa: F401
 
     def rows() -> Iterator[dict[str, object]]:

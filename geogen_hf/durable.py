@@ -1,4 +1,4 @@
-"""Whether the disk can hold what is about to arrive."""
+"""Write files so that they are whole or absent, also after a power cut or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geogen_hf.errors import FetchError, explain
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file's content as a whole: written beside it, synced, renamed.
+    """Replace a file's content as a whole: write beside it, sync, rename.
 
     Args:
         path: The file; its folder exists.
@@ -32,7 +32,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # also KeyboardInterrupt
         temporary.unlink(missing_ok=True)
         raise
 
@@ -60,14 +60,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def require_space(folder: Path, missing: int) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check that the disk can hold a download before it starts.
 
     Args:
-        folder: Where it will go; exists.
+        folder: Where the files will go; exists.
         missing: Bytes that have yet to arrive.
 
     Raises:
-        FetchError: There is less free than that.
+        FetchError: Less space is free.
 
     Example:
         >>> require_space(tmp_path, 1000)

@@ -1,4 +1,9 @@
-"""Reading ahead in a thread, while what was read is used."""
+"""Run work in threads: several tasks that can be stopped, or one that reads ahead.
+
+`run_all` runs independent tasks such as downloads, `stoppable_threads` gives an executor, and
+`read_ahead` prepares the next items of an iterator while the present one is used. `Control` is how
+the waiting thread tells workers to stop.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +49,7 @@ class Control:
         self._lock = threading.Lock()
         self._done: dict[str, int] = {}
         self._live: set[Abortable] = set()
+        self._told = False
 
     def set_done(self, label: str, done: int) -> None:
         """Note how many bytes of one piece of work are done."""
@@ -60,6 +66,12 @@ class Control:
             live = list(self._live)
         for stream in live:
             stream.abort()
+
+    def tell_once(self, message: str) -> None:
+        """Log a warning, unless one was logged before."""
+        if not self._told:
+            self._told = True
+            logger.warning("%s", message)
 
     def check(self) -> None:
         """Raise `Stopped` if told to stop."""

@@ -26,7 +26,10 @@ from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+import urllib3
 from loopback import LoopbackServer, QuietHandler
+
+from geogen_hf.source.retry import RETRY
 
 HTML = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
 PIECE = 16_384
@@ -361,6 +364,11 @@ def replace(path: Path, content: bytes, *, in_place: bool = False) -> None:
         os.utime(temporary, (stamp, stamp))
         temporary.replace(path)
     os.utime(path, (stamp, stamp))
+
+
+def quick_retry(attempts: int) -> urllib3.Retry:
+    """The package's policy, for so many attempts in a row and with hardly any waits."""
+    return RETRY.new(total=attempts - 1, backoff_factor=0.01, backoff_max=0.02, backoff_jitter=0)
 
 
 def write_zip(path: Path, size: int, seed: int) -> bytes:

@@ -8,11 +8,10 @@ import datasets
 import datasets.config
 import pytest
 from datasets import DownloadConfig, DownloadManager, StreamingDownloadManager
-from origin_server import Faults, OriginServer, replace, write_zip
+from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 
 from geogen_hf.errors import FetchError
 from geogen_hf.source.hf_cache import download_parts
-from geogen_hf.source.http import RetryPolicy
 from geogen_hf.source.location import Location
 from geogen_hf.source.parts import Part, locate_parts, select_parts
 from geogen_hf.source.retry import TransferOptions
@@ -24,7 +23,9 @@ FIRST = PARTS[0]
 SIZE = 300_000
 CUT = 200_000
 QUICK = TransferOptions(
-    retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02), read_s=2, sync_bytes=65_536, seed=0
+    retry=quick_retry(3),
+    read_s=2,
+    sync_bytes=65_536,
 )
 
 

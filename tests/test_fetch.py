@@ -7,24 +7,24 @@ import threading
 from pathlib import Path
 
 import pytest
-from origin_server import OriginServer, replace, write_zip
+from origin_server import OriginServer, quick_retry, replace, write_zip
 
 from geogen_hf.errors import FetchError, UsageError
 from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source.http_reader import hub_address
 from geogen_hf.source.lockfile import LockEntry, read_lock, record
-from geogen_hf.source.parts import Part, select_parts
+from geogen_hf.source.parts import Part, named_parts
 from geogen_hf.source.retry import TransferOptions
-from geogen_hf.source.streams import hub_address
 
-PARTS = select_parts([1, 2, 3])
+NUMBERS = [1, 2, 3, 8]
+PARTS = named_parts(NUMBERS)
 FIRST = PARTS[0]
 SIZE = 300_000
 QUICK = TransferOptions(
-    retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02, max_retry_after_s=0.05),
+    retry=quick_retry(3),
+    max_retry_after_s=0.05,
     read_s=5,
     sync_bytes=65_536,
-    seed=0,
 )
 
 
@@ -42,8 +42,8 @@ def out(tmp_path: Path) -> Path:
 
 
 def get(origin: OriginServer, out: Path, **options: object) -> dict[Part, Path]:
-    arguments: dict[str, object] = {"base_url": origin.url, "options": QUICK, **options}
-    return fetch_parts(out, PARTS, **arguments)  # type: ignore[arg-type]
+    arguments: dict[str, object] = {"place": origin.url, "options": QUICK, **options}
+    return fetch_parts(out, parts=NUMBERS, **arguments)  # type: ignore[arg-type]
 
 
 def assert_whole(paths: dict[Part, Path], served: dict[Part, bytes]) -> None:
@@ -194,7 +194,7 @@ def test_an_unreadable_lock_file_is_refused(out: Path, content: str) -> None:
     out.mkdir()
     (out / "parts.lock.json").write_text(content)
     with pytest.raises(UsageError, match=r"parts\.lock\.json"):
-        fetch_parts(out, PARTS, base_url="http://127.0.0.1:9")
+        fetch_parts(out, parts=NUMBERS, place="http://127.0.0.1:9")
 
 
 def test_lock_entries_of_many_writers_are_merged(tmp_path: Path) -> None:
@@ -210,9 +210,9 @@ def test_lock_entries_of_many_writers_are_merged(tmp_path: Path) -> None:
 
 def test_options_that_contradict_each_other(out: Path) -> None:
     with pytest.raises(UsageError, match="locked"):
-        fetch_parts(out, PARTS, locked=True, accept_changes=True)
+        fetch_parts(out, parts=NUMBERS, locked=True, accept_changes=True)
     with pytest.raises(UsageError, match="jobs"):
-        fetch_parts(out, PARTS, jobs=0)
+        fetch_parts(out, parts=NUMBERS, jobs=0)
 
 
 def test_progress_counts_all_parts(served: dict[Part, bytes], out: Path) -> None:
@@ -227,14 +227,14 @@ def test_progress_counts_all_parts(served: dict[Part, bytes], out: Path) -> None
 
 def test_other_sources_through_fsspec_and_folders(served: dict[Part, bytes], out: Path) -> None:
     folder = out.parent / "served"
-    assert_whole(fetch_parts(out / "a", PARTS, base_url=folder.as_uri()), served)
-    assert_whole(fetch_parts(out / "b", PARTS, base_url=str(folder)), served)
+    assert_whole(fetch_parts(out / "a", parts=NUMBERS, place=folder.as_uri()), served)
+    assert_whole(fetch_parts(out / "b", parts=NUMBERS, place=str(folder)), served)
     with pytest.raises(UsageError, match="onto themselves"):
-        fetch_parts(folder, PARTS, base_url=str(folder))
+        fetch_parts(folder, parts=NUMBERS, place=str(folder))
     with pytest.raises(UsageError, match="no file system"):
-        fetch_parts(out / "c", PARTS, base_url="nosuch://bucket/x")
+        fetch_parts(out / "c", parts=NUMBERS, place="nosuch://bucket/x")
     with pytest.raises(FetchError, match="cannot be read"):
-        fetch_parts(out / "d", PARTS, base_url=(folder / "x").as_uri(), options=QUICK)
+        fetch_parts(out / "d", parts=NUMBERS, place=(folder / "x").as_uri(), options=QUICK)
 
 
 def test_fsspec_sources_resume(served: dict[Part, bytes], out: Path) -> None:
@@ -249,7 +249,7 @@ def test_fsspec_sources_resume(served: dict[Part, bytes], out: Path) -> None:
     state = {"version": 1, "url": f"{folder.as_uri()}/{FIRST.name}", "size": stat.st_size}
     state |= {"etag": None, "last_modified": str(stat.st_mtime), "synced": 200_000}
     (out / f"{FIRST.name}.part.json").write_text(json.dumps(state))
-    path = fetch_parts(out, PARTS[:1], base_url=folder.as_uri(), options=QUICK)[FIRST]
+    path = fetch_parts(out, parts=[1], place=folder.as_uri(), options=QUICK)[FIRST]
     assert path.read_bytes() == known[:200_000] + served[FIRST][200_000:]
 
 
@@ -272,6 +272,6 @@ def test_hub_files_are_asked_for_at_their_address(
             origin.url + "/{repo_id}/resolve/{revision}/{filename}",
         )
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
-        paths = fetch_parts(out, PARTS, base_url="hf://datasets/me/raw@v1", options=QUICK)
+        paths = fetch_parts(out, parts=NUMBERS, place="hf://datasets/me/raw@v1", options=QUICK)
         assert {r.authorization for r in origin.requests} == {"Bearer hf_secret"}
     assert_whole(paths, served)

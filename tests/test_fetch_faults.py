@@ -13,25 +13,25 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from origin_server import Faults, OriginServer, replace, write_zip
+from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 
 import geogen_hf
 from geogen_hf.errors import FetchError
 from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.http import RetryPolicy
 from geogen_hf.source.lockfile import LockEntry, read_lock, record
-from geogen_hf.source.parts import Part, select_parts
+from geogen_hf.source.parts import Part, named_parts
 from geogen_hf.source.retry import TransferOptions
 
-PARTS = select_parts([1, 2, 3])
+NUMBERS = [1, 2, 3, 8]
+PARTS = named_parts(NUMBERS)
 FIRST, SECOND = PARTS[:2]
 SIZE = 400_000
 CUT = 240_000
 QUICK = TransferOptions(
-    retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02, max_retry_after_s=0.3),
+    retry=quick_retry(3),
+    max_retry_after_s=0.3,
     read_s=0.5,
     sync_bytes=65_536,
-    seed=0,
 )
 
 
@@ -56,8 +56,8 @@ class Site:
         self.origin.faults.clear()
 
     def fetch(self, **options: object) -> dict[Part, Path]:
-        arguments: dict[str, object] = {"base_url": self.origin.url, "options": QUICK, **options}
-        return fetch_parts(self.out, PARTS, **arguments)  # type: ignore[arg-type]
+        arguments: dict[str, object] = {"place": self.origin.url, "options": QUICK, **options}
+        return fetch_parts(self.out, parts=NUMBERS, **arguments)  # type: ignore[arg-type]
 
     def fetch_right(self, **options: object) -> None:
         """Fetch, and see that every byte is as served."""
@@ -86,13 +86,11 @@ class Site:
         """Start a process that fetches all parts."""
         code = f"""
 import logging
-from pathlib import Path
 from geogen_hf.source.fetch import fetch_parts
 from geogen_hf.source.retry import TransferOptions
-from geogen_hf.source.parts import select_parts
 logging.basicConfig(level=logging.INFO)
 fetch_parts(
-    Path({str(self.out)!r}), select_parts([1, 2, 3]), base_url={self.origin.url!r}, jobs=2,
+    {str(self.out)!r}, parts=[1, 2, 3, 8], place={self.origin.url!r}, jobs=2,
     options=TransferOptions(sync_bytes=20_000),
 )
 """
@@ -136,7 +134,7 @@ def test_resets_at_random_offsets(site: Site, seed: int) -> None:
 def test_a_transfer_that_advances_is_not_given_up(site: Site) -> None:
     site.spoil(Faults(cut_every=30_000))
     site.fetch_right()
-    assert site.origin.count("GET", FIRST.name) > 10 > QUICK.retry.attempts
+    assert site.origin.count("GET", FIRST.name) > 10 > QUICK.retry.total + 1
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
@@ -153,7 +151,7 @@ def test_the_server_says_when_to_come_again(site: Site) -> None:
     begun = os.times().elapsed
     asked.on_piece = lambda offset: times.append(os.times().elapsed - begun)
     site.fetch_right()
-    assert times[0] >= QUICK.retry.max_retry_after_s - 0.02
+    assert times[0] >= QUICK.max_retry_after_s - 0.02
 
 
 def test_lasting_errors_leave_the_other_parts(site: Site) -> None:
@@ -305,7 +303,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     with OriginServer(tmp_path) as origin:
         gone = origin.url
     with pytest.raises(FetchError, match="given up") as caught:
-        fetch_parts(tmp_path, PARTS, base_url=gone, options=QUICK)
+        fetch_parts(tmp_path, parts=NUMBERS, place=gone, options=QUICK)
     assert all(f"{gone}/{part.name}" in str(caught.value) for part in PARTS)
 
 
@@ -525,12 +523,12 @@ def test_a_disk_that_fills_up_on_the_way(site: Site, small_disk: Path) -> None:
 
     site.spoil(Faults(on_piece=fill))
     with pytest.raises(FetchError, match=r"images_batch_1\.zip: the disk is full") as caught:
-        fetch_parts(site.out, PARTS[:1], base_url=site.origin.url, options=QUICK)
+        fetch_parts(site.out, parts=[1], place=site.origin.url, options=QUICK)
     assert "free some space" in str(caught.value)
     assert not (site.out / FIRST.name).exists()
     site.mend()
     other.unlink()
-    paths = fetch_parts(site.out, PARTS[:1], base_url=site.origin.url, options=QUICK)
+    paths = fetch_parts(site.out, parts=[1], place=site.origin.url, options=QUICK)
     assert paths[FIRST].read_bytes() == site.content[FIRST]
     assert any(r.range and r.status == 206 for r in site.origin.requests)
 

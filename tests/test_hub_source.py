@@ -13,25 +13,26 @@ from datasets import DownloadConfig, StreamingDownloadManager
 from hub_release import mirror
 from hub_server import Fault, HubServer
 from hub_server.repos import Commit
-from origin_server import OriginServer
+from origin_server import OriginServer, quick_retry
 from reading import list_archive
 
 import geogen
 import geogen_hf
 from geogen_hf.errors import FetchError
 from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.fsspec_reader import FsspecFile
 from geogen_hf.source.hf_cache import credentials_of
-from geogen_hf.source.http import RetryPolicy
-from geogen_hf.source.location import Credentials, Location
-from geogen_hf.source.parts import ALL_PARTS
-from geogen_hf.source.ranges import FsspecFile, HttpFile, open_remote
+from geogen_hf.source.http_reader import HttpFile, hub_address
+from geogen_hf.source.location import Credentials, Location, open_remote
 from geogen_hf.source.retry import TransferOptions
-from geogen_hf.source.streams import hub_address
 
 pytestmark = pytest.mark.datasets
 
 RAW = "hf://datasets/lab/geogen-raw"
-QUICK = TransferOptions(retry=RetryPolicy(attempts=3, base_s=0.01, max_s=0.02), sync_bytes=4_096)
+QUICK = TransferOptions(
+    retry=quick_retry(3),
+    sync_bytes=4_096,
+)
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_a_download_from_the_hub_goes_on(raw: HubServer, tmp_path: Path) -> None
             "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
             raw.url + "/{repo_id}/resolve/{revision}/{filename}",
         )
-        paths = fetch_parts(tmp_path / "parts", ALL_PARTS, base_url=RAW, options=QUICK)
+        paths = fetch_parts(tmp_path / "parts", place=RAW, options=QUICK)
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()}
     files = raw.repos["dataset", "lab/geogen-raw"].commit("main").files
     assert found == {name: entry.sha256 for name, entry in files.items()}
@@ -147,7 +148,7 @@ def test_the_hubs_own_token(raw: HubServer, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_token_alone(options: dict[str, Any]) -> None:
     config = DownloadConfig(token="hf_x", storage_options=options)
     manager = StreamingDownloadManager(download_config=config)
-    assert credentials_of(manager).for_url(RAW)["token"] == "hf_x"
+    assert credentials_of(manager.download_config).for_url(RAW)["token"] == "hf_x"
 
 
 def test_headers_reach_streaming_reads(by_subject: Path) -> None:

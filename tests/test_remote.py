@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from origin_server import Faults, OriginServer, replace
+from origin_server import Faults, OriginServer, quick_retry, replace
 from reading import list_archive, read_all
 
 import geogen_hf
@@ -19,21 +19,20 @@ from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.identities import UnknownSubjectError
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
-from geogen_hf.source import ranges
-from geogen_hf.source.http import RetryPolicy
-from geogen_hf.source.location import Location
-from geogen_hf.source.ranges import HttpFile, open_remote
+from geogen_hf.source import http_reader
+from geogen_hf.source.http_reader import HttpFile
+from geogen_hf.source.location import Location, open_remote
 from geogen_hf.source.retry import TransferOptions
 from geogen_hf.source.zip_directory import TAIL_BYTES, Directory
 from geogen_hf.source.zip_reader import Archives
 
 SIZE = 3_000_000
-HASTE = TransferOptions(retry=RetryPolicy(attempts=4, base_s=0.001, max_s=0.01), read_s=5.0)
+HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)
 
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "OPTIONS", HASTE)
+    monkeypatch.setattr(http_reader, "OPTIONS", HASTE)
 
 
 @pytest.fixture
@@ -164,7 +163,11 @@ def test_a_wrong_length_is_not_believed(origin: OriginServer) -> None:
 
 
 def test_a_trickle_is_given_up(origin: OriginServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = with_changes(HASTE, retry=RetryPolicy(attempts=2, base_s=0.001), read_s=0.1)
+    options = with_changes(
+        HASTE,
+        retry=quick_retry(2),
+        read_s=0.1,
+    )
     spoil(origin, trickle_s=0.02, piece=10)
     with pytest.raises(FetchError, match="given up after 2 attempts"):
         http_file(f"{origin.url}/a.bin", options=options).read_range(0, 100_000)

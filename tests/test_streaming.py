@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from conftest import SUBJECTS, ReleaseMaker
 from datasets.distributed import split_dataset_by_node
-from origin_server import Faults, OriginServer, replace
+from origin_server import Faults, OriginServer, quick_retry, replace
 from test_contract import rows_of, undecoded
 
 import geogen
 from geogen_hf.errors import ArchiveError, FetchError
 from geogen_hf.release.shards import make_shards, split_shard
 from geogen_hf.release.splits import split_of
-from geogen_hf.source import ranges as http_file
-from geogen_hf.source.http import RetryPolicy
+from geogen_hf.source import http_reader
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
 from geogen_hf.source.retry import TransferOptions
 
@@ -28,12 +27,12 @@ pytestmark = pytest.mark.datasets
 
 LAYOUTS = ["by_subject", "by_view"]
 TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
-HASTE = TransferOptions(retry=RetryPolicy(attempts=4, base_s=0.001, max_s=0.01), read_s=5.0)
+HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)
 
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_file, "OPTIONS", HASTE)
+    monkeypatch.setattr(http_reader, "OPTIONS", HASTE)
 
 
 @pytest.fixture(params=LAYOUTS)

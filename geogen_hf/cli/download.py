@@ -37,14 +37,13 @@ def download(
 
     Example: geogen download parts --part 1 --part 8
     """
-    from geogen_hf.source.fetch import fetch_parts
-    from geogen_hf.source.parts import UPSTREAM_URL, named_parts
+    from geogen_hf import fetch_parts
 
     with byte_progress_bar("downloading") as progress:
         paths = fetch_parts(
             folder,
-            named_parts(part),
-            base_url=base_url or UPSTREAM_URL,
+            place=base_url,
+            parts=part,
             jobs=jobs,
             locked=locked,
             accept_changes=accept_changes,

@@ -1,58 +1,43 @@
-"""The parts, downloaded into a folder: resumed, checked, and held to what they first were.
+"""Download the parts into a folder and hold them to what they were when first fetched.
 
-Beside the parts the folder then holds `parts.lock.json` (see `lockfile`) and one empty hidden file
-a part, the lock that keeps two processes from fetching it at once; while a part is on its way, its
-`.part` and `.part.json` (see `partial`).
+Beside the parts the folder then holds `parts.lock.json` (`lockfile`) and one empty hidden file for
+each part, the lock that keeps two processes from fetching it at once; while a part is incomplete,
+also its `.part` and `.part.json` (`partial`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from geogen_hf.durable import require_space
-from geogen_hf.errors import FetchError, GeoGenError, UsageError, explain
-from geogen_hf.source.http import RemoteInfo
+from geogen_hf.errors import FetchError, UsageError, explain
+from geogen_hf.source.download import Fetched, Progress, download, join_failures, unwritable
+from geogen_hf.source.location import Location, RemoteFile, open_remote
 from geogen_hf.source.lockfile import LOCK_FILE_NAME, LockEntry, LockPolicy
-from geogen_hf.source.partial import drop_leftovers, hash_file, resumable_bytes, sidecar_path
-from geogen_hf.source.parts import UPSTREAM_URL, Part, locate_parts
-from geogen_hf.source.retry import TransferOptions, persist
-from geogen_hf.source.streams import Source, open_source
-from geogen_hf.source.transfer import Transfer
-from geogen_hf.threads import Control, run_all
+from geogen_hf.source.partial import drop_leftovers, hash_file, sidecar_path
+from geogen_hf.source.parts import Part, Place, locate_parts, named_parts
+from geogen_hf.source.responses import RemoteInfo
+from geogen_hf.source.retry import TransferOptions
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class _Job:
-    """One part to be had."""
-
-    part: Part
-    source: Source
-    target: Path
-    info: RemoteInfo | None = None
-
-    @property
-    def label(self) -> str:
-        return self.part.name
-
-
 def fetch_parts(
-    out: str | os.PathLike[str],
-    parts: Sequence[Part],
+    folder: str | os.PathLike[str],
     *,
-    base_url: str = UPSTREAM_URL,
+    place: Place = None,
+    parts: Iterable[int] | None = None,
     jobs: int = 4,
     locked: bool = False,
     accept_changes: bool = False,
     verify: bool = False,
-    lock_path: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    lock_path: str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
     options: TransferOptions | None = None,
 ) -> dict[Part, Path]:
     """Download parts into a folder; what is there and unchanged is not transferred again.
@@ -61,15 +46,18 @@ def fetch_parts(
     processes may do it at once: one fetches a part, the other waits for it.
 
     Args:
-        out: The folder; made if not there.
-        parts: Which ones.
-        base_url: Where they are served: any URL fsspec opens, or a folder.
-        jobs: Parts on their way at a time.
+        folder: Where the parts go; made if not there.
+        place: Where they come from: a base URL that fsspec opens, or a folder; None for the
+            publisher's host.
+        parts: Numbers of the parts, 1 to 8 (8: the cameras); None for all.
+        jobs: Parts at a time.
         locked: Refuse every part that the lock file does not know, or knows otherwise.
         accept_changes: Fetch parts that changed since they were first fetched, and note what
             they are now.
         verify: Hash the parts that are there already, and fetch again those that are damaged.
-        lock_path: The lock file; None for `parts.lock.json` in `out`.
+        lock_path: The lock file; None for `parts.lock.json` in the folder.
+        storage_options: Credentials by protocol, such as `{"hf": {"token": …}}`; without, the Hub
+            is shown the token that is stored or in `HF_TOKEN`.
         progress: Called in this thread, ten times a second, with the bytes that are here and the
             bytes of all parts.
         options: Timeouts, retries and syncs; None for the defaults.
@@ -78,170 +66,99 @@ def fetch_parts(
         The path of each part.
 
     Raises:
-        FetchError: Some parts cannot be had: missing upstream, changed upstream, no space. The
-            others are complete; the message names the part and URL of each failure.
+        FetchError: Some parts could not be fetched: missing upstream, changed upstream, no space.
+            The others are complete; the message names the part and URL of each failure.
         UsageError: Options do not go together, or the lock file is unreadable.
-        PartsError: `base_url` is a folder and lacks parts.
+        PartsError: `place` is a folder and lacks parts.
 
     Example:
-        >>> from geogen_hf.source.parts import select_parts
         >>> from geogen_hf.sample import write_release
         >>> served = write_release(tmp_path / "served", subjects=1, size=16)
-        >>> paths = fetch_parts(tmp_path / "out", select_parts([1]), base_url=served.as_uri())
+        >>> paths = fetch_parts(tmp_path / "out", place=served.as_uri(), parts=[1, 8])
         >>> sorted(path.name for path in paths.values())
         ['images_batch_1.zip', 'metadata_files.zip']
     """
-    if not parts or jobs < 1 or (locked and accept_changes):
+    if jobs < 1 or (locked and accept_changes):
         raise UsageError(
             explain(
                 "options do not go together",
-                expected="some parts, jobs of at least 1, not both locked and accept_changes",
-                found=f"{len(parts)} parts, {jobs=}, {locked=}, {accept_changes=}",
+                expected="jobs of at least 1, not both locked and accept_changes",
+                found=f"{jobs=}, {locked=}, {accept_changes=}",
             )
         )
-    folder = Path(out).expanduser().absolute()
+    root = Path(folder).expanduser().absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(root, error) from error
     options = options or TransferOptions()
-    lock = LockPolicy(lock_path or folder / LOCK_FILE_NAME, locked, accept_changes)
-    lock.check_known([part.name for part in parts])
+    lock = LockPolicy(Path(lock_path or root / LOCK_FILE_NAME), locked, accept_changes)
+    chosen = named_parts(parts)
+    lock.check_known([part.name for part in chosen])
+    locations = locate_parts(place, chosen, storage_options)
     work = [
-        _Job(part, _open(part, location.address, folder, options), folder / part.name)
-        for part, location in locate_parts(base_url, parts).items()
+        _FolderJob(part.name, _open(location, root, options), root / part.name, lock, verify)
+        for part, location in locations.items()
     ]
-    return _Download(work, lock, options, jobs, verify, progress).run()
+    paths, failures = download(work, root, threads=jobs, options=options, progress=progress)
+    if failures:
+        kept = f"{len(paths)} of {len(work)} parts are complete; run again to fetch the rest"
+        text = join_failures({name: failures[name] for name in sorted(failures)})
+        raise FetchError(f"{text}\n{kept}") from next(iter(failures.values()))
+    return {part: paths[part.name] for part in chosen}
 
 
-def _open(part: Part, url: str, folder: Path, options: TransferOptions) -> Source:
-    if Path(url) == folder / part.name:
+def _open(location: Location, folder: Path, options: TransferOptions) -> RemoteFile:
+    if not location.remote and Path(location.address).parent == folder:
         raise UsageError(
-            explain("the parts would be copied onto themselves", where=url, remedy="name another")
+            explain(
+                "the parts would be copied onto themselves",
+                where=location,
+                remedy="name another folder",
+            )
         )
-    return open_source(url, part.name, connect_s=options.connect_s, read_s=options.read_s)
+    return open_remote(location, options)
 
 
 @dataclass
-class _Download:
-    """One call of `fetch_parts`."""
+class _FolderJob:
+    """A part to download into the folder; see `download.Job`."""
 
-    work: Sequence[_Job]
+    label: str
+    file: RemoteFile
+    path: Path
     lock: LockPolicy
-    options: TransferOptions
-    jobs: int
     verify: bool
-    progress: Callable[[int, int], None] | None
+    entry: LockEntry | None = None
 
-    def run(self) -> dict[Part, Path]:
-        control = Control()
-        probes = {job.label: partial(self._probe, job, control) for job in self.work}
-        infos, failures = run_all(probes, jobs=self.jobs, control=control)
-        wanted = {job.label: job for job in self.work if job.label in infos}
-        for label, job in wanted.items():
-            job.info = infos[label]
-        self._check_space()
-        sizes = {label: info.size or 0 for label, info in infos.items()}
+    def admit(self, info: RemoteInfo) -> None:
+        self.entry = self.lock.entry(self.label, self.file.location.address, info)
 
-        def show() -> None:
-            if self.progress is not None:
-                done = control.done()
-                total = sum(max(size, done.get(label, 0)) for label, size in sizes.items())
-                self.progress(sum(done.values()), total)
+    def target(self, info: RemoteInfo) -> Path:
+        return self.path
 
-        tasks = {label: partial(self._obtain, job, control) for label, job in wanted.items()}
-        paths, later = run_all(tasks, jobs=self.jobs, control=control, tick=show)
-        _raise_failures({**failures, **later}, len(paths))
-        return {job.part: paths[job.label] for job in self.work}
+    def lock_path(self, target: Path) -> Path:
+        return target.with_name(f".{target.name}.lock")
 
-    def _probe(self, job: _Job, control: Control) -> RemoteInfo:
-        info = persist(
-            job.source.probe,
-            label=job.label,
-            url=job.source.url,
-            control=control,
-            options=self.options,
-        )
-        self.lock.entry(job.label, job.source.url, info)
-        return info
-
-    def _obtain(self, job: _Job, control: Control) -> Path:
-        try:
-            self._obtain_alone(job, control)
-        except GeoGenError:
-            raise
-        except OSError as error:
-            raise _unwritable(job.target, error) from error
-        return job.target
-
-    def _obtain_alone(self, job: _Job, control: Control) -> None:
-        lock_path = job.target.with_name(f".{job.target.name}.lock")
-        with control.exclusion(lock_path, job.label):
-            if self._is_here(job, control):
-                control.set_done(job.label, job.target.stat().st_size)
-                logger.info("%s: already here", job.label)
-                return
-            Transfer(
-                source=job.source,
-                target=job.target,
-                label=job.label,
-                control=control,
-                options=self.options,
-                admit=partial(self.lock.entry, job.label, job.source.url),
-                accept=partial(self.lock.accept, job.label),
-            ).run()
-        logger.info("%s: complete", job.label)
-
-    def _is_here(self, job: _Job, control: Control) -> bool:
-        """Tell whether the part is complete, sound as far as asked for, and the version offered."""
-        entry = self._entry_of_whole(job)
-        if entry is None:
+    def is_complete(self, info: RemoteInfo) -> bool:
+        self.admit(info)  # another process may have noted it meanwhile
+        if self.entry is None or not self.path.is_file():
             return False
-        # A sidecar that is still there: killed on the last step, so the name may be the old one's.
-        left_over = sidecar_path(job.target).exists()
-        if self.verify or left_over:
-            with open(job.target, "rb") as file:
-                digest = hash_file(file, entry.size, control.check).hexdigest()
-            if digest != entry.sha256:
-                logger.warning("%s: not as it was when fetched; it is fetched again", job.label)
+        return self.path.stat().st_size == self.entry.size
+
+    def is_sound(self, check: Callable[[], None]) -> bool:
+        # A sidecar that is still there tells that a process was killed between noting the new part
+        # in the lock file and renaming it: the name may be the old part's.
+        left_over = sidecar_path(self.path).exists()
+        if self.entry is not None and (self.verify or left_over):
+            with open(self.path, "rb") as file:
+                digest = hash_file(file, self.entry.size, check).hexdigest()
+            if digest != self.entry.sha256:
+                logger.warning("%s: differs from what was fetched; fetching it again", self.label)
                 return False
         if left_over:
-            drop_leftovers(job.target)
+            drop_leftovers(self.path)
         return True
 
-    def _entry_of_whole(self, job: _Job) -> LockEntry | None:
-        """Give the entry of a part that is here in its full length and as offered; else None."""
-        entry = None if job.info is None else self.lock.entry(job.label, job.source.url, job.info)
-        if entry is None or not job.target.is_file():
-            return None
-        return entry if job.target.stat().st_size == entry.size else None
-
-    def _check_space(self) -> None:
-        """Refuse to begin what the disk cannot hold."""
-        missing = 0
-        for job in self.work:
-            size = None if job.info is None else job.info.size
-            if job.info and size and self._entry_of_whole(job) is None:
-                missing += size - resumable_bytes(job.target, job.source.url, job.info)
-        require_space(self.work[0].target.parent, missing)
-
-
-def _unwritable(path: Path, error: OSError) -> FetchError:
-    return FetchError(
-        explain(
-            "cannot write where the parts are to go",
-            where=path,
-            found=error,
-            remedy="name another folder, or mend its rights",
-        )
-    )
-
-
-def _raise_failures(failures: Mapping[str, GeoGenError], complete: int) -> None:
-    """Raise what happened to some parts, after all had their turn."""
-    if not failures:
-        return
-    first = next(iter(failures.values()))
-    kept = f"{complete} of {complete + len(failures)} parts are complete"
-    text = "\n".join(str(failures[name]) for name in sorted(failures))
-    raise FetchError(f"{text}\n{kept}; run again to fetch the rest") from first
+    def accept(self, fetched: Fetched) -> None:
+        self.lock.accept(self.label, fetched)

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Protocol
 from fsspec import available_protocols
 
 from geogen_hf.errors import ArchiveError, explain, redact
-from geogen_hf.source.http import RemoteInfo
+from geogen_hf.source.responses import RemoteInfo
+from geogen_hf.source.retry import TransferOptions
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,47 @@ class ArchiveFile(Protocol):
         ...
 
 
+class Stream(Protocol):
+    """A file that is being read from one offset on; a context manager."""
+
+    @property
+    def info(self) -> RemoteInfo:
+        """Version of the file that is being sent."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """Offset of the first byte in the file."""
+        ...
+
+    def read(self) -> bytes:
+        """Wait for some bytes, at most 1 MiB; empty at the end."""
+        ...
+
+    def abort(self) -> None:
+        """End a read that another thread is waiting in."""
+        ...
+
+    def __enter__(self) -> Stream: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+class RemoteFile(ArchiveFile, Protocol):
+    """An archive that can also be downloaded, in single attempts that the caller repeats."""
+
+    def probe(self) -> RemoteInfo:
+        """Ask which version is there."""
+        ...
+
+    def open(self, start: int, known: RemoteInfo) -> Stream:
+        """Request the file from an offset on, as long as it is the version known.
+
+        The stream may be of another version, or start at 0: the caller has to look.
+        """
+        ...
+
+
 @dataclass(frozen=True, repr=False)
 class Location:
     """One zip on disk or behind a URL: all that opening it needs, picklable, nothing open.
@@ -111,6 +153,10 @@ class Location:
         """The same place, to be read only while it holds this version."""
         return replace(self, version=version)
 
+    def options(self) -> dict[str, Any]:
+        """The options that opening the address takes, such as headers or keys."""
+        return {} if self.credentials is None else self.credentials.for_url(self.address)
+
     def open(self) -> ArchiveFile:
         """Open it for reads at any offset; behind a URL, nothing is connected to yet.
 
@@ -118,11 +164,29 @@ class Location:
             ArchiveError: It is a folder.
             UsageError: No installed package opens this kind of URL.
         """
-        if not self.remote:
-            return LocalFile(self)
-        from geogen_hf.source.ranges import open_remote  # a release on disk needs no client
+        return open_remote(self) if self.remote else LocalFile(self)
 
-        return open_remote(self)
+
+def open_remote(location: Location, options: TransferOptions | None = None) -> RemoteFile:
+    """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec.
+
+    Args:
+        location: Where the file is; through fsspec, also on disk.
+        options: Timeouts and retries; None for the reader's own.
+
+    Raises:
+        UsageError: No installed package opens this kind of URL.
+    """
+    # Imported here: a release on disk needs no client.
+    from geogen_hf.source.fsspec_reader import FsspecFile
+    from geogen_hf.source.http_reader import HttpFile
+
+    scheme, _, rest = location.address.partition("://")
+    # Other options of HTTP than headers are those of fsspec's own client; buckets have no address.
+    plain_http = scheme in ("http", "https") and location.options().keys() <= {"headers"}
+    if plain_http or (scheme == "hf" and not rest.startswith("buckets/")):
+        return HttpFile(location, options)
+    return FsspecFile(location, options)
 
 
 class LocalFile:

@@ -1,4 +1,8 @@
-"""Whether a part that is offered, or has arrived, is what the lock file says it was."""
+"""The lock file `parts.lock.json`: what each part was when it was first fetched.
+
+`fetch_parts` writes it and holds later downloads to it; `geogen push --parts` sends it along. It is
+one JSON object: `version` (1) and `parts`, which maps file names to the fields of `LockEntry`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,9 @@ from typing import Any
 from filelock import FileLock
 
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import FetchError, UsageError, explain
-from geogen_hf.source.http import RemoteInfo
-from geogen_hf.source.transfer import Fetched
+from geogen_hf.errors import FetchError, UsageError, explain, redact
+from geogen_hf.source.download import Fetched
+from geogen_hf.source.responses import RemoteInfo
 
 LOCK_FILE_NAME = "parts.lock.json"
 _FORMAT = 1
@@ -21,7 +25,15 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class LockEntry:
-    """One part, as first fetched; the fields are described in the module's docstring."""
+    """One part, as first fetched.
+
+    Attributes:
+        url: Where it came from, without password and query.
+        size: Bytes.
+        etag: Entity tag there; None where the server sent none.
+        last_modified: Date of its last change there; None where the server sent none.
+        sha256: Of its bytes, hexadecimal.
+    """
 
     url: str
     size: int
@@ -29,15 +41,21 @@ class LockEntry:
     last_modified: str | None
     sha256: str
 
+    @property
+    def info(self) -> RemoteInfo:
+        """The version that was fetched."""
+        return RemoteInfo(self.size, self.etag, self.last_modified)
+
     def difference(self, url: str, info: RemoteInfo) -> str | None:
-        """Say how a version offered differs from this one, as far as can be told without its bytes.
+        """Compare with a version that a server has, as far as possible without its bytes.
 
         Args:
-            url: Where it is offered.
-            info: What is offered there.
+            url: Where it is. ETags and dates are compared only for the URL of the entry: a mirror
+                has its own.
+            info: The version there.
 
         Returns:
-            What was found instead; None where nothing speaks against it.
+            What was found instead; None where nothing tells them apart.
 
         Example:
             >>> entry = LockEntry("https://host/a.zip", 9, '"a1"', None, "00")
@@ -47,25 +65,8 @@ class LockEntry:
             True
         """
         of_url = self.etag, self.last_modified
-        known = RemoteInfo(self.size, *(of_url if url == self.url else (None, None)))
-        return None if known.same_version(info) else describe(info)
-
-    def describe(self) -> str:
-        """Say in a line what was first seen."""
-        return describe(RemoteInfo(self.size, self.etag, self.last_modified))
-
-
-def describe(info: RemoteInfo) -> str:
-    """Say in a line what is known of a version.
-
-    Example:
-        >>> describe(RemoteInfo(1234, last_modified="Mon, 27 May 2024 10:11:12 GMT"))
-        '1,234 bytes, of Mon, 27 May 2024 10:11:12 GMT'
-    """
-    known = ["size unknown" if info.size is None else f"{info.size:,} bytes"]
-    known += [f"ETag {info.etag}"] if info.etag else []
-    known += [f"of {info.last_modified}"] if info.last_modified else []
-    return ", ".join(known)
+        known = RemoteInfo(self.size, *(of_url if redact(url) == self.url else (None, None)))
+        return None if known.same_version(info) else str(info)
 
 
 def read_lock(path: Path) -> dict[str, LockEntry]:
@@ -100,7 +101,7 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
                 where=path,
                 expected=f"the JSON of version {_FORMAT} that geogen_hf.source.lockfile describes",
                 found=f"{type(error).__name__}: {error}",
-                remedy="put it right, or delete it to have what is fetched next noted anew",
+                remedy="correct it, or delete it to have the next download write it anew",
             )
         ) from error
 
@@ -140,7 +141,7 @@ def record(path: Path, name: str, entry: LockEntry) -> None:
 
 @dataclass(frozen=True)
 class LockPolicy:
-    """The lock file, and how strictly it is taken.
+    """The lock file, and how strictly it is applied.
 
     Attributes:
         path: The file; it need not exist.
@@ -153,7 +154,7 @@ class LockPolicy:
     accept_changes: bool
 
     def check_known(self, labels: Sequence[str]) -> None:
-        """With `locked`, refuse before any request what the file does not name."""
+        """With `locked`, refuse parts that the file does not name, before any request."""
         known = read_lock(self.path)
         unknown = [label for label in labels if label not in known]
         if self.locked and unknown:
@@ -168,24 +169,24 @@ class LockPolicy:
             )
 
     def entry(self, label: str, url: str, info: RemoteInfo) -> LockEntry | None:
-        """Give the entry that the part is held to, if any.
+        """Give the entry that the part has to match, if any.
 
         Raises:
-            FetchError: What is offered is something else.
+            FetchError: The server has another version.
         """
         entry = read_lock(self.path).get(label)
         found = None if entry is None else entry.difference(url, info)
         if entry is not None and found is not None:
             if self.accept_changes:
                 return None
-            raise self._changed(label, url, entry.describe(), found)
+            raise self._changed(label, url, str(entry.info), found)
         return entry
 
     def accept(self, label: str, fetched: Fetched) -> None:
-        """Hold what has arrived to its entry, or make one of it.
+        """Compare what has arrived with its entry, or write its entry.
 
         Raises:
-            FetchError: It is something else.
+            FetchError: It differs.
         """
         entry = self.entry(label, fetched.url, fetched.info)
         if entry is not None and entry.sha256 == fetched.sha256:
@@ -193,12 +194,9 @@ class LockPolicy:
         if entry is not None and not self.accept_changes:
             expected, found = f"SHA-256 {entry.sha256}", f"SHA-256 {fetched.sha256}"
             raise self._changed(label, fetched.url, expected, found)
-        info = fetched.info
-        record(
-            self.path,
-            label,
-            LockEntry(fetched.url, fetched.size, info.etag, info.last_modified, fetched.sha256),
-        )
+        info, url = fetched.info, redact(fetched.url)
+        new = LockEntry(url, fetched.size, info.etag, info.last_modified, fetched.sha256)
+        record(self.path, label, new)
 
     def _changed(self, label: str, url: str, expected: str, found: str) -> FetchError:
         return FetchError(
@@ -207,7 +205,7 @@ class LockPolicy:
                 where=url,
                 expected=f"{expected} (noted in {self.path})",
                 found=found,
-                remedy="find out whether the change is meant; to accept it, pass accept_changes "
-                "(--accept-changes), or delete the part's entry there and run again",
+                remedy="find out whether the publisher changed it; to accept the change, pass "
+                "accept_changes (--accept-changes), or delete the part's entry and run again",
             )
         )

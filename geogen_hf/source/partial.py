@@ -1,13 +1,14 @@
-"""A file on its way: `<name>.part` with the bytes, `<name>.part.json` with what they are of.
+"""Keep a download that is not complete yet, so that a later run can resume it.
 
-The sidecar says from which URL and which version the bytes came, and how many of them were synced
-to disk when it was written. Bytes beyond that count are not trusted: after a power cut a file may
-be as long as ever and hold zeros. It is one JSON object: `version` (1), `url`, `size`, `etag`,
-`last_modified` and `synced`.
+`<name>.part` holds the bytes. `<name>.part.json`, the sidecar, says from which URL and which
+version they came, and how many of them were synced to disk when it was written. Bytes beyond that
+count are not trusted: after a power cut a file may have its full length and hold zeros. The sidecar
+is one JSON object: `version` (1), `url`, `size`, `etag`, `last_modified` and `synced`.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from geogen_hf.durable import move_durably, sync_folder, write_durably
-from geogen_hf.source.http import RemoteInfo
+from geogen_hf.errors import redact
+from geogen_hf.source.responses import RemoteInfo
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ _READ_BYTES = 2**20
 
 
 def part_path(target: Path) -> Path:
-    """Say where a file is while it is on its way.
+    """Name the file that holds the bytes of a download until it is complete.
 
     Example:
         >>> part_path(Path("parts/images_batch_1.zip")).name
@@ -37,42 +39,44 @@ def part_path(target: Path) -> Path:
 
 
 def sidecar_path(target: Path) -> Path:
-    """Say where the description of a file on its way is."""
+    """Name the file that describes an incomplete download."""
     return target.with_name(f"{target.name}.part.json")
 
 
 def drop_leftovers(target: Path) -> None:
-    """Delete what is on its way to a file that turns out to be complete."""
+    """Delete the incomplete download of a file that turns out to be complete."""
     sidecar_path(target).unlink(missing_ok=True)
     part_path(target).unlink(missing_ok=True)
 
 
+def _drop_temporaries(target: Path) -> None:
+    """Delete what a process left that was killed while it wrote the sidecar (`write_durably`)."""
+    for path in target.parent.glob(f".{glob.escape(sidecar_path(target).name)}.*"):
+        path.unlink(missing_ok=True)
+
+
 def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
-    """Say how many bytes of a version of a file are safely here, without opening anything to write.
+    """Count the bytes at the beginning of a file that need not be fetched again.
 
     Args:
         target: Where the file will be when complete.
         url: Where it comes from.
         info: The version wanted.
-
-    Returns:
-        The length of the beginning that need not be fetched again.
     """
     try:
         state: dict[str, Any] = json.loads(sidecar_path(target).read_bytes())
         known = RemoteInfo(state["size"], state["etag"], state["last_modified"])
         here = min(int(state["synced"]), part_path(target).stat().st_size)
-        fits = state["version"] == _FORMAT and state["url"] == url
+        fits = state["version"] == _FORMAT and state["url"] == redact(url)
     except (OSError, ValueError, KeyError, TypeError):
         return 0  # nothing here, or not written by this version of the package
-    provable = known.if_range() is not None and info.if_range() is not None
-    return here if fits and provable and known.same_version(info) else 0
+    return here if fits and info.continues(known) else 0
 
 
 class PartialFile:
     """The bytes of one version of one file, as far as they have arrived; a context manager.
 
-    Only one process and thread at a time may hold one for the same target (see `exclusion`).
+    Only one process and thread at a time may hold one for the same target (`Control.exclusion`).
 
     Args:
         target: Where the file will be when complete.
@@ -99,6 +103,7 @@ class PartialFile:
         self._wants_digest = digest
         self._hash: Any = None
         self._synced, self._synced_at = 0, time.monotonic()
+        _drop_temporaries(target)
         descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
         self._file: BinaryIO = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
 
@@ -111,8 +116,7 @@ class PartialFile:
         """
         if self._origin is not None:
             kept_url, kept = self._origin
-            provable = kept.if_range() is not None and info.if_range() is not None
-            return self.offset if kept_url == url and provable and kept.same_version(info) else 0
+            return self.offset if kept_url == url and info.continues(kept) else 0
         here = resumable_bytes(self.target, url, info)
         if here:
             self._file.truncate(here)
@@ -121,8 +125,8 @@ class PartialFile:
         return here
 
     def begin(self, url: str, info: RemoteInfo) -> None:
-        """Start from nothing: what was here is dropped."""
-        # The note first, for good: it must never describe bytes of another version.
+        """Start with an empty file: what was here is dropped."""
+        # The sidecar goes first, and durably: it must never describe bytes of another version.
         sidecar_path(self.target).unlink(missing_ok=True)
         sync_folder(self.target.parent)
         self._file.truncate(0)
@@ -151,14 +155,14 @@ class PartialFile:
             self.sync()
 
     def sync(self) -> None:
-        """Put on disk what has arrived, then the note that it has."""
+        """Put on disk what has arrived, then the sidecar that says so."""
         if self._origin is None:
             return
         self.sync_bytes_alone()
         url, info = self._origin
         state = {
             "version": _FORMAT,
-            "url": url,
+            "url": redact(url),
             "size": info.size,
             "etag": info.etag,
             "last_modified": info.last_modified,
@@ -168,7 +172,7 @@ class PartialFile:
         self._synced, self._synced_at = self.offset, time.monotonic()
 
     def sync_bytes_alone(self) -> None:
-        """Put on disk what has arrived, without a note: it is whole and about to get its name."""
+        """Put on disk what has arrived, without a sidecar: the file is about to get its name."""
         os.fsync(self._file.fileno())
 
     def sha256(self) -> str:
@@ -176,7 +180,7 @@ class PartialFile:
         return str(self._digest().hexdigest()) if self._wants_digest else ""
 
     def _digest(self) -> Any:
-        """Catch up with bytes of an earlier run, once."""
+        """Hash the bytes of an earlier run, once."""
         if self._hash is None:
             self._hash = hash_file(self._file, self.offset, self._check)
         return self._hash

@@ -1,0 +1,276 @@
+"""Send HTTP requests: connections, proxies, certificates, redirects, a deadline for headers.
+
+Proxies and certificates come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`,
+`REQUESTS_CA_BUNDLE` …), which `requests` reads. Redirects are followed here and not by `requests`,
+which would send headers such as keys to any host and would follow a redirect to anywhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from geogen_hf._version import __version__
+from geogen_hf.errors import FetchError, explain
+from geogen_hf.source.responses import ResponseChecks
+
+MAX_REDIRECTS = 10
+_MAX_DRAINED_BYTES = 64 * 2**10
+_CONNECTIONS = 32
+
+
+class _HeaderDeadline:
+    """Mixin of connections: a response's status line and headers have to arrive in time.
+
+    The timeout of a socket only bounds the wait for the next byte. A server that sends two bytes a
+    second, or `100 Continue` for ever, would never exceed it.
+    """
+
+    sock: Any
+    timeout: Any
+
+    def getresponse(self) -> Any:
+        if not isinstance(self.timeout, (int, float)):
+            return super().getresponse()  # type: ignore[misc]
+        sock, late = self.sock, threading.Event()
+
+        def end() -> None:
+            late.set()
+            with suppress(OSError):  # closed by now
+                sock.shutdown(socket.SHUT_RDWR)
+
+        # urllib3 has set the timeout for reads by now. A second more: a socket that is silent
+        # reports so itself.
+        timer = threading.Timer(self.timeout + 1.0, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        except Exception as error:
+            if late.is_set():
+                raise TimeoutError(f"no complete headers in {self.timeout:g} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+
+class _Connection(_HeaderDeadline, HTTPConnection):
+    pass
+
+
+class _TLSConnection(_HeaderDeadline, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Has all connections made with a deadline for headers."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):  # which has connections of its own
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        return manager
+
+
+def make_session(pool: int) -> requests.Session:
+    """Make a session that keeps up to `pool` connections to a host open.
+
+    It does not retry by itself, and asks for bytes as they are (`Accept-Encoding: identity`).
+
+    Example:
+        >>> make_session(4).headers["Accept-Encoding"]
+        'identity'
+    """
+    session = requests.Session()
+    session.headers["User-Agent"] = f"geogen-hf/{__version__} {requests.utils.default_user_agent()}"
+    session.headers["Accept-Encoding"] = "identity"
+    adapter = _Adapter(pool_connections=4, pool_maxsize=pool, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+@lru_cache(maxsize=1)
+def _session_of(process: int) -> requests.Session:
+    # One for each process: a connection must not be shared with a forked child.
+    return make_session(_CONNECTIONS)
+
+
+class HttpClient:
+    """Requests one file, following redirects.
+
+    Attributes:
+        address: Where to ask for it (`http://` or `https://`).
+    """
+
+    def __init__(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        checks: ResponseChecks,
+        timeout: tuple[float, float],
+        *,
+        keep_redirect: bool = False,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            address: Where to ask for the file.
+            headers: Sent along, for example for authorization; never to another host.
+            checks: Describe failures.
+            timeout: For a connection, and for the next bytes, seconds.
+            keep_redirect: Whether the address that a GET was redirected to serves the next ones, as
+                long as it does. The Hub counts each request that it redirects; the signed URL that
+                it redirects to holds for an hour or so.
+        """
+        self.address = address
+        self._headers = dict(headers)
+        self._checks = checks
+        self._timeout = timeout
+        self._keep_redirect = keep_redirect
+        self._kept: str | None = None
+        self._lock = threading.Lock()
+        self._prepared: dict[str, tuple[requests.PreparedRequest, dict[str, Any]]] = {}
+        self._allowed: set[str] = set()
+
+    def send(self, method: str, headers: Mapping[str, str]) -> requests.Response:
+        """Send a request; the body of the response is not read.
+
+        Args:
+            method: `"GET"` or `"HEAD"`.
+            headers: Of this request, such as `Range`.
+
+        Returns:
+            The response of the last host that was redirected to.
+
+        Raises:
+            TransientError: The connection failed.
+            FetchError: A redirect leads nowhere, or where it must not.
+        """
+        # A signed URL is good for the method that it was signed for.
+        if not self._keep_redirect or method != "GET":
+            return self._follow(method, headers)[0]
+        kept = self._kept
+        if kept is None:
+            with self._lock:  # so that threads that start together ask the Hub once
+                if self._kept is None:
+                    response, self._kept = self._follow(method, headers)
+                    return response
+                kept = self._kept
+        response = self._send_once(method, kept, headers)
+        if kept != self.address and response.status_code in (401, 403, 404, 410):
+            response.close()  # expired
+            with self._lock:
+                if self._kept == kept:
+                    self._kept = None
+            response, self._kept = self._follow(method, headers)
+        return response
+
+    def _follow(self, method: str, headers: Mapping[str, str]) -> tuple[requests.Response, str]:
+        url = self.address
+        for _ in range(MAX_REDIRECTS):
+            response = self._send_once(method, url, headers)
+            if not response.is_redirect:
+                return response, url
+            target = _session_of(os.getpid()).get_redirect_target(response) or ""
+            self._discard(response)
+            try:
+                url = urljoin(url, target)
+                known = urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname
+            except ValueError:
+                known = None
+            if not known:
+                raise self._checks.refused("a redirect to a URL", f"a redirect to {target!r}")
+            self._check_redirect(urlsplit(url).hostname or "")
+        raise self._checks.refused(f"at most {MAX_REDIRECTS} redirects", "more of them")
+
+    def _send_once(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        session = _session_of(os.getpid())
+        with self._checks.network_errors():
+            if url not in self._prepared:
+                # Once: looking up proxies, certificates and .netrc takes longer than the rest.
+                own = self._headers if _same_host(self.address, url) else {}
+                request = requests.Request("GET", url, headers=own)
+                settings = session.merge_environment_settings(url, {}, True, None, None)
+                self._prepared[url] = session.prepare_request(request), settings
+                while len(self._prepared) > 4:  # redirects to ever new signed URLs
+                    self._prepared.pop(next(iter(self._prepared)))
+            prepared, settings = self._prepared[url]
+            asked = prepared.copy()
+            asked.method = method
+            asked.headers.update(headers)
+            adapter = session.get_adapter(url)
+            return adapter.send(asked, timeout=self._timeout, **settings)
+
+    def _discard(self, response: requests.Response) -> None:
+        """Read a short body, so that the connection can be used again."""
+        length = response.headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and len(length) < 6:
+            with self._checks.network_errors():
+                response.raw.read(min(int(length), _MAX_DRAINED_BYTES))
+                response.raw.read(1)
+        response.close()
+
+    def _check_redirect(self, host: str) -> None:
+        """Refuse redirects from a public host into a private network.
+
+        Otherwise a server could have this machine read what only it can reach, such as the
+        metadata service of a cloud at 169.254.169.254.
+        """
+        if host in self._allowed:
+            return
+        origin = urlsplit(self.address).hostname or ""
+        if _is_public(origin) and not _is_public(host):
+            raise FetchError(
+                explain(
+                    f"{self._checks.label}: redirected into a private network",
+                    where=self._checks.url,
+                    expected="a public host, as the one that redirects",
+                    found=host,
+                    remedy="name the address itself, if it is to be trusted",
+                )
+            )
+        self._allowed.add(host)
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Tell whether headers for one URL may be sent to the other: same scheme, host and port."""
+    first, second = urlsplit(one), urlsplit(other)
+    same = (first.hostname, first.port) == (second.hostname, second.port)
+    return same and (first.scheme == second.scheme or second.scheme == "https")
+
+
+def _is_public(host: str) -> bool:
+    """Tell whether all addresses of a host are public.
+
+    A host that cannot be looked up counts as public: only a proxy may know it.
+    """
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return True
+    return all(ipaddress.ip_address(str(text).split("%")[0]).is_global for text in found)
