@@ -1,4 +1,7 @@
-"""What a row is: the features of every config, and the facts about the data set."""
+"""The columns of every config, and the facts about the data set that cards and builders state.
+
+Open this to see or change what a row holds; `geogen_hf.release.rows` fills the rows.
+"""
 
 from __future__ import annotations
 

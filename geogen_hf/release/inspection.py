@@ -1,4 +1,4 @@
-"""What is in these parts: counts, sizes, splits and every problem."""
+"""Summarise what the zips of a release hold, with every problem, for `geogen inspect`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import Archives
 
 REMOTE_SAMPLE = 64
-"""So many images' headers are read from parts behind URLs, where each costs a request."""
+"""Number of image headers read from remote parts, where each costs a request."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -34,7 +34,7 @@ class ArchiveSummary:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """What the zips hold.
 
     Attributes:
         archives: The parts.

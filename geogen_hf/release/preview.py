@@ -1,4 +1,7 @@
-"""Pictures of a release: contact sheet and camera rig, drawn with Pillow alone."""
+"""Draw a contact sheet of identities, and the cameras around one of them, with Pillow alone.
+
+`geogen preview`, `geogen demo` and the card of an export show these pictures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Shards: what one worker reads, picklable and with nothing open; and reading them."""
+"""Divide subjects into shards, and read the images of a shard.
+
+A shard is what one worker reads. It is picklable and holds no open file, so that it can be sent to a
+DataLoader worker, to a process that prepares Arrow files, or to a machine of a cluster.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +27,9 @@ T = TypeVar("T")
 
 MAX_SHARDS = 64
 SUBJECTS_PER_SHARD = 8
-"""At least about so many subjects in a shard, so that their bytes coalesce."""
+"""Roughly the fewest subjects in a shard, so that their bytes are fetched in large ranges."""
 WORKER_MULTIPLE = 8
-"""Counts divisible by this give 2, 4 or 8 nodes and workers equal shares."""
+"""With a count divisible by this, 2, 4 or 8 nodes and workers get equal shares."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Shard:
     """A run of subjects of one split, in archive order.
 
     Attributes:
-        subjects: With everything needed to read them.
-        on_bad_subject: What to do when one's bytes turn out damaged.
+        subjects: The subjects, each with everything that is needed to read it.
+        on_bad_subject: Whether damaged bytes raise, or leave their subject out.
     """
 
     subjects: tuple[Subject, ...]
@@ -42,10 +46,10 @@ class Shard:
 
 
 def shard_count(subjects: int) -> int:
-    """Decide into how many shards a split goes.
+    """Decide how many shards a split has.
 
     Args:
-        subjects: How many subjects it has.
+        subjects: Number of subjects in the split.
 
     Returns:
         0 for none, else 1 to 64.
@@ -63,12 +67,12 @@ def shard_count(subjects: int) -> int:
 def make_shards(
     subjects: Sequence[Subject], *, split_seed: int = 0, on_bad_subject: Policy = "raise"
 ) -> dict[Split, list[Shard]]:
-    """Divide subjects over the splits, and each split into shards equal to within one subject.
+    """Divide subjects into splits, and each split into shards whose sizes differ by one at most.
 
     Args:
         subjects: In archive order, which is kept.
         split_seed: Seed of the split.
-        on_bad_subject: Goes into the shards.
+        on_bad_subject: Passed on to the shards.
 
     Returns:
         The shards of every split; an empty list for a split without subjects.
@@ -86,7 +90,7 @@ def split_shard(shard: Shard) -> list[Shard]:
     """Divide a shard into the smallest ones that are still read in few requests.
 
     Args:
-        shard: Any.
+        shard: The shard to divide.
 
     Returns:
         Shards of about `SUBJECTS_PER_SHARD` subjects, in order.
@@ -105,11 +109,11 @@ def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
 def read_images(
     shard: Shard, control: Control | None = None
 ) -> Generator[tuple[Subject, list[bytes]], None, None]:
-    """Read a shard's images, from archives behind URLs ahead of their use.
+    """Read the images of a shard; from remote archives, they are fetched ahead of their use.
 
     Args:
-        shard: The subjects.
-        control: Asked before each subject whether to stop; None never stops.
+        shard: The shard.
+        control: Checked before each subject, to stop early; None never stops.
 
     Yields:
         Each subject with its V encoded images, bit for bit as in the archives.

@@ -1,4 +1,4 @@
-"""Which split an identity belongs to: decided by its id alone."""
+"""Decide the split of an identity, from its id alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VALIDATION_BELOW = 0.9
 
 
 def split_position(subject_id: str, seed: int = 0) -> float:
-    """Place an identity evenly at random, but reproducibly, in [0, 1).
+    """Map an identity to a number in [0, 1), evenly and reproducibly.
 
     Args:
         subject_id: The identity.
