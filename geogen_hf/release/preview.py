@@ -58,13 +58,15 @@ def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:
         cell_px: Side of an image in the sheet, pixels.
 
     Returns:
-        The sheet, RGB; each image labelled with the azimuth of its camera in degrees.
+        The sheet, RGB. Each image is labelled with the azimuth of its camera in degrees, as
+        `geogen_hf.cameras.rigs.Orbit` measures it; a line at the foot says from where.
     """
     margin, caption = 8, max(14, cell_px // 8)
     label_width = _text_width([views.subject_id for views in subjects], caption) + 2 * margin
     columns = max(len(views.images) for views in subjects)
     row_height = cell_px + caption + margin
-    size = (label_width + columns * (cell_px + margin), len(subjects) * row_height + margin)
+    foot_top = len(subjects) * row_height + margin
+    size = (label_width + columns * (cell_px + margin), foot_top + caption + margin)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(caption * 0.8)
@@ -79,6 +81,9 @@ def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:
             text = f"{azimuth_deg[view]:.0f}°"
             place = (left + cell_px // 2, top + cell_px + caption // 2)
             draw.text(place, text, _INK, font, anchor="mm")
+    axis = "xyz"[int(np.argmax(fit_orbit(subjects[0].extrinsics).front))]
+    foot = f"Azimuth of the camera around the head; 0° is where the world's {axis} axis points."
+    draw.text((margin, foot_top + caption // 2), foot, _INK, font, anchor="lm")
     return sheet
 
 

@@ -1,7 +1,7 @@
 """Divide subjects into shards, and read the images of a shard.
 
-A shard is what one worker reads. It is picklable and holds no open file, so that it can be sent to a
-DataLoader worker, to a process that prepares Arrow files, or to a machine of a cluster.
+A shard is what one worker reads. It is picklable and holds no open file, so that it can be sent
+to a DataLoader worker, to a process that prepares Arrow files, or to a machine of a cluster.
 """
 
 from __future__ import annotations
