@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geogen_hf.export.options import ExportOptions
     from geogen_hf.export.verify import verify_export
     from geogen_hf.formats.driver import convert
-    from geogen_hf.hub.options import PushOptions
+    from geogen_hf.hub.preflight import PushOptions
     from geogen_hf.hub.push import push_export
     from geogen_hf.release.convention import CameraOptions
     from geogen_hf.release.identities import open_release
@@ -53,7 +53,7 @@ _MODULES = {
     "CameraOptions": "release.convention",
     "ExportOptions": "export.options",
     "GeoGenError": "errors",
-    "PushOptions": "hub.options",
+    "PushOptions": "hub.preflight",
     "convert": "formats.driver",
     "export_release": "export.folder",
     "fetch_parts": "source.fetch",

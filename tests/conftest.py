@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import zipfile
 from collections.abc import Mapping
@@ -38,6 +39,17 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def by_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 heads at 16 px, whole identities in each zip."""
     return write_release(tmp_path_factory.mktemp("by_subject"), subjects=SUBJECTS, size=16)
+
+
+@pytest.fixture(scope="session")
+def unmarked(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same zips without the mark of sample heads, as the publisher's would be."""
+    folder = tmp_path_factory.mktemp("unmarked") / "parts"
+    shutil.copytree(by_subject, folder)
+    for path in folder.iterdir():
+        with zipfile.ZipFile(path, "a") as zipped:
+            zipped.comment = b""
+    return folder
 
 
 @pytest.fixture(scope="session")

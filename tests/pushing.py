@@ -14,8 +14,8 @@ from hub_server import HubServer
 
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.hub import push_export
-from geogen_hf.hub.options import Pushed, PushOptions
+from geogen_hf.hub.preflight import PushOptions
+from geogen_hf.hub.push import Pushed, push_export
 from geogen_hf.release.release import read_release
 from geogen_hf.source.parts import locate_parts
 
@@ -46,10 +46,8 @@ def exported(parts: Path, folder: Path, **options: Any) -> Path:
 
 
 def push(hub: HubServer, folder: Path, repo: str = REPO, **options: Any) -> Pushed:
-    token = options.pop("token", hub.tokens.owner)
-    return push_export(
-        folder, repo, PushOptions(**options), token=token, endpoint=hub.url, workers=1
-    )
+    options.setdefault("token", hub.tokens.owner)
+    return push_export(folder, repo, PushOptions(**options))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -65,8 +65,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def release(by_subject: Path) -> Release:
-    return opened(by_subject)
+def release(unmarked: Path) -> Release:
+    return opened(unmarked)
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +117,12 @@ def rows_of(loaded: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
 @pytest.mark.parametrize("config", ALL_CONFIGS)
 @pytest.mark.parametrize("streaming", [False, True])
 def test_load_dataset_by_name_gives_the_rows_of_the_parts(
-    config: str, streaming: bool, beside: Path, by_subject: Path, tmp_path: Path
+    config: str, streaming: bool, beside: Path, unmarked: Path, tmp_path: Path
 ) -> None:
     loaded = datasets.load_dataset(
         "geogen", config, streaming=streaming, cache_dir=str(tmp_path / "exported")
     )
-    reference = geogen.load(config, data_dir=str(by_subject), cache_dir=str(tmp_path / "parts"))
+    reference = geogen.load(config, data_dir=str(unmarked), cache_dir=str(tmp_path / "parts"))
     assert list(loaded) == list(reference) == list(SPLITS)
     assert {split: dataset.features for split, dataset in loaded.items()} == dict.fromkeys(
         SPLITS, FEATURES[config]
@@ -248,20 +248,20 @@ def test_manifest_and_checksums(exported: Exported) -> None:
 
 
 def test_provenance_names_parts_options_and_versions(
-    exported: Exported, release: Release, by_subject: Path
+    exported: Exported, release: Release, unmarked: Path
 ) -> None:
     value = json.loads((exported.folder / "provenance.json").read_text())
     source = value["source"]
     assert set(source["parts"]) == {part.name for part in ALL_PARTS}
     for name, part in source["parts"].items():
-        assert part["size"] == (by_subject / name).stat().st_size
+        assert part["size"] == (unmarked / name).stat().st_size
         assert len(part["directory_sha256"]) == 64
     assert source["options"]["configs"] == list(ALL_CONFIGS)
     assert source["versions"]["pyarrow"] == pa.__version__
     assert source["subjects"]["count"] == SUBJECTS
     assert value["rows"] == exported.rows
     assert value["left_out"] == []
-    assert str(by_subject) not in json.dumps(value)
+    assert str(unmarked) not in json.dumps(value)
 
 
 def test_rows_stand_in_the_order_of_their_hash(exported: Exported) -> None:
@@ -397,13 +397,13 @@ def temporary_files(folder: Path) -> set[Path]:
 
 
 def test_killed_at_any_moment_it_continues_to_the_same_bytes(
-    release: Release, by_subject: Path, tmp_path: Path
+    release: Release, unmarked: Path, tmp_path: Path
 ) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "geogen"
     script.write_text(SCRIPT)
     moments = random.Random(5)
     for workers, reached in ((1, temporary_files), (2, records), (1, records)):
-        command = [sys.executable, str(script), str(by_subject), str(folder), str(workers)]
+        command = [sys.executable, str(script), str(unmarked), str(folder), str(workers)]
         before = reached(folder)
         process = subprocess.Popen(command, start_new_session=True)
         while not reached(folder) - before:
@@ -630,11 +630,11 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_ends_every_thread_within_a_subject(by_subject: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_every_thread_within_a_subject(unmarked: Path, tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "geogen"
     script.write_text(INTERRUPTED)
     done = subprocess.run(
-        [sys.executable, str(script), str(by_subject), str(folder)],
+        [sys.executable, str(script), str(unmarked), str(folder)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     waited, threads = done.stdout.split()

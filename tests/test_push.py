@@ -18,10 +18,11 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from pushing import REPO, commits, digests, exported, push, served, there
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
+from geogen_hf.export.card import card_template
 from geogen_hf.export.verify import verify_export
-from geogen_hf.hub import push_export, push_parts
-from geogen_hf.hub.faults import HubError
-from geogen_hf.hub.options import Pushed, PushOptions
+from geogen_hf.hub.cards import check_card
+from geogen_hf.hub.push import Pushed, push_export
+from geogen_hf.hub.repo import HubError
 from geogen_hf.source.lockfile import read_lock
 from geogen_hf.source.parts import ALL_PARTS
 
@@ -38,15 +39,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
 
 
 @pytest.fixture(scope="module")
-def folder(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(by_subject, tmp_path_factory.mktemp("push") / "geogen")
+def folder(unmarked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(unmarked, tmp_path_factory.mktemp("push") / "geogen")
 
 
 @pytest.fixture(scope="module")
-def other_folder(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_folder(unmarked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same identities in other files: another config, other images, fewer parts."""
     options = {"configs": ("views", "cameras"), "image_format": "jpeg"}
-    return exported(by_subject, tmp_path_factory.mktemp("push") / "other", **options)
+    return exported(unmarked, tmp_path_factory.mktemp("push") / "other", **options)
 
 
 def add_files(hub: HubServer, files: dict[str, bytes], repo: str = REPO) -> None:
@@ -77,7 +78,7 @@ def test_a_new_repository_is_closed_before_the_first_byte_and_gets_one_commit(
     assert set(seen) == {(True, "auto")}
     assert there(server) == there(server, revision="v1.0.0") == digests(folder)
     assert commits(server) == 1
-    assert pushed.created
+    assert pushed.access_before is None
     assert pushed.committed
     assert pushed.tagged
     assert pushed.url == f"{server.url}/datasets/{REPO}"
@@ -134,7 +135,7 @@ def test_one_that_was_left_between_making_and_closing_is_closed(
     server: HubServer, folder: Path
 ) -> None:
     server.faults = [Fault("repo-settings", status=503)]
-    with pytest.raises(HubError, match="continues"):
+    with pytest.raises(HubError, match="run the same push again"):
         push(server, folder)
     assert there(server) == {}
     push(server, folder)
@@ -173,7 +174,7 @@ def test_a_script_of_the_repositorys_name(server: HubServer, folder: Path) -> No
 
 def test_a_dry_run_changes_nothing(server: HubServer, folder: Path, other_folder: Path) -> None:
     pushed = push(server, folder, dry_run=True, tag="v1", private=False)
-    assert pushed.created
+    assert pushed.access_before is None
     assert pushed.dry_run
     assert {file.path for file in pushed.plan.add} == set(digests(folder))
     assert not server.repos
@@ -183,6 +184,70 @@ def test_a_dry_run_changes_nothing(server: HubServer, folder: Path, other_folder
     assert pushed.plan.delete
     assert not writes(server)
     assert server.repos["dataset", REPO].gated == "auto"
+
+
+def test_a_dry_run_without_a_token_or_a_network_plans_from_the_folder(
+    server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    pushed = push(server, folder, token=None, dry_run=True)
+    assert {file.path for file in pushed.plan.add} == set(digests(folder))
+    assert (pushed.not_compared, str(pushed.access)) == ("no token", "private, gated (auto)")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    pushed = push(server, folder, dry_run=True, gated="manual", private=False)
+    assert pushed.not_compared == "logging in: HF_HUB_OFFLINE is set"
+    assert "whom an owner approves" in pushed.access.readers
+    with pytest.raises(UsageError, match="accept-license"):
+        push(server, folder, dry_run=True, gated="off")
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
+        push(server, folder)
+    assert not server.counters.calls
+
+
+def test_a_dry_run_with_a_token_says_what_would_change(server: HubServer, folder: Path) -> None:
+    push(server, folder)
+    pushed = push(server, folder, dry_run=True, private=False)
+    assert (str(pushed.access_before), str(pushed.access)) == (
+        "private, gated (auto)",
+        "public, gated (auto)",
+    )
+    assert server.repos["dataset", REPO].private
+
+
+# --- Sample heads ---
+
+
+def test_sample_heads_carry_a_card_and_a_gate_of_their_own(
+    server: HubServer, by_subject: Path, unmarked: Path, folder: Path, tmp_path: Path
+) -> None:
+    sample = exported(by_subject, tmp_path / "sample")
+    card = (sample / "README.md").read_text()
+    assert "license: mit" in card
+    assert "not one image, camera or name" in card
+    for word in ("publisher", "r-uda", "Research Use", "extra_gated", "<!--", "OWNER/NAME is"):
+        assert word not in card
+    assert "license_name: r-uda-1.0" in (folder / "README.md").read_text()
+    pushed = push(server, sample, "lab/sample")
+    assert pushed.sample
+    assert str(pushed.access) == "private, not gated"
+    assert push(server, by_subject, "lab/sample-parts", raw=True).sample
+    raw = server.blobs.path(there(server, "lab/sample-parts")["README.md"]).read_text()
+    assert "license: mit" in raw
+    assert "Microsoft published" not in raw
+    # The publisher's data needs its gate, also where sample heads were without one.
+    with pytest.raises(UsageError, match="accept-license"):
+        push(server, folder, "lab/sample")
+    # One part that is not marked, and the licence binds the whole.
+    mixed = Path(shutil.copytree(by_subject, tmp_path / "mixed"))
+    shutil.copy(unmarked / "images_batch_1.zip", mixed)
+    assert "r-uda-1.0" in (exported(mixed, tmp_path / "of-mixed") / "README.md").read_text()
+
+
+def test_a_sample_card_may_not_claim_the_publishers_licence() -> None:
+    with pytest.raises(ReleaseError, match="sample heads"):
+        check_card(card_template(), "README.md", sample=True)
+    with pytest.raises(ReleaseError, match="r-uda"):
+        check_card(card_template(sample=True), "README.md")
 
 
 def test_a_branch_and_a_pull_request(server: HubServer, folder: Path, other_folder: Path) -> None:
@@ -220,12 +285,12 @@ def with_views_swapped(parts: Path, folder: Path, subject_id: str) -> Path:
 
 
 def test_after_a_change_to_one_subject_only_its_shard_is_sent(
-    server: HubServer, by_subject: Path, folder: Path, tmp_path: Path
+    server: HubServer, unmarked: Path, folder: Path, tmp_path: Path
 ) -> None:
     push(server, folder)
     changed = tmp_path / "changed"
     subject_id = subject_of_a_middle_shard(folder)
-    after = exported(with_views_swapped(by_subject, changed, subject_id), tmp_path / "after")
+    after = exported(with_views_swapped(unmarked, changed, subject_id), tmp_path / "after")
     server.counters.reset()
     pushed = push(server, after)
     shards = [file for file in pushed.plan.add if file.path.startswith("data/")]
@@ -246,7 +311,7 @@ def test_after_a_lost_answer_to_the_commit_the_rerun_only_tags(
     server: HubServer, folder: Path
 ) -> None:
     server.faults = [Fault("commit", lose_answer=True)]
-    with pytest.raises(HubError, match="the same push again continues"):
+    with pytest.raises(HubError, match="run the same push again"):
         push(server, folder, tag="v1.0.0")
     server.counters.reset()
     again = push(server, folder, tag="v1.0.0")
@@ -354,7 +419,7 @@ def test_no_token_at_all(
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(HubError, match="hf auth login"):
-        push_export(folder, REPO, endpoint=server.url, workers=1)
+        push_export(folder, REPO)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +428,7 @@ def test_no_token_at_all(
         (Fault("repo-create", status=409), "the name is taken"),
         (Fault("whoami", status=429), "too many requests"),
         (Fault("repo-info", status=502), "the server fails"),
-        (Fault("tree", status=400), "looking at the repository: refused"),
+        (Fault("repo-info", status=400), "looking at the repository: refused"),
         (Fault("commit", status=413), "storage of this account is used up"),
     ],
     ids=lambda value: value.route if isinstance(value, Fault) else "",
@@ -384,16 +449,19 @@ def test_no_room(server: HubServer, folder: Path) -> None:
 
 
 def test_nobody_there_and_no_such_branch(server: HubServer, folder: Path) -> None:
-    with pytest.raises(HubError, match="failed") as gone:
-        push_export(folder, REPO, token="hf_x", endpoint="http://127.0.0.1:9", workers=1)
-    assert "remedy" in str(gone.value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(HubError, match=r"(?s)failed.*remedy"):
+            push(server, folder)
+        alone = push(server, folder, dry_run=True)
+        assert str(alone.not_compared).startswith("logging in failed")
     with pytest.raises(HubError, match="no branch but main"):
         push(server, folder, revision="next")
     assert not server.repos
     push(server, folder)
     with pytest.raises(HubError, match="no such revision"):
         push(server, folder, revision="next")
-    with pytest.raises(HubError, match="not a name of a repository"):
+    with pytest.raises(HubError, match="not the name of a repository"):
         push(server, folder, "lab/geogen/1")
 
 
@@ -444,16 +512,15 @@ def test_a_file_that_changes_while_it_is_pushed(
 
 
 def mirror(hub: HubServer, parts: Path, repo: str = "lab/parts", **options: Any) -> Pushed:
-    options_ = PushOptions(**options)
-    return push_parts(parts, repo, options_, token=hub.tokens.owner, endpoint=hub.url)
+    return push(hub, parts, repo, raw=True, **options)
 
 
 def test_the_mirror_has_the_zips_a_lock_file_and_a_card(
-    server: HubServer, by_subject: Path, tmp_path: Path
+    server: HubServer, unmarked: Path, tmp_path: Path
 ) -> None:
-    before = digests(by_subject)
-    mirror(server, by_subject)
-    assert digests(by_subject) == before
+    before = digests(unmarked)
+    mirror(server, unmarked)
+    assert digests(unmarked) == before
     found = there(server, "lab/parts")
     zips = {part.name: before[part.name] for part in ALL_PARTS}
     assert found.keys() == zips.keys() | {"README.md", "parts.lock.json"}
@@ -466,13 +533,13 @@ def test_the_mirror_has_the_zips_a_lock_file_and_a_card(
     assert server.repos["dataset", "lab/parts"].gated == "auto"
     card = server.blobs.path(found["README.md"]).read_text()
     assert 'base_url="hf://datasets/lab/parts"' in card
-    assert not mirror(server, by_subject).committed
+    assert not mirror(server, unmarked).committed
 
 
 def test_the_mirror_holds_the_zips_to_their_lock_file(
-    server: HubServer, by_subject: Path, tmp_path: Path
+    server: HubServer, unmarked: Path, tmp_path: Path
 ) -> None:
-    parts = shutil.copytree(by_subject, tmp_path / "copy")
+    parts = shutil.copytree(unmarked, tmp_path / "copy")
     mirror(server, parts)
     lock = server.blobs.path(there(server, "lab/parts")["parts.lock.json"]).read_text()
     (parts / "parts.lock.json").write_text(lock.replace("hf://datasets/lab/parts", "https://host"))
@@ -490,12 +557,10 @@ def test_the_mirror_holds_the_zips_to_their_lock_file(
         mirror(server, parts)
 
 
-def test_exports_and_originals_do_not_mix(
-    server: HubServer, folder: Path, by_subject: Path
-) -> None:
+def test_exports_and_originals_do_not_mix(server: HubServer, folder: Path, unmarked: Path) -> None:
     push(server, folder)
     with pytest.raises(HubError, match="something else than the original archives"):
-        mirror(server, by_subject, REPO)
-    mirror(server, by_subject)
+        mirror(server, unmarked, REPO)
+    mirror(server, unmarked)
     with pytest.raises(HubError, match="something else than an export"):
         push(server, folder, "lab/parts")

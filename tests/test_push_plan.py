@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 
 from geogen_hf.errors import ReleaseError, UsageError
 from geogen_hf.export.card import card_template, split_front_matter
-from geogen_hf.hub.cards import (
-    GATES,
-    Access,
-    check_card,
-    check_licence_accepted,
-    closed_access,
-    raw_card,
-    wanted_access,
-)
-from geogen_hf.hub.options import PushOptions
+from geogen_hf.hub.access import GATES, Access, access_during, wanted_access
+from geogen_hf.hub.cards import check_card, mirror_card
 from geogen_hf.hub.plan import IN_FLIGHT, LocalFile, RemoteFile, batches, make_plan
+from geogen_hf.hub.preflight import PushOptions, require_licence_accepted
 
 NAMES = (
     "README.md",
@@ -103,7 +96,7 @@ accesses = st.builds(Access, st.booleans(), st.sampled_from(GATES))
 def test_while_a_push_goes_on_nobody_gets_in_who_is_out_before_or_after(
     found: Access, wanted: Access
 ) -> None:
-    during = closed_access(found, wanted)
+    during = access_during(found, wanted)
     assert during.private >= max(found.private, wanted.private)
     assert (during.gated != "off") == (found.gated != "off" or wanted.gated != "off")
 
@@ -112,7 +105,7 @@ def test_while_a_push_goes_on_nobody_gets_in_who_is_out_before_or_after(
 def test_options_decide_and_nothing_else_changes(
     found: Access | None, private: bool | None, gated: str | None
 ) -> None:
-    wanted = wanted_access(found, empty=found is None, private=private, gated=gated)  # type: ignore[arg-type]
+    wanted = wanted_access(found, empty=found is None, private=private, gated=gated, default="auto")  # type: ignore[arg-type]
     assert wanted.private == (private if private is not None else found is None or found.private)
     assert wanted.gated == (gated or (found.gated if found else "auto"))
 
@@ -120,16 +113,16 @@ def test_options_decide_and_nothing_else_changes(
 def test_one_without_data_is_gated_even_if_it_is_there() -> None:
     # As after a push that was killed between making it and closing it.
     left = Access(private=True, gated="off")
-    assert wanted_access(left, empty=True, private=None, gated=None).gated == "auto"
-    assert wanted_access(left, empty=True, private=None, gated="off").gated == "off"
+    assert wanted_access(left, empty=True, private=None, gated=None, default="auto").gated == "auto"
+    assert wanted_access(left, empty=True, private=None, gated="off", default="auto").gated == "off"
 
 
 @pytest.mark.parametrize("private", [True, False])
 def test_no_gate_without_a_word_on_the_licence(private: bool) -> None:
     with pytest.raises(UsageError, match=r"github\.com/microsoft/GeoGen/blob/main/LICENSE"):
-        check_licence_accepted(Access(private, "off"), accepted=False)
-    check_licence_accepted(Access(private, "off"), accepted=True)
-    check_licence_accepted(Access(private, "manual"), accepted=False)
+        require_licence_accepted(Access(private, "off"), accepted=False)
+    require_licence_accepted(Access(private, "off"), accepted=True)
+    require_licence_accepted(Access(private, "manual"), accepted=False)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +132,6 @@ def test_no_gate_without_a_word_on_the_licence(private: bool) -> None:
         ({"tag": "two words"}, "v1.0.0"),
         ({"tag": "ab" * 20}, "v1.0.0"),
         ({"tag": "v1", "create_pr": True}, "pull request"),
-        ({"gated": "off"}, "accept-license"),
-        ({"gated": "off", "private": False}, "accept-license"),
     ],
 )
 def test_options_that_cannot_work(values: dict[str, object], complaint: str) -> None:
@@ -180,12 +171,12 @@ def test_all_that_a_card_lacks_is_named_at_once() -> None:
 
 
 def test_the_mirrors_card_keeps_gate_licence_and_citation() -> None:
-    front, body = split_front_matter(raw_card())
+    front, body = split_front_matter(mirror_card("lab/parts"))
     full, _ = split_front_matter(card_template())
-    check_card(raw_card(), "README.md")
+    check_card(mirror_card("lab/parts"), "README.md")
     for key in full:
         if key.startswith(("license", "extra_gated")):
             assert front[key] == full[key]
     assert not {"configs", "dataset_info", "size_categories"} & set(front)
     assert "Results" in body
-    assert yaml.safe_load(raw_card().split("---\n")[1]) == front
+    assert yaml.safe_load(mirror_card("lab/parts").split("---\n")[1]) == front

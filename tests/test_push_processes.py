@@ -37,14 +37,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
 
 
 @pytest.fixture(scope="module")
-def old(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(by_subject, tmp_path_factory.mktemp("push") / "old", configs=("cameras",))
+def old(unmarked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(unmarked, tmp_path_factory.mktemp("push") / "old", configs=("cameras",))
 
 
 @pytest.fixture(scope="module")
-def new(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new(unmarked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     configs = ("sequences", "views", "cameras")
-    return exported(by_subject, tmp_path_factory.mktemp("push") / "new", configs=configs)
+    return exported(unmarked, tmp_path_factory.mktemp("push") / "new", configs=configs)
 
 
 def start(
@@ -149,7 +149,7 @@ def test_what_is_printed(server: HubServer, new: Path) -> None:
     assert f"repository  {REPO}, new: public, gated (auto)" in done.output
     assert done.output.endswith(f"tag         v1\n{url}\n")
     again = run("--private", "--tag", "v1")
-    assert f"repository  {REPO}: private, gated (auto)" in again.output
+    assert f"repository  {REPO}: public, gated (auto) → private, gated (auto)" in again.output
     assert again.output.endswith(f"v1, there already\nnothing has changed: no commit\n{url}\n")
     assert isinstance(run("--gated", "off").exception, UsageError)
 

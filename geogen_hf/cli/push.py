@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from geogen_hf.cli.console import byte_progress_bar, complain, progress_bar, say
 
 if TYPE_CHECKING:
-    from geogen_hf.hub.options import Pushed, PushOptions
+    from geogen_hf.hub.preflight import PushOptions
+    from geogen_hf.hub.push import Progress, Pushed
 
 
 class GateName(str, Enum):
@@ -26,21 +27,21 @@ class GateName(str, Enum):
 
 def push(
     folder: Annotated[
-        Path, typer.Argument(metavar="OUT", help="An exported folder; the zips, with --raw.")
+        Path, typer.Argument(metavar="FOLDER", help="An exported folder; the zips, with --raw.")
     ],
     repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="Such as lab/geogen.")],
     private: Annotated[
         bool | None,
         typer.Option(
             "--private/--public",
-            help="Who may see it.  [default: private if new, else as it is]",
+            help="Who can see it.  [default: private if new, else as it is]",
             show_default=False,
         ),
     ] = None,
     gated: Annotated[
         GateName | None,
         typer.Option(
-            help="Whom the gate lets in: all who accept the terms, those you pick, anybody."
+            help="Who can read: all who accept the terms, those you approve, anyone."
             "  [default: auto if new, else as it is]"
         ),
     ] = None,
@@ -53,7 +54,8 @@ def push(
         str | None, typer.Option(help="With write access.  [default: HF_TOKEN, or as logged in]")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing; list what would be done.")
+        bool,
+        typer.Option("--dry-run", help="Change nothing; list what would be done. Needs no token."),
     ] = False,
     accept_license: Annotated[
         bool,
@@ -64,17 +66,17 @@ def push(
     ] = False,
     remove_script: Annotated[
         bool,
-        typer.Option("--remove-script", help="Remove a script that datasets 4 stumbles over."),
+        typer.Option("--remove-script", help="Delete a loading script that datasets 4 refuses."),
     ] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="OUT holds the eight original zips: mirror those.")
+        bool, typer.Option("--raw", help="FOLDER holds the eight original zips: mirror those.")
     ] = False,
 ) -> None:
     """Publish an exported folder on the Hub: one commit, gated before anything is uploaded, tagged.
 
     Interrupted in any way, the same command continues. An unchanged folder makes no commit.
     """
-    from geogen_hf.hub.options import PushOptions
+    from geogen_hf.hub.preflight import PushOptions
 
     options = PushOptions(
         private=private,
@@ -82,50 +84,49 @@ def push(
         tag=tag,
         revision=revision,
         create_pr=create_pr,
+        token=token,
         dry_run=dry_run,
         accept_license=accept_license,
         remove_script=remove_script,
+        raw=raw,
     )
-    pushed = _push(folder, repo_id, options, token, raw)
+    from geogen_hf.hub.push import push_export
+
+    with ExitStack() as bars:
+        pushed = push_export(folder, repo_id, options, progress=_progress(bars))
     _print(pushed, options)
 
 
-def _push(folder: Path, repo_id: str, options: PushOptions, token: str | None, raw: bool) -> Pushed:
-    from geogen_hf.hub.push import push_export, push_parts
+def _progress(bars: ExitStack) -> Progress:
+    """Show one bar a stage; a terminal has room for one at a time."""
+    bar_of = {"checking": progress_bar, "uploading": byte_progress_bar}
+    shown: dict[str, Callable[[int, int], None]] = {}
 
-    run = push_parts if raw else push_export
-    with ExitStack() as bars:
-        checking = _bar_in(bars, progress_bar, "checking")
-        progress = _bar_in(bars, byte_progress_bar, "uploading")
-        return run(folder, repo_id, options, token=token, checking=checking, progress=progress)
-
-
-def _bar_in(
-    bars: ExitStack,
-    bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
-    title: str,
-) -> Callable[[int, int], None]:
-    """Make a bar that takes the place of the one before when it first moves: a terminal has one."""
-    shown: list[Callable[[int, int], None]] = []
-
-    def show(done: int, total: int) -> None:
-        if not shown:
+    def show(stage: Literal["checking", "uploading"], done: int, total: int) -> None:
+        if stage not in shown:
             bars.close()
-            shown.append(bars.enter_context(bar(title)))
-        shown[0](done, total)
+            shown[stage] = bars.enter_context(bar_of[stage](stage))
+        shown[stage](done, total)
 
     return show
 
 
 def _print(pushed: Pushed, options: PushOptions) -> None:
-    plan = pushed.plan
+    plan, before = pushed.plan, pushed.access_before
     if pushed.dry_run:
         for file in plan.add:
             say(f"add     {file.path}  {file.size:,} bytes")
         for gone in plan.delete:
             say(f"delete  {gone.path}  {gone.size:,} bytes")
-    new = ", new" if pushed.created else ""
-    say(f"repository  {pushed.repo_id}{new}: {pushed.access}")
+    if before is None:
+        found = "new" if pushed.not_compared is None else "assumed new"
+        say(f"repository  {pushed.repo_id}, {found}: {pushed.access}")
+    elif before == pushed.access:
+        say(f"repository  {pushed.repo_id}: {pushed.access}")
+    else:
+        say(f"repository  {pushed.repo_id}: {before} → {pushed.access}")
+    say(f"readers     {pushed.access.readers}")
+    say(f"licence     {_licence(pushed.sample)}")
     freed = sum(file.size for file in plan.delete)
     say(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
     say(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
@@ -138,10 +139,18 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
     if plan.script is not None:
         complain(
             f"warning: {plan.script} is in the repository: datasets 4 and later refuse to load a "
-            "repository with a script of its own name; --remove-script removes it"
+            "repository with a script of its own name; --remove-script deletes it"
         )
+    if pushed.not_compared is not None:
+        say(f"not compared with the repository: {pushed.not_compared}")
     if pushed.dry_run:
         say("dry run: nothing was changed")
     elif not pushed.committed:
         say("nothing has changed: no commit")
     say(pushed.url)
+
+
+def _licence(sample: bool) -> str:
+    from geogen_hf.release.features import LICENSE_NAME, LICENSE_URL
+
+    return "mit (sample heads)" if sample else f"{LICENSE_NAME}, {LICENSE_URL}"

@@ -19,7 +19,10 @@ from geogen_hf.release.features import FEATURES
 from geogen_hf.release.splits import SPLITS
 from geogen_hf.source.parts import IMAGE_PARTS
 
-TEMPLATE = "dataset_card.md"
+TEMPLATE, SAMPLE_TEMPLATE = "dataset_card.md", "export/sample_card.md"
+SAMPLE_LICENSE = "mit"
+SECTIONS_MARK = "<!-- sections of dataset_card.md -->"
+_SAMPLE_SECTIONS = ("Configs and columns", "Cameras", "Splits", "Loading", "Provenance")
 FIGURES_MARK = "<!-- figures of this export -->"
 IMAGES_MARK = "<!-- images of this export -->"
 CAMERAS_MARK = "<!-- cameras of this export -->"
@@ -27,11 +30,38 @@ PROVENANCE_MARK = "<!-- provenance of this export -->"
 _CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \|(.*)", re.ASCII)
 
 
-def card_template() -> str:
-    """Read `dataset_card.md`, from the installed package or from the source tree."""
-    installed = resources.files("geogen_hf") / TEMPLATE
+def card_template(*, sample: bool = False) -> str:
+    """Read the template of the card, from the installed package or from the source tree.
+
+    Args:
+        sample: Whether the data is rendered sample heads. Their card says so, and takes only the
+            sections that hold for any export from `dataset_card.md`.
+    """
+    package = resources.files("geogen_hf")
+    installed = package / TEMPLATE
     beside = Path(__file__).parents[2] / TEMPLATE
-    return (installed if installed.is_file() else beside).read_text(encoding="utf-8")
+    text = (installed if installed.is_file() else beside).read_text(encoding="utf-8")
+    if not sample:
+        return text
+    kept = "\n".join(section(text, title) for title in _SAMPLE_SECTIONS).rstrip()
+    kept = kept.replace("the publisher's", "the sample's").replace("the publisher", "the sample")
+    return package.joinpath(SAMPLE_TEMPLATE).read_text("utf-8").replace(SECTIONS_MARK, kept)
+
+
+def section(card: str, title: str) -> str:
+    r"""Return one section of a card, with its heading.
+
+    Raises:
+        ReleaseError: There is no such section.
+
+    Example:
+        >>> section("# Heads\n\n## Licence\n\nMIT\n\n## Splits\n", "Licence")
+        '## Licence\n\nMIT\n'
+    """
+    found = re.search(rf"^## {title}\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ReleaseError(explain("the card's template lacks a section", expected=f"## {title}"))
+    return found[0].rstrip() + "\n"
 
 
 def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
@@ -75,7 +105,7 @@ def write_card(
     Returns:
         The text of `README.md`.
     """
-    front, body = split_front_matter(card_template())
+    front, body = split_front_matter(card_template(sample="sample" in source))
     front["size_categories"] = [size_category(images)]
     front["configs"] = [
         {

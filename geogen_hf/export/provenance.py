@@ -32,9 +32,12 @@ def describe_source(
 
     Returns:
         Plain values: the parts (name, size, digest of the directory), the options, the number of
-        subjects with a digest of their ids and cameras, and the versions that decide the encoding.
+        subjects with a digest of their ids and cameras, and the versions that decide the encoding;
+        `sample` where all parts are sample heads.
     """
+    sample = all(directory.sample for directory in release.directories.values())
     return {
+        **({"sample": True} if sample else {}),
         "parts": {
             directory.label: {
                 "size": directory.size,

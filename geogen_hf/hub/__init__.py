@@ -1,10 +1,6 @@
-"""On the Hub: an exported folder, or the original parts, pushed in one commit, gated, tagged.
+"""Publish an exported folder, or the original zips, on the Hugging Face Hub.
 
-`push_export` and `push_parts` are those of `geogen_hf.hub.push`.
+`push.py` has the steps, `preflight.py` the options and refusals, `contents.py` the checks of the
+local folder, `plan.py` the comparison of files, `access.py` the gate, `cards.py` the dataset cards,
+and `repo.py` every call to the Hub.
 """
-
-from __future__ import annotations
-
-from geogen_hf.hub.push import push_export, push_parts
-
-__all__ = ["push_export", "push_parts"]

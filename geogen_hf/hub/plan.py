@@ -1,7 +1,11 @@
-"""What a push has to do: pure decisions from the local files and the remote tree."""
+"""Compare local files with the repository's tree, and decide what one commit adds and deletes.
+
+Open this to change which files are sent, deleted or left alone. All functions are pure.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,30 +15,48 @@ from geogen_hf.release.features import FEATURES
 from geogen_hf.release.splits import SPLITS
 
 IN_FLIGHT = 0.01
-"""At most this share of a folder is on its way at a time, or one file. A transfer that is cut is
-lost whole (LFS does not resume), so this bounds what a killed push sends twice."""
+"""Share of the folder that is uploaded at a time, or one file if that is larger. The Hub discards a
+transfer that is cut (LFS does not resume), so this bounds what a killed push sends twice."""
 MAX_PARALLEL = 16
+PLAIN_BLOB_BYTES = 10 * 2**20
+"""The Hub stores no larger files as plain git blobs."""
 _DATA = re.compile(rf"data/({'|'.join(FEATURES)})/({'|'.join(SPLITS)})-[^/]*", re.ASCII)
-"""What the card's patterns would match: left behind, it would be read as rows."""
+"""Files that the card's patterns match: if an old one stayed, readers would get its rows too."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file to be published.
+    """A file to publish.
 
     Attributes:
         path: In the repository.
-        source: On disk.
+        source: On disk, or the content itself.
         size: Bytes.
         sha256: Of the content.
-        git_oid: Its id as a git blob, for files that may be stored so; None for larger ones.
+        git_oid: Its id as a git blob; None for files too large to be stored as one.
     """
 
     path: str
-    source: Path
+    source: Path | bytes
     size: int
     sha256: str
     git_oid: str | None = None
+
+    @classmethod
+    def of(cls, path: str, source: Path | bytes, sha256: str) -> LocalFile:
+        r"""Describe a file on disk, or a content.
+
+        Example:
+            >>> LocalFile.of("a.txt", b"hello", "00").git_oid
+            'b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0'
+        """
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > PLAIN_BLOB_BYTES:
+            return cls(path, source, size, sha256)
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects: a header, then the content.
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+        return cls(path, source, size, sha256, blob.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -44,8 +66,8 @@ class RemoteFile:
     Attributes:
         path: In the repository.
         size: Bytes.
-        git_oid: Of its blob; of the pointer for a large file.
-        sha256: Of the content, for a file in the large storage; None for a plain git blob.
+        git_oid: Id of its git blob; of the pointer for a file in LFS.
+        sha256: Of the content, for a file in LFS; None for a plain git blob.
     """
 
     path: str
@@ -53,17 +75,23 @@ class RemoteFile:
     git_oid: str
     sha256: str | None = None
 
+    def same_content(self, local: LocalFile) -> bool:
+        """Whether a local file has this content, however the Hub stores it."""
+        if self.sha256 is not None:
+            return self.size == local.size and self.sha256 == local.sha256
+        return self.git_oid == local.git_oid
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What one commit is to do.
+    """What one commit does.
 
     Attributes:
         add: New or changed files.
-        delete: Files of an earlier push that are no more, and a script that is to go.
-        same: Files that are there already.
+        delete: Files of an earlier push that no longer exist, and a script to remove.
+        same: Files that the repository already has.
         strangers: Files that no export wrote; they stay.
-        script: A loading script that stays there and breaks `datasets` 4 and later.
+        script: A loading script that stays and that `datasets` 4 and later refuse.
     """
 
     add: tuple[LocalFile, ...]
@@ -79,7 +107,7 @@ class Plan:
 
     @property
     def added_bytes(self) -> int:
-        """Size of the files to add; what the server has already is not sent."""
+        """Total size of the files to add; contents that the Hub already stores are not sent."""
         return sum(file.size for file in self.add)
 
 
@@ -94,14 +122,11 @@ def make_plan(
     """Decide what to add, to delete and to leave.
 
     Args:
-        local: The files to be published.
+        local: The files to publish.
         remote: The tree of the branch, by path.
-        earlier: Paths that an earlier push says it wrote.
-        script: Name of the script that would shadow the data.
-        remove_script: Whether it is to go.
-
-    Returns:
-        The plan.
+        earlier: Paths that an earlier push lists as its own.
+        script: Name of the loading script that `datasets` would find.
+        remove_script: Whether to delete that script.
 
     Example:
         >>> old = RemoteFile("data/views/train-00000-of-00001.parquet", 9, "aa", "00")
@@ -110,60 +135,49 @@ def make_plan(
         >>> plan.add == (new,), plan.delete == (old,), plan.added_bytes
         (True, True, 5)
     """
-    paths = {file.path for file in local}
-    same = tuple(f for f in local if f.path in remote and _equal(f, remote[f.path]))
+    same = tuple(f for f in local if f.path in remote and remote[f.path].same_content(f))
     unchanged = {file.path for file in same}
-    others = [file for path, file in sorted(remote.items()) if path not in paths]
-    delete = tuple(
-        file
-        for file in others
-        if (file.path in earlier and not file.path.startswith("."))
-        or _DATA.fullmatch(file.path)
-        or (remove_script and file.path == script)
-    )
-    gone = {file.path for file in delete}
-    kept = [file.path for file in others if file.path not in gone]
+    others = sorted(remote.keys() - {file.path for file in local})
+    delete = {
+        path
+        for path in others
+        if (path in earlier and not path.startswith("."))
+        or _DATA.fullmatch(path)
+        or (remove_script and path == script)
+    }
+    kept = [path for path in others if path not in delete]
     return Plan(
         add=tuple(file for file in local if file.path not in unchanged),
-        delete=delete,
+        delete=tuple(remote[path] for path in sorted(delete)),
         same=same,
         strangers=tuple(path for path in kept if not path.startswith(".git")),
         script=script if script in kept else None,
     )
 
 
-def _equal(local: LocalFile, remote: RemoteFile) -> bool:
-    if local.size != remote.size:
-        return False
-    if remote.sha256 is not None:
-        return local.sha256 == remote.sha256
-    return local.git_oid is not None and local.git_oid == remote.git_oid
-
-
 def batches(files: Sequence[LocalFile], folder_bytes: int) -> Iterator[list[LocalFile]]:
-    """Divide uploads into runs that may be on their way at a time.
+    """Divide uploads into groups that may be in flight at the same time.
 
     Args:
         files: What to upload, in order.
         folder_bytes: Size of the whole folder.
 
     Yields:
-        Runs of at most `MAX_PARALLEL` files that together are at most `IN_FLIGHT` of the folder;
-        a file larger than that goes alone.
+        At most `MAX_PARALLEL` files that together are at most `IN_FLIGHT` of the folder; a file
+        larger than that goes alone.
 
     Example:
         >>> sizes = [3, 4, 9, 50, 1]
         >>> files = [LocalFile(str(size), Path("x"), size, "") for size in sizes]
-        >>> [[file.size for file in run] for run in batches(files, 1000)]
+        >>> [[file.size for file in group] for group in batches(files, 1000)]
         [[3, 4], [9], [50], [1]]
     """
-    most = IN_FLIGHT * folder_bytes
-    run: list[LocalFile] = []
+    group: list[LocalFile] = []
     for file in files:
-        full = sum(f.size for f in run) + file.size > most or len(run) == MAX_PARALLEL
-        if run and full:
-            yield run
-            run = []
-        run.append(file)
-    if run:
-        yield run
+        too_large = sum(f.size for f in group) + file.size > IN_FLIGHT * folder_bytes
+        if group and (too_large or len(group) == MAX_PARALLEL):
+            yield group
+            group = []
+        group.append(file)
+    if group:
+        yield group

@@ -1,173 +1,195 @@
-"""Publishing: look, plan, close, upload, one commit, tag, open. A rerun continues."""
+"""Publish a folder on the Hub: check, compare, close, upload, one commit, tag, open.
+
+Open this to change the order of the steps. A push that is cut off at any of them continues when it
+is run again.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from geogen_hf.errors import explain
-from geogen_hf.hub.cards import closed_access
-from geogen_hf.hub.faults import HubError
-from geogen_hf.hub.options import Pushed, PushOptions
-from geogen_hf.hub.payload import Payload, Progress, read_export, read_parts
-from geogen_hf.hub.plan import batches
-from geogen_hf.hub.preflight import Outlook, look, plan_for
-from geogen_hf.hub.repo import HubRepo, RepoState
+from geogen_hf.errors import UsageError, explain
+from geogen_hf.hub.access import Access, access_during
+from geogen_hf.hub.contents import Contents, read_export, read_parts
+from geogen_hf.hub.plan import Plan, batches
+from geogen_hf.hub.preflight import Preflight, PushOptions, plan_for, preflight
+from geogen_hf.hub.repo import HubError, HubRepo, HubUnavailableError, page_of
+from geogen_hf.source.parts import resolve_place
 
+Progress = Callable[[Literal["checking", "uploading"], int, int], None]
+"""Called with the stage, what is done, and the total: files checked, or bytes uploaded."""
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did, or would do.
+
+    Attributes:
+        repo_id: Owner and name.
+        url: The page of the repository, or of the pull request.
+        access: Who can read it.
+        plan: What the commit adds and deletes.
+        sample: Whether the data is sample heads, which the publisher's licence does not cover.
+        access_before: Who could read it; None where it is new, or was not looked at.
+        commit: The commit that holds the files; None where nothing was published.
+        committed: Whether this push made that commit.
+        tagged: Whether this push made the tag.
+        dry_run: Whether nothing was changed.
+        not_compared: Why a dry run did not look at the repository; None where it did.
+    """
+
+    repo_id: str
+    url: str
+    access: Access
+    plan: Plan
+    sample: bool
+    access_before: Access | None = None
+    commit: str | None = None
+    committed: bool = False
+    tagged: bool = False
+    dry_run: bool = False
+    not_compared: str | None = None
+
+
 def push_export(
-    folder: str | os.PathLike[str],
+    place: str | os.PathLike[str],
     repo_id: str,
     options: PushOptions | None = None,
     *,
-    token: str | None = None,
-    endpoint: str | None = None,
-    workers: int | None = None,
-    checking: Progress | None = None,
     progress: Progress | None = None,
 ) -> Pushed:
-    """Publish an exported folder as a dataset repository, in one commit.
+    """Publish an exported folder as a dataset repository on the Hub, in one commit.
 
-    The folder is checked first (manifest, checksums, schema, card). A new repository is private and
-    gated before anything is uploaded. Readers see what was there before or the whole new state.
-    Files that are there already are not sent; files of an earlier push that are no more go in the
-    same commit. Interrupted in any way, the same call continues.
+    The folder is checked first (checksums, schema, counts, card). A new repository is private and
+    gated before anything is uploaded. Readers see the old state or the whole new one. Files that
+    the repository has are not sent; files of an earlier push that no longer exist are deleted in
+    the same commit. A push that was interrupted continues when it is run again.
+
+    A dry run without a token or a network plans from the folder alone.
 
     Args:
-        folder: As `geogen export` left it.
+        place: The folder, as `geogen export` left it; with `options.raw`, the one with the zips.
         repo_id: Owner and name, such as `"lab/geogen"`; or a name alone, under the token's owner.
         options: What to do; None for the defaults.
-        token: With write access; None for the one that is stored or in `HF_TOKEN`.
-        endpoint: The Hub; None for the one in `HF_ENDPOINT`, by default the public one.
-        workers: Files to check at a time; None for one a core.
-        checking: Told the number of files checked and of all.
-        progress: Told the bytes uploaded and all there are to upload.
+        progress: Called with the stage, what is done and the total.
 
     Returns:
-        What was done.
+        What was done; after a dry run, what would be done.
 
     Raises:
-        PartsError: There is no complete export.
-        ReleaseError: The folder does not keep its promises, or its card does not bind its readers.
-        UsageError: The licence is not acknowledged where no gate does it, or options clash.
-        HubError: No token, no access, no such branch, the tag is taken, the branch moved meanwhile,
-            or the Hub fails.
+        PartsError: There is no complete export, or zips are missing.
+        ReleaseError: The folder is damaged, or its card does not bind its readers to the licence.
+        UsageError: No gate asks readers to accept the licence, or options contradict each other.
+        HubError: No token, no access, no such branch, the tag is taken, the branch moved during
+            the push, or the Hub fails.
+
+    Example:
+        >>> from geogen_hf import PushOptions, export_release, push_export
+        >>> from geogen_hf.sample import write_release
+        >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
+        >>> folder = export_release(parts, tmp_path / "geogen").folder
+        >>> pushed = push_export(folder, "lab/heads", PushOptions(dry_run=True))
+        >>> pushed.committed, sorted(file.path for file in pushed.plan.add)[0]
+        (False, 'README.md')
     """
     options = options or PushOptions()
-    payload = read_export(Path(folder), workers, checking)
-    repo = HubRepo.of_user(repo_id, token, endpoint)
-    return _push(payload, repo, options, progress)
+    folder, check = _folder(place), progress and partial(progress, "checking")
+    contents = None if options.raw else read_export(folder, check)
+    repo, reason = _login(repo_id, options)
+    if contents is None:
+        contents = read_parts(folder, repo.repo_id if repo else repo_id, check)
+    found = preflight(contents, repo, options)
+    pushed = Pushed(
+        repo.repo_id if repo else repo_id,
+        repo.url if repo else page_of(repo_id),
+        found.access,
+        found.plan,
+        contents.sample,
+        None if found.state is None else found.state.access,
+    )
+    if repo is None or options.dry_run:
+        return replace(pushed, dry_run=True, not_compared=reason)
+    return _push(contents, repo, found, pushed, options, progress)
 
 
-def push_parts(
-    folder: str | os.PathLike[str],
-    repo_id: str,
-    options: PushOptions | None = None,
-    *,
-    token: str | None = None,
-    endpoint: str | None = None,
-    checking: Progress | None = None,
-    progress: Progress | None = None,
-) -> Pushed:
-    """Mirror the eight original zips, so that `hf://datasets/…` is a base URL to load from.
+def _folder(place: str | os.PathLike[str]) -> Path:
+    folder = resolve_place(place)
+    if isinstance(folder, str):
+        what = "only a folder on disk can be pushed"
+        raise UsageError(explain(what, found=folder, remedy="download it first"))
+    return folder
 
-    Beside them go a card with licence, gate and attribution, and `parts.lock.json`: that of the
-    folder, which the zips must match, or a new one.
 
-    Args:
-        folder: Holds the zips under their upstream names.
-        repo_id: As for `push_export`.
-        options: As for `push_export`.
-        token: As for `push_export`.
-        endpoint: As for `push_export`.
-        checking: Told the number of parts checked and of all.
-        progress: Told the bytes uploaded and all there are to upload.
-
-    Returns:
-        What was done.
-
-    Raises:
-        PartsError: Zips are missing.
-        ArchiveError: One is not a zip archive.
-        ReleaseError: One is not what the lock file says.
-        UsageError: As for `push_export`.
-        HubError: As for `push_export`.
-    """
-    options = options or PushOptions()
-    repo = HubRepo.of_user(repo_id, token, endpoint)
-    with read_parts(Path(folder), repo.repo_id, checking) as payload:
-        return _push(payload, repo, options, progress)
+def _login(repo_id: str, options: PushOptions) -> tuple[HubRepo | None, str | None]:
+    """Log in; a dry run goes on without the Hub, and says why."""
+    try:
+        return HubRepo.login(repo_id, options.token), None
+    except HubUnavailableError as error:
+        if not options.dry_run:
+            raise
+        return None, str(error).splitlines()[0]
 
 
 def _push(
-    payload: Payload, repo: HubRepo, options: PushOptions, progress: Progress | None
-) -> Pushed:
-    outlook = look(payload, repo, options)
-    if options.dry_run:
-        return replace(outlook.pushed, dry_run=True)
-    state = _close(repo, outlook, options)
-    pushed = outlook.pushed
-    if outlook.state is None:  # anew: the Hub may put files of its own into a new repository
-        pushed = replace(pushed, plan=plan_for(payload, repo, state, options))
-    if pushed.plan.changes_nothing:
-        logger.info("%s: nothing has changed, no commit", repo.repo_id)
-        pushed = replace(pushed, commit=state.head)
-    else:
-        pushed = _publish(payload, repo, state.head, pushed, options, progress)
-    pushed = _tag(repo, pushed, options)
-    repo.set_access(closed_access(state.access, pushed.access), pushed.access)
-    return pushed
-
-
-def _close(repo: HubRepo, outlook: Outlook, options: PushOptions) -> RepoState:
-    """Make the repository if need be, and let nobody in who is not to be."""
-    state = outlook.state
-    if state is None:
-        repo.create()
-        state = repo.look(options.revision)
-        if state is None:
-            raise HubError(explain("the repository was made, but is not there", where=repo.url))
-    repo.set_access(state.access, closed_access(state.access, outlook.pushed.access))
-    return state
-
-
-def _publish(
-    payload: Payload,
+    contents: Contents,
     repo: HubRepo,
-    parent: str,
+    found: Preflight,
     pushed: Pushed,
     options: PushOptions,
     progress: Progress | None,
 ) -> Pushed:
-    plan, done = pushed.plan, 0
-    for batch in batches(plan.add, payload.size):
+    state = found.state
+    if state is None:
+        repo.create()
+        state = repo.state(options.revision)
+        if state is None:
+            what = "the Hub created the repository, but does not show it"
+            raise HubError(explain(what, where=repo.url, remedy="push again"))
+        # The Hub may put files of its own into a new repository.
+        pushed = replace(pushed, plan=plan_for(contents, repo, state, options))
+    during = access_during(state.access, found.access)
+    repo.set_access(state.access, during)
+    if pushed.plan.changes_nothing:
+        logger.info("%s: nothing has changed, no commit", repo.repo_id)
+        pushed = replace(pushed, commit=state.head)
+    else:
+        _upload(contents, repo, pushed.plan, options, progress)
+        commit, url = repo.commit(
+            pushed.plan.delete,
+            message=contents.message,
+            revision=options.revision,
+            parent=state.head,
+            create_pr=options.create_pr,
+        )
+        url = url if options.create_pr else pushed.url
+        pushed = replace(pushed, commit=commit, committed=True, url=url)
+    if options.tag and pushed.commit and repo.tagged_commit(options.tag) != pushed.commit:
+        repo.tag(options.tag, pushed.commit)
+        pushed = replace(pushed, tagged=True)
+    repo.set_access(during, pushed.access)
+    return pushed
+
+
+def _upload(
+    contents: Contents,
+    repo: HubRepo,
+    plan: Plan,
+    options: PushOptions,
+    progress: Progress | None,
+) -> None:
+    done = 0
+    for batch in batches(plan.add, contents.size):
         if progress is not None:
-            progress(done, plan.added_bytes)
+            progress("uploading", done, plan.added_bytes)
         repo.upload(batch, options.revision, options.create_pr)
         done += sum(file.size for file in batch)
         logger.info("%s: %d of %d bytes uploaded", repo.repo_id, done, plan.added_bytes)
     if progress is not None:
-        progress(done, plan.added_bytes)
-    commit, url = repo.commit(
-        plan.delete,
-        message=payload.message,
-        revision=options.revision,
-        parent=parent,
-        create_pr=options.create_pr,
-    )
-    return replace(
-        pushed, commit=commit, committed=True, url=url if options.create_pr else pushed.url
-    )
-
-
-def _tag(repo: HubRepo, pushed: Pushed, options: PushOptions) -> Pushed:
-    if options.tag is None or pushed.commit is None:
-        return pushed
-    if repo.tagged_commit(options.tag) == pushed.commit:
-        return pushed
-    repo.tag(options.tag, pushed.commit)
-    return replace(pushed, tagged=True)
+        progress("uploading", done, plan.added_bytes)

@@ -1,4 +1,7 @@
-"""The repository on the Hub, through huggingface_hub: every call that leaves this machine."""
+"""Every call to the Hub, through the public API of huggingface_hub, and its errors in words.
+
+Open this to change what is asked of the Hub, or the message for one of its answers.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    constants,
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import (
     are_progress_bars_disabled,
     disable_progress_bars,
@@ -24,16 +29,101 @@ from huggingface_hub.utils.tqdm import (
 )
 
 from geogen_hf._version import __version__
-from geogen_hf.errors import explain
-from geogen_hf.hub.cards import Access, Gate
-from geogen_hf.hub.faults import HubError, hub_errors_explained, status_of
+from geogen_hf.errors import GeoGenError, explain, one_line
+from geogen_hf.hub.access import Access, Gate
 from geogen_hf.hub.plan import LocalFile, RemoteFile
+
+_TRANSPORT: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
+"""Errors of the HTTP library that huggingface_hub uses (requests before its 1.0, then httpx)."""
+_RESUMES = "run the same push again: files that arrived whole are not sent again"
+_LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or pass --token"
+_STATUS = {
+    401: ("the token is invalid or expired", _LOG_IN),
+    403: ("no write access", "use a token with write access to this name, or another name"),
+    404: (
+        "no such repository, or the token has no access to it",
+        "check the name; a fine-grained token must name the repository",
+    ),
+    409: ("conflict with what the repository holds", "look at the repository, then push again"),
+    412: ("the branch moved during this push", f"check what else was pushed; then {_RESUMES}"),
+    429: ("too many requests", f"wait some minutes, then {_RESUMES}"),
+}
+_STORAGE_WORDS = ("storage limit", "quota", "upgrade your plan", "exceed")
+
+
+class HubError(GeoGenError, OSError):
+    """The Hub refuses a request, or the repository is not as expected."""
+
+    __str__ = Exception.__str__
+
+
+class HubUnavailableError(HubError):
+    """The Hub was not asked or did not answer: no token, no network, or HF_HUB_OFFLINE is set."""
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep huggingface_hub's own bars away: the caller is told how far it is."""
-    if are_progress_bars_disabled() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None:
+def hub_errors(doing: str, where: object) -> Iterator[None]:
+    """Turn the errors of huggingface_hub and of the connection into `HubError`.
+
+    Example:
+        >>> with hub_errors("looking at it", "lab/geogen"):
+        ...     raise LocalTokenNotFoundError("Token is required")
+        Traceback (most recent call last):
+        geogen_hf.hub.repo.HubUnavailableError: no token
+          where: lab/geogen
+          expected: a token with write access
+          remedy: log in with `hf auth login`, set HF_TOKEN, or pass --token
+    """
+    try:
+        yield
+    except GeoGenError:
+        raise
+    except LocalTokenNotFoundError as error:
+        expected = "a token with write access"
+        message = explain("no token", where=where, expected=expected, remedy=_LOG_IN)
+        raise HubUnavailableError(message) from error
+    except OfflineModeIsEnabled as error:
+        what = f"{doing}: HF_HUB_OFFLINE is set"
+        message = explain(what, where=where, remedy="unset HF_HUB_OFFLINE")
+        raise HubUnavailableError(message) from error
+    except HFValidationError as error:
+        what, expected = "not the name of a repository", "a name such as lab/geogen"
+        message = explain(what, where=where, expected=expected, found=one_line(error))
+        raise HubError(message) from error
+    except _TRANSPORT as error:
+        raise _explained(doing, where, error) from error
+    except (RuntimeError, ValueError) as error:  # the client wraps what an upload met
+        raise _explained(doing, where, error.__cause__ or error) from error
+
+
+def _explained(doing: str, where: object, error: BaseException) -> HubError:
+    """Say what the Hub answered, or that it did not."""
+    response = getattr(error, "response", None)
+    status = 0 if response is None else int(response.status_code)
+    said = " ".join(str(getattr(error, "server_message", None) or error).split())
+    found = f"{status}: {said}" if status else f"{type(error).__name__}: {said}"
+    about_storage = any(word in said.lower() for word in _STORAGE_WORDS)
+    if status in (402, 413, 507) or (about_storage and status in (0, 403)):
+        what, remedy = "the storage of this account is used up", f"free some, then {_RESUMES}"
+    elif isinstance(error, RevisionNotFoundError):
+        what, remedy = "no such revision", "create the branch first"
+    elif status:
+        what, remedy = _STATUS.get(
+            status, ("the server fails" if status >= 500 else "refused", _RESUMES)
+        )
+    elif isinstance(error, OSError) and error.filename is not None:
+        what, where, remedy = "cannot read a file", error.filename, _RESUMES
+    else:
+        what = explain(f"{doing} failed", where=where, found=found, remedy=_RESUMES)
+        return HubUnavailableError(what)
+    return HubError(explain(f"{doing}: {what}", where=where, found=found, remedy=remedy))
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Hide the bars of huggingface_hub: this package reports progress itself."""
+    set_by_user = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None
+    if set_by_user or are_progress_bars_disabled():
         yield
         return
     disable_progress_bars()
@@ -43,16 +133,13 @@ def quiet() -> Iterator[None]:
         enable_progress_bars()
 
 
-KIND = "dataset"
-
-
 @dataclass(frozen=True)
 class RepoState:
-    """A repository as it is.
+    """A branch of a repository at one moment.
 
     Attributes:
-        head: Commit that the branch points to.
-        access: Who may see it.
+        head: The commit that the branch points to.
+        access: Who can read it.
         files: Its tree, by path.
     """
 
@@ -62,13 +149,13 @@ class RepoState:
 
     @property
     def empty(self) -> bool:
-        """Whether it holds nothing but what the Hub puts into a new one."""
-        return all(path == ".gitattributes" for path in self.files)
+        """Whether it holds only what the Hub puts into a new repository."""
+        return self.files.keys() <= {".gitattributes"}
 
 
 @dataclass
 class HubRepo:
-    """A dataset repository, and one user's access to it.
+    """A dataset repository, as one user sees it.
 
     Attributes:
         repo_id: Owner and name.
@@ -76,141 +163,140 @@ class HubRepo:
 
     repo_id: str
     _api: HfApi
-    _uploads: dict[str, CommitOperationAdd] = field(default_factory=dict)
+    _uploads: list[CommitOperationAdd] = field(default_factory=list)
 
     @classmethod
-    def of_user(cls, repo_id: str, token: str | None, endpoint: str | None) -> HubRepo:
-        """Log in.
+    def login(cls, repo_id: str, token: str | None) -> HubRepo:
+        """Check the token, and complete the name.
 
         Args:
-            repo_id: Owner and name, or the name alone for one of the user's own.
+            repo_id: Owner and name; or the name alone, for a repository of the token's owner.
             token: None for the one that is stored or in `HF_TOKEN`.
-            endpoint: None for the Hub that `HF_ENDPOINT` names.
 
         Raises:
-            HubError: The token is missing, not accepted, or may only read.
+            HubUnavailableError: There is no token, or the Hub does not answer.
+            HubError: The token is not accepted, or has no write access.
         """
-        api = HfApi(endpoint, token=token, library_name="geogen-hf", library_version=__version__)
-        with hub_errors_explained("logging in", repo_id):
+        api = HfApi(token=token, library_name="geogen-hf", library_version=__version__)
+        with hub_errors("logging in", repo_id):
             user: dict[str, Any] = api.whoami()
-        role = user.get("auth", {}).get("accessToken", {}).get("role")
-        if role == "read":
+        if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            what, expected = "the token may only read", "a token with write access"
+            found = f"a token of {user['name']} with the role read"
+            remedy = "create a token with write access and pass that"
+            where = repo_id
             raise HubError(
-                explain(
-                    "the token may only read",
-                    where=repo_id,
-                    expected="a token with write access",
-                    found=f"a token of {user['name']} with the role read",
-                    remedy="make a token that may write, and pass that",
-                )
+                explain(what, where=where, expected=expected, found=found, remedy=remedy)
             )
         return cls(repo_id if "/" in repo_id else f"{user['name']}/{repo_id}", api)
 
     @property
     def url(self) -> str:
-        """Where people look at it."""
-        return f"{self._api.endpoint}/datasets/{self.repo_id}"
+        """The repository's page."""
+        return page_of(self.repo_id)
 
-    def look(self, revision: str) -> RepoState | None:
-        """Look at a branch; None where there is no such repository.
+    def state(self, revision: str) -> RepoState | None:
+        """Read a branch; None where there is no such repository.
 
         Raises:
-            HubError: The branch does not exist, or the Hub does not answer.
+            HubError: The branch does not exist, or the Hub refuses.
         """
-        with hub_errors_explained("looking at the repository", f"{self.repo_id}, {revision}"):
+        with hub_errors("looking at the repository", f"{self.repo_id}, {revision}"):
             try:
-                info = self._api.dataset_info(self.repo_id, revision=revision)
-            except GatedRepoError:  # a subclass of the next one, but there
+                info = self._api.dataset_info(self.repo_id, revision=revision, files_metadata=True)
+            except GatedRepoError:  # a subclass of the next one, but the repository exists
                 raise
             except RepositoryNotFoundError:
                 return None
-            head = str(info.sha)
-            # By commit: the tree of this very moment, whoever pushes meanwhile.
-            tree = self._api.list_repo_tree(
-                self.repo_id, recursive=True, revision=head, repo_type=KIND
+        gates: dict[str, Gate] = {"auto": "auto", "manual": "manual"}
+        files = {
+            file.rfilename: RemoteFile(
+                file.rfilename,
+                file.size or 0,
+                file.blob_id or "",
+                None if file.lfs is None else file.lfs.sha256,
             )
-            files = {
-                entry.path: _remote_file(entry) for entry in tree if isinstance(entry, RepoFile)
-            }
-        gate: Gate = {"auto": "auto", "manual": "manual"}.get(str(info.gated), "off")  # type: ignore[assignment]
-        return RepoState(head, Access(bool(info.private), gate), files)
+            for file in info.siblings or ()
+        }
+        access = Access(bool(info.private), gates.get(str(info.gated), "off"))
+        return RepoState(str(info.sha), access, files)
 
     def create(self) -> None:
-        """Create it, private.
+        """Create the repository, private.
 
         Raises:
-            HubError: The name is taken, or not this user's to give.
+            HubError: The name is taken, or this user may not create it.
         """
-        try:
-            with hub_errors_explained("creating the repository", self.repo_id):
-                self._api.create_repo(self.repo_id, private=True, repo_type=KIND)
-        except HubError as error:
-            if status_of(error) != 409:
-                raise
-            what = "the name is taken: by a repository that this token does not see, or just now"
-            remedy = "push again; if it stays so, choose another name or a token that may write it"
-            raise HubError(explain(what, where=self.repo_id, remedy=remedy)) from error
+        with hub_errors("creating the repository", self.repo_id):
+            try:
+                self._api.create_repo(self.repo_id, private=True, repo_type="dataset")
+            except HfHubHTTPError as error:
+                if error.response is None or error.response.status_code != 409:
+                    raise
+                what = "the name is taken by a repository that this token cannot see"
+                remedy = "choose another name, or use a token with write access to this one"
+                raise HubError(explain(what, where=self.repo_id, remedy=remedy)) from error
 
     def set_access(self, found: Access, wanted: Access) -> None:
-        """Change who may see it, where that differs."""
+        """Change the visibility and the gate, where they differ."""
         changes: dict[str, Any] = {}
         if found.gated != wanted.gated:
             changes["gated"] = False if wanted.gated == "off" else wanted.gated
         if found.private != wanted.private:
             changes["private"] = wanted.private
         if changes:
-            with hub_errors_explained(f"making it {wanted}", self.repo_id):
-                self._api.update_repo_settings(self.repo_id, repo_type=KIND, **changes)
+            with hub_errors(f"making it {wanted}", self.repo_id):
+                self._api.update_repo_settings(self.repo_id, repo_type="dataset", **changes)
 
     def read(self, path: str, revision: str) -> bytes:
         """Read a small file."""
         with (
-            hub_errors_explained("reading", f"{self.repo_id}: {path}"),
-            quiet(),
+            hub_errors("reading", f"{self.repo_id}: {path}"),
+            _no_progress_bars(),
             tempfile.TemporaryDirectory(prefix="geogen-push-") as cache,
         ):
             found = self._api.hf_hub_download(
-                self.repo_id, path, repo_type=KIND, revision=revision, cache_dir=cache
+                self.repo_id, path, repo_type="dataset", revision=revision, cache_dir=cache
             )
             return Path(found).read_bytes()
 
     def tagged_commit(self, tag: str) -> str | None:
-        """Give the commit that a tag names; None where there is no such tag."""
-        with hub_errors_explained("looking at tags", f"{self.repo_id}, {tag}"):
-            refs = self._api.list_repo_refs(self.repo_id, repo_type=KIND)
-            if all(ref.name != tag for ref in refs.tags):
+        """Return the commit that a tag names; None where there is no such tag."""
+        with hub_errors("looking at tags", f"{self.repo_id}, {tag}"):
+            try:
+                return str(self._api.dataset_info(self.repo_id, revision=tag).sha)
+            except RevisionNotFoundError:
                 return None
-            # Asked for, since a ref may name a tag object instead of a commit.
-            return str(self._api.dataset_info(self.repo_id, revision=tag).sha)
 
     def tag(self, tag: str, commit: str) -> None:
         """Tag a commit."""
-        with hub_errors_explained(f"tagging {tag}", self.repo_id):
-            self._api.create_tag(self.repo_id, tag=tag, revision=commit, repo_type=KIND)
+        with hub_errors(f"tagging {tag}", self.repo_id):
+            self._api.create_tag(self.repo_id, tag=tag, revision=commit, repo_type="dataset")
 
     def upload(self, files: Sequence[LocalFile], revision: str, create_pr: bool) -> None:
-        """Upload the content of files at a time, for a commit to come; what is there is not sent.
+        """Upload files at the same time, for a later commit; stored contents are not sent again.
 
         Raises:
-            HubError: It cannot be uploaded, or a file changed on disk since it was checked.
+            HubError: The Hub refuses, or a file changed on disk since it was checked.
         """
-        additions = {file: CommitOperationAdd(file.path, file.source) for file in files}
-        with hub_errors_explained("uploading", f"{self.repo_id}: {_named(files)}"), quiet():
+        additions = [CommitOperationAdd(file.path, file.source) for file in files]
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        with hub_errors("uploading", f"{self.repo_id}: {files[0].path}{more}"), _no_progress_bars():
             self._api.preupload_lfs_files(
                 self.repo_id,
-                additions.values(),
-                repo_type=KIND,
+                additions,
+                repo_type="dataset",
                 revision=revision,
                 create_pr=create_pr,
                 num_threads=len(additions),
-                gitignore_content="",  # the folder is published whole, whatever the repo ignores
+                gitignore_content="",  # every file is published, whatever the repository ignores
             )
-        for file, addition in additions.items():
+        for file, addition in zip(files, additions, strict=True):
             if addition.upload_info.sha256.hex() != file.sha256:
                 what = "the file changed while it was pushed; nothing was published"
-                remedy = "push again when the folder is at rest"
-                raise HubError(explain(what, where=file.source, remedy=remedy))
-            self._uploads[file.path] = addition
+                remedy = "push again when nothing writes to the folder"
+                raise HubError(explain(what, where=file.path, remedy=remedy))
+        self._uploads += additions
 
     def commit(
         self,
@@ -224,31 +310,25 @@ class HubRepo:
         """Publish everything that was uploaded, in one commit on top of `parent`.
 
         Returns:
-            The commit, and where to look at it.
+            The commit, and its page.
 
         Raises:
-            HubError: The branch is not at `parent` any more, or the Hub refuses.
+            HubError: The branch is no longer at `parent`, or the Hub refuses.
         """
         deletions = [CommitOperationDelete(file.path, is_folder=False) for file in delete]
-        with hub_errors_explained("committing", f"{self.repo_id}, {revision}"), quiet():
+        with hub_errors("committing", f"{self.repo_id}, {revision}"), _no_progress_bars():
             done = self._api.create_commit(
                 self.repo_id,
-                [*self._uploads.values(), *deletions],
+                [*self._uploads, *deletions],
                 commit_message=message,
-                repo_type=KIND,
+                repo_type="dataset",
                 revision=revision,
                 parent_commit=parent,
                 create_pr=create_pr,
             )
-        self._uploads.clear()
         return str(done.oid), str(done.pr_url if create_pr else done.commit_url)
 
 
-def _named(files: Sequence[LocalFile]) -> str:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{files[0].path}{more}"
-
-
-def _remote_file(entry: RepoFile) -> RemoteFile:
-    sha256 = None if entry.lfs is None else entry.lfs.sha256
-    return RemoteFile(entry.path, entry.size, entry.blob_id, sha256)
+def page_of(repo_id: str) -> str:
+    """Return the address of a dataset repository's page."""
+    return f"{constants.ENDPOINT}/datasets/{repo_id}"

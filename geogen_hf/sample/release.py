@@ -37,6 +37,8 @@ Compression = Literal["deflated", "stored"]
 
 IMAGE_PARTS = tuple(f"images_batch_{number}.zip" for number in range(1, 8))
 METADATA_PART = "metadata_files.zip"
+SAMPLE_COMMENT = b"geogen-hf sample heads: rendered, not part of Microsoft's GeoGen release"
+"""Comment of every zip. Exports of marked zips carry a card of their own; see `zip_directory`."""
 
 # Below this many pixels a pool takes longer to start than it saves.
 _POOL_FROM_PIXELS = 500_000
@@ -301,6 +303,7 @@ class _SyncedZip:
         self._method = {"deflated": zipfile.ZIP_DEFLATED, "stored": zipfile.ZIP_STORED}[compression]
         self._file = path.open("wb")
         self._zip = zipfile.ZipFile(self._file, "w")
+        self._zip.comment = SAMPLE_COMMENT
 
     def __enter__(self) -> _SyncedZip:
         return self

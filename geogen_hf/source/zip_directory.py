@@ -12,7 +12,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from geogen_hf.errors import ArchiveError, explain
@@ -28,6 +28,9 @@ MAX_DIRECTORY_BYTES = 256 * 2**20
 """No zip of this release has a directory near this size; a larger one is refused unread."""
 TAIL_BYTES = 128 * 2**10
 """Fetched at first contact: room for the directory of 1,500 members, and for zip64's records."""
+
+SAMPLE_MARK = b"geogen-hf sample heads"
+"""How the comment of a zip begins that `geogen_hf.sample` wrote."""
 
 LOCAL_HEADER_BYTES = 30
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
@@ -81,12 +84,14 @@ class Directory:
         members: Those that can be read, in the archive's order; folders and files that desktops
             leave in zips are left out.
         refused: Those that cannot.
+        sample: Whether the comment says that the zip holds sample heads, rendered by this package.
     """
 
     archive: Location
     size: int
     members: tuple[Member, ...]
     refused: tuple[Refused, ...]
+    sample: bool = False
 
     @property
     def label(self) -> str:
@@ -171,10 +176,12 @@ def read_directory(file: ArchiveFile) -> Directory:
         with zipfile.ZipFile(tail) as zipped:
             infos = zipped.infolist()
             directory_start = zipped.start_dir
+            sample = zipped.comment.startswith(SAMPLE_MARK)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         raise _not_a_zip(tail, file.location, error) from error
     infos = [info for info in infos if not info.is_dir() and not _is_junk(info.filename)]
-    return _sort_members(file.location, tail.size, infos, directory_start)
+    found = _sort_members(file.location, tail.size, infos, directory_start)
+    return replace(found, sample=sample)
 
 
 def _not_a_zip(tail: _Tail, archive: Location, error: Exception) -> ArchiveError:
