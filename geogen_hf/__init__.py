@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geogen_hf.release.identities import open_release
     from geogen_hf.release.inspection import inspect_release
     from geogen_hf.source.fetch import fetch_parts
+    from geogen_hf.viewer.server import view
 
 __all__ = [
     "CameraOptions",
@@ -47,6 +48,7 @@ __all__ = [
     "open_release",
     "push_export",
     "verify_export",
+    "view",
 ]
 
 _MODULES = {
@@ -61,6 +63,7 @@ _MODULES = {
     "open_release": "release.identities",
     "push_export": "hub.push",
     "verify_export": "export.verify",
+    "view": "viewer.server",
 }
 
 

@@ -22,6 +22,7 @@ from geogen_hf.cli.preview import preview
 from geogen_hf.cli.push import push
 from geogen_hf.cli.sample import sample
 from geogen_hf.cli.verify import verify
+from geogen_hf.cli.view import view
 from geogen_hf.errors import GeoGenError
 
 app = typer.Typer(
@@ -66,7 +67,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (demo, sample, download, inspect, export, verify, preview, convert, push):
+for _command in (demo, sample, download, inspect, export, verify, preview, view, convert, push):
     app.command()(_interruptible(_command))
 
 

@@ -44,6 +44,7 @@ def demo(
         say(f"   {picture}")
     say("Next:")
     say(f"  geogen inspect {result.parts}")
+    say(f'  geogen view {result.parts}    in the browser; pip install "geogen-hf[view]"')
     say(f"  geogen export {result.parts} {folder / 'geogen'}")
     say(
         f"  python -c \"import geogen; print(geogen.load('views', split='train', "

@@ -18,7 +18,7 @@ from PIL import Image
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import GeoGenError, explain
 from geogen_hf.images import decode_rgb
-from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.convention import CameraOptions, Judgement
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import Split, split_of
 from geogen_hf.release.subjects import Subject
@@ -93,11 +93,15 @@ class ReleaseIdentities(Mapping[str, Identity]):
 
     Attributes:
         subject_ids: All names, in archive order.
+        camera_convention: What the stored matrices mean, and how that is known.
     """
 
-    def __init__(self, subjects: Iterable[Subject], split_seed: int = 0) -> None:
+    def __init__(
+        self, subjects: Iterable[Subject], camera_convention: Judgement, split_seed: int = 0
+    ) -> None:
         self._subjects = {subject.subject_id: subject for subject in subjects}
         self._split_seed = split_seed
+        self.camera_convention = camera_convention
         self.subject_ids = tuple(self._subjects)
         self._archives = Archives()
 
@@ -190,4 +194,4 @@ def open_release(
     """
     locations = locate_parts(place, select_parts(parts), storage_options)
     release = read_release(locations, cameras)
-    return ReleaseIdentities(release.sound_subjects(on_bad_subject), split_seed)
+    return ReleaseIdentities(release.sound_subjects(on_bad_subject), release.judgement, split_seed)

@@ -1,0 +1,169 @@
+"""Where an identity's pictures stand in the world: the geometry that the viewer draws.
+
+Open this module to change the shape of a frustum, the order of the pictures or the first view of
+the scene. It knows no viewer: lengths are in the release's unit, angles in degrees unless a name
+says otherwise, cameras have OpenCV axes (x right, y down, z into the scene).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geogen_hf.cameras.poses import FloatArray, camera_centre
+from geogen_hf.cameras.rigs import Orbit, fit_orbit
+from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.release.identities import Identity
+
+_DEPTH = 0.28  # of a frustum, as a part of the cameras' distance
+_MARGIN = 1.04  # the window shows a little more than the picture
+
+
+@dataclass(frozen=True, eq=False)
+class Frustum:
+    """One picture and its camera.
+
+    Attributes:
+        view_id: Number of the view.
+        pixels: `(H, W, 3)` uint8 RGB.
+        world_to_camera: `(4, 4)` float64 extrinsics.
+        intrinsics: `(3, 3)` float64, pixels of the picture.
+        azimuth_deg: Where the camera stands around the head; 0 is the rig's front.
+        elevation_deg: How high it stands.
+        distance: From the point that the cameras look at.
+        depth: Distance of the drawn picture from the camera's centre.
+    """
+
+    view_id: int
+    pixels: NDArray[np.uint8]
+    world_to_camera: FloatArray
+    intrinsics: FloatArray
+    azimuth_deg: float
+    elevation_deg: float
+    distance: float
+    depth: float
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height of the picture, pixels."""
+        height, width = self.pixels.shape[:2]
+        return width, height
+
+    @property
+    def position(self) -> FloatArray:
+        """`(3,)` centre of the camera in the world."""
+        return camera_centre(self.world_to_camera)
+
+    @property
+    def wxyz(self) -> FloatArray:
+        """`(4,)` quaternion of the rotation from the camera's axes to the world's."""
+        return quaternion_from_rotation(self.world_to_camera[:3, :3].T, "wxyz")
+
+    @property
+    def forward(self) -> FloatArray:
+        """`(3,)` world direction in which the camera looks."""
+        return np.asarray(self.world_to_camera[2, :3])
+
+    @property
+    def up(self) -> FloatArray:
+        """`(3,)` world direction that is upwards in the picture."""
+        return np.asarray(-self.world_to_camera[1, :3])
+
+    @property
+    def tangents(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom edge of the picture at depth 1: x right, y down.
+
+        The principal point need not be in the middle, so left is not always -right.
+        """
+        width, height = self.size_wh
+        (fx, _, cx), (_, fy, cy) = self.intrinsics[:2].tolist()
+        return -cx / fx, -cy / fy, (width - cx) / fx, (height - cy) / fy
+
+    def corners(self) -> FloatArray:
+        """`(4, 3)` corners of the drawn picture in the camera's frame, clockwise from top left."""
+        left, top, right, bottom = self.tangents
+        x, y = [left, right, right, left], [top, top, bottom, bottom]
+        return self.depth * np.stack([x, y, np.ones(4)], axis=-1)
+
+    def edges(self) -> FloatArray:
+        """`(9, 2, 3)` lines of the frustum in the camera's frame; the last marks what is up."""
+        corners = self.corners()
+        rim = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+        rays = np.stack([np.zeros((4, 3)), corners], axis=1)
+        top = corners[:2].mean(axis=0)
+        mark = np.stack([top, top - [0.0, 0.08 * self.depth, 0.0]])
+        return np.concatenate([rim, rays, mark[None]])
+
+    def fov_rad(self, aspect: float) -> float:
+        """Vertical field of view in radians of a window that shows the whole picture.
+
+        Args:
+            aspect: Width of the window over its height.
+        """
+        left, top, right, bottom = self.tangents
+        reach = max(-top, bottom, -left / aspect, right / aspect)
+        return float(2 * np.arctan(_MARGIN * reach))
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityFrustums:
+    """One identity, ready to be drawn.
+
+    Attributes:
+        subject_id: Its name.
+        split: `"train"`, `"validation"` or `"test"`.
+        frustums: Its views in the order of azimuth.
+        orbit: What the cameras look at, and which way is up.
+        distance: Median distance of the cameras from there.
+    """
+
+    subject_id: str
+    split: str
+    frustums: tuple[Frustum, ...]
+    orbit: Orbit
+    distance: float
+
+    def overview_position(self) -> FloatArray:
+        """`(3,)` world point from which all cameras are in sight: in front, beside and above."""
+        side = np.cross(self.orbit.up, self.orbit.front)
+        towards = self.orbit.front * 0.85 + side * 0.45 + self.orbit.up * 0.7
+        return np.asarray(
+            self.orbit.centre + 2.6 * self.distance * towards / np.linalg.norm(towards)
+        )
+
+
+def place_pictures(identity: Identity) -> IdentityFrustums:
+    """Decode an identity's images and find where they stand.
+
+    Raises:
+        ImageError: An image is damaged; the message names subject and view.
+
+    Example:
+        >>> from geogen_hf import open_release
+        >>> from geogen_hf.sample import write_release
+        >>> with open_release(write_release(tmp_path, subjects=3, size=16)) as release:
+        ...     placed = place_pictures(release["subj_00001"])
+        >>> azimuths = [frustum.azimuth_deg for frustum in placed.frustums]
+        >>> len(azimuths), azimuths == sorted(azimuths)
+        (7, True)
+    """
+    orbit = fit_orbit(identity.extrinsics)
+    azimuth_deg, elevation_deg, distances = orbit.angles(identity.extrinsics)
+    distance = float(np.median(distances))
+    pictures = identity.arrays()
+    frustums = tuple(
+        Frustum(
+            view_id=identity.view_ids[view],
+            pixels=pictures[view],
+            world_to_camera=identity.extrinsics[view],
+            intrinsics=identity.intrinsics[view],
+            azimuth_deg=float(azimuth_deg[view]),
+            elevation_deg=float(elevation_deg[view]),
+            distance=float(distances[view]),
+            depth=_DEPTH * distance,
+        )
+        for view in np.argsort(azimuth_deg, kind="stable")
+    )
+    return IdentityFrustums(identity.subject_id, identity.split, frustums, orbit, distance)

@@ -1,0 +1,340 @@
+"""Run the viewer: a server on loopback, the browser's controls, one identity at a time.
+
+`view` opens a place and starts the server; `Viewer` is the handle that stops it, saves the scene
+as HTML and shows it in a notebook. The browser's part is viser's; this module says what its
+controls do. Open it to change them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from geogen_hf.errors import GeoGenError, UsageError, explain, one_line
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.viewer.drawing import Drawing
+from geogen_hf.viewer.frustums import place_pictures
+from geogen_hf.viewer.panel import caption, facts_table, short, strip
+from geogen_hf.viewer.places import OpenedPlace, open_place
+
+DEFAULT_PORT = 8080
+_PANEL_PX = 340  # width of the panel
+_MOST_LISTED = 200  # names in the list; the search finds the others
+_LOOPBACK = "127.0.0.1"
+
+
+class Viewer:
+    """A running viewer. A context manager; in a notebook it shows itself inline.
+
+    Attributes:
+        url: Where a browser finds it.
+    """
+
+    def __init__(self, place: OpenedPlace, subjects: Sequence[str], host: str, port: int) -> None:
+        self._place = place
+        self._subjects = subjects
+        self._listed: Sequence[str] = subjects
+        self._lock = threading.RLock()  # callbacks run in threads; a place is read by one
+        self._wanted = subjects[0]
+        self._shown = place_pictures(place.identities[subjects[0]])
+        self._server = _start_server(host, port)
+        self.url = _url(host, port)
+        atexit.register(self.close)  # before viser's own, which would print
+        self._build_controls()
+        self._drawing: Drawing | None = None
+        self._draw()
+
+    @property
+    def subject_id(self) -> str:
+        """The identity that is shown."""
+        return self._shown.subject_id
+
+    def show(self, subject_id: str) -> None:
+        """Show another identity.
+
+        Raises:
+            UnknownSubjectError: No identity has this name.
+            ArchiveError: An image is damaged.
+            FetchError: A part cannot be read.
+            ImageError: An image does not decode.
+        """
+        self._wanted = subject_id
+        with self._lock:
+            if subject_id != self._wanted:
+                return  # another one was asked for while this one waited
+            self._shown = place_pictures(self._place.identities[subject_id])
+            self._draw()
+
+    def save_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the identity that is shown as one HTML file that needs no server and no network.
+
+        Args:
+            path: The file; replaced if it exists, made whole or not at all.
+
+        Returns:
+            The same path.
+        """
+        from geogen_hf.viewer.page import write_page
+
+        with self._lock:
+            self._choose(None)
+            scene = self._server.scene.as_html()
+            return write_page(Path(path), scene, self._shown, self._place.convention)
+
+    def close(self) -> None:
+        """Stop the server and close the place."""
+        atexit.unregister(self.close)
+        with _no_output():
+            self._server.stop()
+        self._place.close()
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        """Show the viewer inline in a notebook."""
+        return (
+            f'<iframe src="{escape(self.url)}" width="100%" height="640" '
+            'style="border:1px solid #ddd"></iframe>'
+        )
+
+    def _build_controls(self) -> None:
+        gui = self._server.gui
+        gui.configure_theme(show_logo=False, show_share_button=False)
+        gui.set_panel_label("GeoGen")
+        gui.main_panel.dock_right()
+        gui.main_panel.set_width(_PANEL_PX)
+        self._list = gui.add_dropdown("Identity", self._options())
+        self._list.on_update(lambda event: self._answer(event.client, self._pick))
+        self._search = gui.add_text("Search", "", hint="Part of an identity's name")
+        self._search.on_update(lambda event: self._answer(event.client, self._filter))
+        step = gui.add_button_group("Step", ("Previous", "Next"))
+        step.on_click(lambda event: self._answer(event.client, self._step, step.value))
+        self._strip = gui.add_html("")
+        self._through = gui.add_button_group("Look through", ("",), hint="Or click a picture")
+        self._through.on_click(lambda event: self._look_through_named(event.client))
+        gui.add_button("Overview").on_click(lambda event: self._look_at_all(event.client))
+        self._opacity = gui.add_slider("Opacity", 0.0, 1.0, 0.05, 1.0, hint="Of the pictures")
+        self._opacity.on_update(lambda _: self._blend(self._opacity.value))
+        self._with_points = gui.add_checkbox("Hull points", True)
+        self._with_points.on_update(lambda _: self._set_visible())
+        self._with_axes = gui.add_checkbox("World axes", True)
+        self._with_axes.on_update(lambda _: self._set_visible())
+        self._facts = gui.add_html("")
+
+    def _options(self) -> list[str]:
+        return [short(name) for name in self._listed[:_MOST_LISTED]]
+
+    def _answer(self, client: Any, action: Any, *arguments: Any) -> None:
+        """Do what a control asks for; a failure is told in the browser, and the scene stays."""
+        try:
+            action(*arguments)
+        except GeoGenError as error:
+            if client is not None:
+                client.add_notification("Not shown", one_line(error), color="red")
+
+    def _pick(self) -> None:
+        name = dict(zip(self._options(), self._listed, strict=False)).get(self._list.value)
+        if name not in (None, self._shown.subject_id):
+            self.show(name)
+
+    def _filter(self) -> None:
+        text = self._search.value.strip().casefold()
+        found = [name for name in self._subjects if text in name.casefold()]
+        if not found:
+            raise UsageError(explain("no identity has this in its name", found=text))
+        self._listed = found
+        self._list.options = self._options()
+        if self._shown.subject_id not in found[:_MOST_LISTED]:
+            self.show(found[0])
+
+    def _step(self, direction: str) -> None:
+        listed = self._listed
+        here = listed.index(self._wanted) if self._wanted in listed else 0
+        self.show(listed[(here + (1 if direction == "Next" else -1)) % len(listed)])
+
+    def _draw(self) -> None:
+        """Replace what is in the scene by the identity that is now shown."""
+        shown = self._shown
+        with self._server.atomic():
+            if self._drawing is not None:
+                self._drawing.remove()
+            self._server.scene.set_up_direction(tuple(shown.orbit.up))
+            scene, opacity = self._server.scene, self._opacity.value
+            self._drawing = Drawing(scene, shown, opacity, self._look_through)
+            self._set_visible()
+            self._start_from_overview()
+            self._facts.content = facts_table(shown, self._place.convention)
+            self._strip.content = strip(shown.frustums)
+            self._through.options = [caption(frustum) for frustum in shown.frustums]
+            listed = short(shown.subject_id)
+            if listed in self._list.options:
+                self._list.value = listed
+        self._server.flush()
+
+    def _set_visible(self) -> None:
+        drawing = self._drawing
+        if drawing is not None:
+            drawing.axes.visible = self._with_axes.value
+            if drawing.points is not None:
+                drawing.points.visible = self._with_points.value
+
+    def _blend(self, opacity: float) -> None:
+        with self._lock:
+            if opacity == self._opacity.value and self._drawing is not None:
+                self._drawing.set_opacity(opacity)
+
+    def _start_from_overview(self) -> None:
+        start, shown = self._server.initial_camera, self._shown
+        start.position = tuple(shown.overview_position())
+        start.look_at = tuple(shown.orbit.centre)
+        start.up = tuple(shown.orbit.up)
+        start.near, start.far = 0.01 * shown.distance, 100 * shown.distance
+        start.fov = OVERVIEW_FOV_RAD
+
+    def _look_at_all(self, client: Any) -> None:
+        with self._lock, client.atomic():
+            self._choose(None)
+            shown = self._shown
+            _move(client, shown.overview_position(), shown.orbit.centre, shown.orbit.up)
+            client.camera.fov = OVERVIEW_FOV_RAD
+
+    def _look_through_named(self, client: Any) -> None:
+        names = [caption(frustum) for frustum in self._shown.frustums]
+        if self._through.value in names:
+            self._look_through(names.index(self._through.value), client)
+
+    def _look_through(self, index: int, client: Any) -> None:
+        """Move a browser's camera into one of the rig's: its picture then covers the scene."""
+        with self._lock, client.atomic():
+            self._choose(index)
+            frustum = self._shown.frustums[index]
+            target = frustum.position + frustum.distance * frustum.forward
+            _move(client, frustum.position, target, frustum.up)
+            client.camera.fov = frustum.fov_rad(client.camera.aspect)
+
+    def _choose(self, index: int | None) -> None:
+        if self._drawing is not None:
+            self._drawing.choose(index, self._opacity.value)
+
+
+OVERVIEW_FOV_RAD = 0.75
+
+
+def _move(client: Any, position: Any, target: Any, up: Any) -> None:
+    client.camera.position = tuple(position)
+    client.camera.look_at = tuple(target)
+    client.camera.up_direction = tuple(up)
+
+
+def view(
+    place: str | os.PathLike[str] | None = None,
+    *,
+    subjects: Sequence[str] | None = None,
+    port: int | None = None,
+    host: str = _LOOPBACK,
+    cameras: CameraOptions | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Viewer:
+    """Open a viewer for the browser: an identity's pictures at the poses of their cameras.
+
+    In a notebook, leave the result as a cell's last expression to show it inline.
+
+    Args:
+        place: Folder with the eight zips, their base URL, or an exported folder on disk or on the
+            Hub; None for the publisher's host.
+        subjects: The identities to step through, the first one shown first; None for all.
+        port: Port to listen on; 0 for any free one; None for 8080, or any if that is taken.
+        host: Address to listen on. The default is reached from this machine only.
+        cameras: How to read a release's cameras; None finds it out.
+        storage_options: Credentials by protocol, as `open_release` takes them.
+
+    Returns:
+        The running viewer; `close` stops it.
+
+    Raises:
+        UsageError: The port is taken, or the address is not this machine's.
+        GeoGenError: viser is not installed; or what `open_release` raises.
+
+    Example:
+        >>> with view("parts", subjects=["17"]) as viewer:  # doctest: +SKIP
+        ...     viewer.save_html("17.html")
+    """
+    if find_spec("viser") is None:
+        raise GeoGenError(explain("the viewer needs viser", remedy="pip install 'geogen-hf[view]'"))
+    port = _free_port(host, port)
+    opened = open_place(place, cameras, storage_options)
+    try:
+        return Viewer(opened, opened.choose(subjects), host, port)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _free_port(host: str, port: int | None) -> int:
+    """Make sure that a port can be had: viser itself would quietly take another one."""
+    try:
+        return _bound(host, DEFAULT_PORT if port is None else port)
+    except OSError as error:
+        if port is None:
+            return _free_port(host, 0)
+        raise UsageError(
+            explain(
+                f"cannot listen on port {port} of {host}",
+                found=error.strerror or error,
+                remedy="choose another --port, or stop the program that has it",
+            )
+        ) from error
+    except OverflowError as error:
+        raise UsageError(explain("no such port", expected="0 to 65535", found=port)) from error
+
+
+def _bound(host: str, port: int) -> int:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":
+            # As asyncio does: a port whose last connections linger can be had again.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+
+
+def _url(host: str, port: int) -> str:
+    """What to type into a browser on this machine.
+
+    Example:
+        >>> _url("0.0.0.0", 8080), _url("::1", 8080)
+        ('http://127.0.0.1:8080', 'http://[::1]:8080')
+    """
+    name = {"0.0.0.0": _LOOPBACK, "::": "::1"}.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _start_server(host: str, port: int) -> Any:
+    import viser
+
+    with _no_output():
+        server = viser.ViserServer(host=host, port=port, verbose=False)
+        if server.get_port() != port:  # taken by somebody else since it was tried
+            server.stop()
+            raise UsageError(explain(f"cannot listen on port {port} of {host}"))
+    return server
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Keep viser's own announcements off standard output: only the command line prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
