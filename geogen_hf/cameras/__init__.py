@@ -1,1 +1,103 @@
-"""What a camera matrix is, and which convention it is in."""
+"""Camera matrices: one convention, conversions to and from others, and proof of which one it is.
+
+- `poses` defines the convention of everything this package hands out, and projects points.
+- `intrinsics` makes intrinsics from a lens and keeps them true when images are resized or cropped.
+- `tools` converts to and from nerfstudio, PyTorch3D, EG3D and Blender.
+- `conventions` names the conventions that stored matrices may be in; `validate` checks matrices.
+- `proof` finds out which convention a release is in: `rigs` measures geometry, `silhouettes` and
+  `hull` pictures, `trials` and `scores` hold what came out, `deviations` says what is a little
+  wrong.
+
+The functions that users of the data need are exported here.
+
+Example:
+    >>> from geogen_hf.cameras import intrinsics_from_focal_mm, look_at, project
+    >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))
+    >>> project([[0, 0, 0]], extrinsics, intrinsics_from_focal_mm(50, 36, 512, 512))[0].tolist()
+    [[256.0, 256.0]]
+"""
+
+from __future__ import annotations
+
+from geogen_hf.cameras.conventions import Convention, canonicalise, express
+from geogen_hf.cameras.intrinsics import (
+    crop_intrinsics,
+    field_of_view_deg,
+    focal_mm_from_intrinsics,
+    intrinsics_from_focal_mm,
+    intrinsics_from_fov,
+    intrinsics_matrix,
+    mirror,
+    resize_intrinsics,
+)
+from geogen_hf.cameras.poses import (
+    camera_centre,
+    invert_rigid,
+    look_at,
+    orbit_angles,
+    pixel_centres,
+    project,
+    rays,
+    unproject,
+)
+from geogen_hf.cameras.rigs import Orbit, fit_orbit
+from geogen_hf.cameras.tools import (
+    change_axes,
+    from_camera_to_world,
+    from_eg3d,
+    from_nerfstudio,
+    from_pytorch3d,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+    to_camera_to_world,
+    to_eg3d,
+    to_homogeneous,
+    to_nerfstudio,
+    to_pytorch3d,
+)
+from geogen_hf.cameras.validate import (
+    is_rotation,
+    nearest_rotation,
+    validate_extrinsics,
+    validate_intrinsics,
+)
+
+__all__ = [
+    "Convention",
+    "Orbit",
+    "camera_centre",
+    "canonicalise",
+    "change_axes",
+    "crop_intrinsics",
+    "express",
+    "field_of_view_deg",
+    "fit_orbit",
+    "focal_mm_from_intrinsics",
+    "from_camera_to_world",
+    "from_eg3d",
+    "from_nerfstudio",
+    "from_pytorch3d",
+    "intrinsics_from_focal_mm",
+    "intrinsics_from_fov",
+    "intrinsics_matrix",
+    "invert_rigid",
+    "is_rotation",
+    "look_at",
+    "mirror",
+    "nearest_rotation",
+    "orbit_angles",
+    "pixel_centres",
+    "project",
+    "quaternion_from_rotation",
+    "rays",
+    "resize_intrinsics",
+    "rotation_from_quaternion",
+    "to_camera_to_world",
+    "to_eg3d",
+    "to_homogeneous",
+    "to_nerfstudio",
+    "to_pytorch3d",
+    "unproject",
+    "validate_extrinsics",
+    "validate_intrinsics",
+]

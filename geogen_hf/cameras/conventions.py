@@ -21,7 +21,7 @@ levels it, because no evidence could say which way it ought to lie (gauge freedo
 
 - *By the numbers alone*: whether the 4x4 is transposed (unless all translations are zero), and
   whether camera axes and world have the same handedness (the determinant).
-- *By geometry* (see `geogen_hf.cameras.scoring`): forward from backward, because the cameras
+- *By geometry* (see `geogen_hf.cameras.proof`): forward from backward, because the cameras
   look at the head and not away from it; and almost always the direction. Where the head lies
   on the world's z axis, reading matrices in the wrong direction gives another sound rig (centres
   at `d z - R p`, axes through `d z` for a head at `p` parallel to `z`), and only pixels tell.
@@ -127,6 +127,23 @@ class Convention:
 
     def __str__(self) -> str:
         return self.name
+
+    def difference(self, other: Convention) -> str:
+        """Say in what another convention differs.
+
+        Example:
+            >>> one, two = map(Convention.from_name, ("w2c opencv", "c2w opencv_mirrored_x"))
+            >>> one.difference(two)
+            'the direction of the map; left and right'
+        """
+        axes = zip(AXES_SIGNS[self.axes], AXES_SIGNS[other.axes], strict=True)
+        names = ("left and right", "up and down", "forward and backward")
+        said = [name for name, (one, two) in zip(names, axes, strict=True) if one != two]
+        if self.direction != other.direction:
+            said.insert(0, "the direction of the map")
+        if self.transposed != other.transposed:
+            said.append("rows and columns")
+        return "; ".join(said)
 
     @classmethod
     def from_name(cls, name: str) -> Convention:

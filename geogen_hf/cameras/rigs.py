@@ -1,12 +1,18 @@
-"""Do the cameras of each subject stand as cameras round a head do? All subjects at once."""
+"""Measure how the cameras of each subject stand: where they look, and whether they form a rig.
+
+A rig is sound if its cameras stand as cameras round a head do. All subjects of a release are
+measured at once. `fit_orbit` serves single subjects: the pictures and the example use it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geogen_hf.cameras.conventions import Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray, as_stack, camera_centre, orbit_angles
 from geogen_hf.cameras.validate import REPAIR_LIMIT, rotation_errors
 
@@ -209,3 +215,80 @@ def _largest_gap_deg(
     ends = np.append(starts[1:], len(azimuth)) - 1
     following[ends] = azimuth[starts] + 360.0
     return np.asarray(np.maximum.reduceat(following - azimuth, starts))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the rigs of all subjects look like, read by one convention.
+
+    Attributes:
+        formed: Share of the matrices that are rigid transforms at all, 0..1. The other measures are
+            of subjects all of whose matrices are, and nan where there is none.
+        sound: Share of the subjects whose cameras could stand like this round a head, 0..1.
+        miss: Median over subjects of how far optical axes pass the point they come nearest to, as
+            a part of the distance.
+        ahead: Share of cameras that have it in front.
+        distance_spread: Median of the standard deviation of distances, as a part of their mean.
+        up_agreement: Median of the length of the mean up vector of a subject, 0..1.
+        up_over_release: The same of all subjects' up directions.
+        gap_deg: Median of the largest gap in azimuth, in degrees.
+    """
+
+    formed: float
+    sound: float
+    miss: float
+    ahead: float
+    distance_spread: float
+    up_agreement: float
+    up_over_release: float
+    gap_deg: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """The same as plain values, None where there is no measure."""
+        return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """All rigs as one convention has them; cameras that are no rigid transforms stand for none.
+
+    Attributes:
+        rigs: Of all subjects.
+        formed: `(M,)` which matrices are rigid transforms.
+        whole: `(S,)` which subjects have only such.
+        sound: `(S,)` which of those have a sound rig.
+    """
+
+    rigs: Rigs
+    formed: BoolArray
+    whole: BoolArray
+    sound: BoolArray
+
+    @classmethod
+    def of(cls, stored: FloatArray, starts: NDArray[np.intp], convention: Convention) -> Reading:
+        """Read `(M, 4, 4)` matrices as stored, of subjects that begin at `starts`."""
+        formed = well_formed(stored, transposed=convention.transposed)
+        readable = np.where(formed[:, None, None], stored, np.eye(4))
+        rigs = measure_rigs(canonicalise(readable, convention), starts)
+        whole = np.logical_and.reduceat(formed, starts)
+        return cls(rigs, formed, whole, whole & rigs.sound)
+
+    def summary(self) -> Geometry:
+        """Measure the subjects that have enough views."""
+        enough = self.rigs.views >= LEAST_VIEWS
+        sound = float(self.sound[enough].mean()) if enough.any() else 0.0
+        formed, counted, nan = float(self.formed.mean()), enough & self.whole, float("nan")
+        if not counted.any():
+            return Geometry(formed, sound, nan, nan, nan, nan, nan, nan)
+        rigs = self.rigs
+        up = rigs.up[counted] / np.maximum(rigs.up_agreement[counted], 1e-12)[:, None]
+        return Geometry(
+            formed=formed,
+            sound=sound,
+            miss=float(np.median(rigs.miss[counted])),
+            ahead=float(np.average(rigs.ahead[counted], weights=rigs.views[counted])),
+            distance_spread=float(np.median(rigs.distance_spread[counted])),
+            up_agreement=float(np.median(rigs.up_agreement[counted])),
+            up_over_release=float(np.linalg.norm(up.mean(axis=0))),
+            gap_deg=float(np.median(rigs.gap_deg[counted])),
+        )

@@ -23,6 +23,7 @@ where the outline is to a part of a pixel."""
 
 _LEAST_CONTRAST = 6.0  # of 255: above the grain of 8-bit renders, below the lightest clothes
 _MOST_CONTRAST = 40.0
+_SMOOTHING_PX = 2
 _USUAL_AREA = (0.03, 0.85)  # of the frame: less is a speck, more is no background
 
 
@@ -86,8 +87,25 @@ def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
     background = np.median(border, axis=0)
     grain = np.percentile(np.abs(border - background).max(axis=-1), 75)
     contrast = np.clip(3 * grain, _LEAST_CONTRAST, _MOST_CONTRAST)
-    mask = filled(np.abs(pixels - background).max(axis=-1) > contrast)
+    mask = filled(smoothed(np.abs(pixels - background).max(axis=-1) > contrast))
     return Silhouette(mask, np.array([size[0] / width, size[1] / height]))
+
+
+def smoothed(mask: Mask) -> Mask:
+    """Round off what is thinner than about two pixels, such as single strands of hair.
+
+    Example:
+        >>> strand = np.zeros((9, 9), bool)
+        >>> strand[5:], strand[:, 4] = True, True
+        >>> smoothed(strand)[:, 4].astype(int).tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1, 1]
+    """
+    padded = np.pad(mask, _SMOOTHING_PX, mode="edge").astype(np.float32)
+    weights = np.array([1, 4, 6, 4, 1], dtype=np.float32) / 16  # binomial: nearly a Gaussian
+    height, width = mask.shape
+    rows = sum(weight * padded[i : i + height] for i, weight in enumerate(weights))
+    share = sum(weight * np.asarray(rows)[:, i : i + width] for i, weight in enumerate(weights))
+    return np.asarray(np.asarray(share) >= 0.5)
 
 
 def filled(mask: Mask) -> Mask:

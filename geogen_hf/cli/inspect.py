@@ -56,11 +56,11 @@ def inspect(
         say(f"views per subject  {_counts(found.views_per_subject)}")
         say(f"image sizes        {_counts(found.image_sizes)}")
         say(f"splits             {_counts(found.splits)}")
-        say(str(found.judgement))
+        say(str(found.camera_convention))
         say(f"problems           {len(found.report.problems):,}")
         if found.report.problems:
             say(str(found.report))
-    if found.report.problems or found.judgement.convention is None:
+    if found.report.problems or found.camera_convention.convention is None:
         raise typer.Exit(1)
 
 

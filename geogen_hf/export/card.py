@@ -204,27 +204,34 @@ def _figures(files: Sequence[FileRecord], options: ExportOptions, picture: str) 
     return "\n".join(lines)
 
 
-def _cameras(judgement: dict[str, Any]) -> str:
-    """Say what the metadata's convention was, and how sure that is."""
-    evidence = judgement["evidence"]
-    said = (
-        f"The metadata's camera convention was `{judgement['convention']}`; here it is "
+def _cameras(convention: dict[str, Any]) -> str:
+    """Say what the metadata's camera convention was, how that is known, and what to beware of."""
+    evidence = convention["evidence"]
+    said = [
+        f"The metadata's camera convention was `{convention['convention']}`; here it is "
         "world-to-camera with OpenCV axes."
-    )
+    ]
     if evidence is None:
-        return f"{said} It was stated, not proven."
-    margin = "" if evidence["margin"] is None else f" (margin {100 * evidence['margin']:.1f} %)"
-    return (
-        f"{said} Proven by the geometry of {evidence['subjects']:,} subjects and the silhouettes "
-        f"of {len(evidence['pixel_subjects'])}{margin}: {evidence['reason']}. The focal length is "
-        "taken as stated. `provenance.json` has the scoreboard."
-    )
+        said.append("It was stated, not proven.")
+    else:
+        how = "Proven by" if evidence["settled"] else "Stated, and compared with"
+        said.append(
+            f"{how} the geometry of {evidence['subjects']:,} subjects "
+            f"and the silhouettes of {len(evidence['pixel_subjects'])}: "
+            f"{evidence['reason']}. The focal length that all views share is taken as stated. "
+            "`provenance.json` has all scores."
+        )
+    # Names of subjects come from the archives and do not belong into Markdown.
+    of_all = [w["text"] for w in convention["warnings"] if "subject_id" not in w["numbers"]]
+    odd = len(convention["warnings"]) - len(of_all)
+    said += of_all + [f"{odd} of these subjects fit badly."] * (odd > 0)
+    return " ".join(said)
 
 
 def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
     """Say what made these files, and the command that makes them again."""
     versions = source["versions"]
-    judgement = source["cameras"]
+    convention = source["cameras"]
     command = ["geogen export PARTS OUT", *(f"--config {config}" for config in options.configs)]
     parts = [part.number for part in IMAGE_PARTS if part.name in source["parts"]]
     if len(parts) < len(IMAGE_PARTS):
@@ -234,8 +241,9 @@ def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
         command += [f"--image-format {options.image_format}"]
         command += [f"--image-size {options.image_size}"] if options.image_size else []
         command += [f"--quality {options.quality}"] if options.image_format == "jpeg" else []
-    if judgement["evidence"] is None:
-        command += [f'--camera-convention "{judgement["convention"]}"']
+    if convention["how"] in ("stated", "unchecked"):
+        unchecked = " unchecked" * (convention["how"] == "unchecked")
+        command += [f'--camera-convention "{convention["convention"]}{unchecked}"']
     return "\n".join(
         [
             f"Written by geogen-hf {versions['geogen-hf']} with pyarrow {versions['pyarrow']} and "

@@ -47,7 +47,7 @@ def describe_source(
             for directory in release.directories.values()
         },
         "options": options.to_json(),
-        "cameras": release.judgement.to_json(),
+        "cameras": release.camera_convention.to_json(),
         "subjects": {"count": len(subjects), "sha256": _subjects_digest(subjects)},
         "versions": {
             "geogen-hf": __version__,

@@ -144,7 +144,7 @@ def _open_parts(
             "geogen-hf": __version__,
             "parts": {d.label: directory_digest(d) for d in release.directories.values()},
             "split_seed": split_seed,
-            "cameras": str(release.judgement.settle()),
+            "cameras": str(release.camera_convention.require()),
         },
         splits={s.subject_id: split_of(s.subject_id, split_seed) for s in subjects},
         subjects=subjects,

@@ -1,24 +1,31 @@
-"""Settling what a release's camera matrices mean, by name or by evidence."""
+"""Decide what a release's camera matrices mean: proven by the data, or stated and checked by it.
+
+`resolve_convention` reads the pictures of a few subjects and hands them, with all cameras, to
+`geogen_hf.cameras.proof`. Open this module to see what the option `camera_convention` does, and
+where a proven convention is remembered.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf._version import __version__
 from geogen_hf.cameras.conventions import CANDIDATES, Convention
+from geogen_hf.cameras.deviations import CameraWarning
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.cameras.scoring import score_conventions
-from geogen_hf.cameras.verdict import Verdict
+from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
+from geogen_hf.cameras.scores import ConventionResult
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, explain
 from geogen_hf.images import Pixels, decode_rgb
@@ -30,6 +37,10 @@ from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
+UNCHECKED = " unchecked"
+"""Appended to the name of a convention, it is taken without a look at the pictures."""
+
+_ALGORITHM = "hull-2"  # part of the names of remembered files: other rules, other files
 
 ImageIndex = Mapping[str, Mapping[int, Member]]
 """Members by identity and view."""
@@ -40,13 +51,15 @@ class CameraOptions:
     """How to read a release's cameras.
 
     Attributes:
-        convention: `"auto"` takes what the evidence proves, or stops; or a name such as
-            `"camera_to_world opengl"` (see `geogen_hf.cameras.conventions`).
+        convention: `"auto"` takes what the data proves, or stops; a name such as
+            `"camera_to_world opengl"` (see `geogen_hf.cameras.conventions`) is taken unless the
+            data clearly contradicts it; with `" unchecked"` appended it is taken in any case.
         schema: What `geogen_hf.metadata.load_camera_schema` reads, where the keys of the
             metadata do not speak for themselves; None lets them.
         default_intrinsics: `"upstream"` puts the publisher's average lens, 50 mm on a 36 mm sensor,
             where the metadata has none; None refuses that.
-        pixel_subjects: How many subjects' silhouettes are looked at; each takes about 0.2 s.
+        pixel_subjects: How many subjects' silhouettes are looked at, at most; three settle a
+            release in which nothing is wrong. Each takes 0.1 to 0.5 s.
         memory: Folder where a proven convention is kept for the next time the same release is read;
             None keeps nothing.
     """
@@ -54,112 +67,190 @@ class CameraOptions:
     convention: str = AUTO
     schema: Any = None
     default_intrinsics: DefaultIntrinsics | None = None
-    pixel_subjects: int = 3
+    pixel_subjects: int = MOST_SUBJECTS
     memory: Path | None = None
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the matrices mean, as far as that can be told.
+class ResolvedConvention:
+    """What the matrices mean, as far as that is known, and how it is known.
 
     Attributes:
-        convention: None where the evidence proves nothing.
-        verdict: The evidence; None where the convention was named, or is remembered.
+        convention: None where the data proves nothing, or contradicts what was stated.
+        how: `"proven"` by the data; `"stated"` and not contradicted by it; `"unchecked"`, stated
+            and taken as it is; `"remembered"` as proven before; `"unsettled"`.
+        stated: What the option or the schema said; None for nothing.
+        proof: The scores; None where no pictures were looked at.
+        warnings: What a user should know about the cameras.
     """
 
     convention: Convention | None
-    verdict: Verdict | None
+    how: Literal["proven", "stated", "unchecked", "remembered", "unsettled"]
+    stated: Convention | None = None
+    proof: ConventionResult | None = None
+    warnings: tuple[CameraWarning, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
         return {
             "convention": None if self.convention is None else self.convention.name,
-            "evidence": None if self.verdict is None else self.verdict.to_json(),
+            "how": self.how,
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "evidence": None if self.proof is None else self.proof.to_json(),
         }
 
-    def __str__(self) -> str:
-        if self.verdict is not None:
-            return str(self.verdict)
-        name = "not decided" if self.convention is None else f"{self.convention.name}, as stated"
-        return f"camera convention: {name}"
+    def describe(self) -> list[str]:
+        """Plain sentences: the convention, how it is known, and each warning."""
+        if self.convention is None:
+            said = (
+                f"{self.stated.name}, as stated, is contradicted" if self.stated else "not settled"
+            )
+        else:
+            said = f"{self.convention.name}, {self.how}"
+        found = [] if self.proof is None else self.proof.found()
+        return [f"camera convention: {said}", *found, *(w.text for w in self.warnings)]
 
-    def settle(self) -> Convention:
-        """The convention.
+    def __str__(self) -> str:
+        table = [] if self.proof is None else ["", *self.proof.table()]
+        return "\n  ".join([*self.describe(), *table])
+
+    def require(self) -> Convention:
+        """The convention, for whoever cannot go on without.
 
         Raises:
-            CameraError: None is proven; the message has the scoreboard and the remedy.
+            CameraError: Nothing is proven, or the data contradicts what was stated; the message has
+                the scores and the remedy.
         """
         if self.convention is not None:
             return self.convention
-        if self.verdict is None:
-            raise CameraError(explain("no camera in the metadata to tell the convention by"))
-        return self.verdict.settle()
+        if self.proof is None:
+            raise CameraError(explain("there is no camera in the metadata to tell a convention by"))
+        if self.stated is None:
+            return self.proof.require()
+        proven = self.proof.convention
+        use = f"camera_convention={proven.name!r}, or " if proven else ""
+        raise CameraError(
+            explain(
+                f"the data contradicts the stated camera convention\n{self}",
+                expected=proven or "a convention in which optical axes meet in front of cameras",
+                found=f"{self.stated}, as stated by camera_convention or camera_schema",
+                remedy=f"leave it to the data (camera_convention='auto'), or use {use}"
+                f"camera_convention='{self.stated}{UNCHECKED}' to insist",
+            )
+        )
 
 
-def judge_cameras(
+def resolve_convention(
     cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
-) -> Judgement:
+) -> ResolvedConvention:
     """Decide what the matrices of a release mean.
 
     Where the keys say something, that is believed and checked; geometry of all subjects and
-    silhouettes of a few decide the rest.
+    silhouettes of a few decide the rest. A convention that the options state is checked likewise.
 
     Args:
         cameras: As stored, by identity.
         images: Members by identity and view.
-        options: Whether to ask the evidence, and how to read intrinsics.
+        options: What is stated, and how to read intrinsics.
 
     Returns:
-        The convention if it is named or proven, and the evidence.
+        The convention if it is known, and the evidence.
 
     Raises:
         UsageError: A convention of this name is not known.
         ArchiveError: An archive cannot be read.
     """
-    if options.convention != AUTO:
-        return Judgement(Convention.from_name(options.convention), None)
-    if not cameras:
-        return Judgement(None, None)
     subjects = list(cameras.values())
+    stated = _stated(subjects, options)
+    if stated is not None and (options.convention.endswith(UNCHECKED) or not subjects):
+        return ResolvedConvention(stated, "unchecked", stated, None, _unchecked(stated))
+    if not subjects:
+        return ResolvedConvention(None, "unsettled")
+    memory = _memory_of(cameras, images, options)
+    if memory is not None and memory.is_file():
+        return _recalled(memory, stated)
+    proof = _prove(subjects, images, options, stated)
+    if stated is None:
+        how: Literal["proven", "unsettled"] = "proven" if proof.settled else "unsettled"
+        resolved = ResolvedConvention(proof.convention, how, None, proof, proof.warnings)
+    elif proof.contradicts(stated):
+        return ResolvedConvention(None, "unsettled", stated, proof, proof.warnings)
+    else:
+        warnings = proof.warnings if proof.settled else _not_proven(stated, proof)
+        resolved = ResolvedConvention(stated, "stated", stated, proof, warnings)
+    for warning in resolved.warnings:
+        logger.warning("cameras: %s", warning.text)
+    if memory is not None and proof.settled:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(memory, json.dumps({**resolved.to_json(), "evidence": None}).encode())
+    return resolved
+
+
+def _stated(subjects: Sequence[SubjectCameras], options: CameraOptions) -> Convention | None:
+    if options.convention != AUTO:
+        return Convention.from_name(options.convention.removesuffix(UNCHECKED))
+    if options.schema is None or not subjects:
+        return None
+    allowed = [c for c in CANDIDATES if subjects[0].claims.allow(c)]
+    return allowed[0] if len(allowed) == 1 else None
+
+
+def _prove(
+    subjects: Sequence[SubjectCameras],
+    images: ImageIndex,
+    options: CameraOptions,
+    stated: Convention | None,
+) -> ConventionResult:
     claims = subjects[0].claims
-    if options.schema is not None:
-        allowed = [candidate for candidate in CANDIDATES if claims.allow(candidate)]
-        if len(allowed) == 1:
-            return Judgement(allowed[0], None)
-    remembered = _memory_of(cameras, images, options)
-    if remembered is not None and remembered.is_file():
-        return Judgement(Convention.from_name(remembered.read_text().strip()), None)
-    unstated_direction = replace(claims, direction=None)
+    open_direction = replace(claims, direction=None)
     with Archives() as archives:
         pictures = _Pictures(archives, subjects, images)
-        verdict = score_conventions(
+        return score_conventions(
             [subject.matrices for subject in subjects],
-            _Lenses(pictures, options.default_intrinsics),
+            _Intrinsics(pictures, options.default_intrinsics),
             pictures,
-            candidates=[c for c in CANDIDATES if unstated_direction.allow(c)],
-            stated_direction=claims.direction,
+            candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
+            stated_direction=None if stated else claims.direction,
             pixel_subjects=options.pixel_subjects,
+            subject_ids=[subject.subject_id for subject in subjects],
+            view_ids=[subject.view_ids for subject in subjects],
         )
-    if remembered is not None and verdict.winner is not None:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(remembered, f"{verdict.winner.name}\n".encode())
-    return Judgement(verdict.winner, verdict)
+
+
+def _unchecked(stated: Convention) -> tuple[CameraWarning, ...]:
+    text = f"The camera convention {stated} was stated and not checked against the pictures."
+    return (CameraWarning("not_checked", text),)
+
+
+def _not_proven(stated: Convention, proof: ConventionResult) -> tuple[CameraWarning, ...]:
+    text = (
+        f"The stated camera convention {stated} is taken, but the data does not prove it: "
+        f"{proof.reason}."
+    )
+    return (CameraWarning("not_proven", text),)
+
+
+def _recalled(memory: Path, stated: Convention | None) -> ResolvedConvention:
+    kept = json.loads(memory.read_text())
+    warnings = tuple(CameraWarning(**warning) for warning in kept["warnings"])
+    convention = Convention.from_name(kept["convention"])
+    return ResolvedConvention(convention, "remembered", stated, None, warnings)
 
 
 def _memory_of(
     cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
 ) -> Path | None:
-    """Name the file for the verdict on exactly these cameras and images."""
+    """Name the file for what is proven of exactly these cameras and images."""
     if options.memory is None:
         return None
-    digest = hashlib.sha256(f"{__version__} {options}".encode())
+    digest = hashlib.sha256(f"{_ALGORITHM} {__version__} {options}".encode())
     for subject_id, found in cameras.items():
         digest.update(f"{subject_id} {found.view_ids} {found.claims}".encode())
         digest.update(np.ascontiguousarray(found.matrices).tobytes())
         digest.update(np.ascontiguousarray(found.intrinsics.values).tobytes())
         views = images.get(subject_id, {})
         digest.update(str(sorted((view, member.crc) for view, member in views.items())).encode())
-    return options.memory / f"{digest.hexdigest()[:32]}.txt"
+    return options.memory / f"{digest.hexdigest()[:32]}.json"
 
 
 class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
@@ -206,7 +297,7 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
         return len(self.members)
 
 
-class _Lenses(Sequence[FloatArray]):
+class _Intrinsics(Sequence[FloatArray]):
     """Intrinsics in pixels by index, from the sizes of the subject's pictures."""
 
     def __init__(self, pictures: _Pictures, default: DefaultIntrinsics | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from geogen_hf.errors import ArchiveError, one_line
-from geogen_hf.release.convention import CameraOptions, Judgement
+from geogen_hf.release.convention import CameraOptions, ResolvedConvention
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.report import EXAMPLES, Problem, Report
@@ -46,7 +46,7 @@ class Inspection:
         image_sizes: How many of those images have so many pixels, as `"width x height"`.
         splits: Identities in each split.
         report: What does not add up.
-        judgement: What the camera matrices mean, and the evidence for it.
+        camera_convention: What the camera matrices mean, and how that is known.
     """
 
     archives: tuple[ArchiveSummary, ...]
@@ -57,7 +57,7 @@ class Inspection:
     image_sizes: dict[str, int]
     splits: dict[str, int]
     report: Report
-    judgement: Judgement
+    camera_convention: ResolvedConvention
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values; of each kind of problem, the count and a few examples."""
@@ -69,7 +69,7 @@ class Inspection:
             "headers_read": self.headers_read,
             "image_sizes": self.image_sizes,
             "splits": self.splits,
-            "camera_convention": self.judgement.to_json(),
+            "camera_convention": self.camera_convention.to_json(),
             "problems": {
                 kind: {
                     "count": len(problems),
@@ -135,7 +135,7 @@ def inspect_release(
         image_sizes=dict(sizes.most_common()),
         splits={split: splits[split] for split in SPLITS},
         report=Report((*release.report.problems, *damaged)),
-        judgement=release.judgement,
+        camera_convention=release.camera_convention,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from geogen_hf.errors import ArchiveError, FetchError, ReleaseError, explain
 from geogen_hf.metadata.camera_schema import load_camera_schema
 from geogen_hf.metadata.reader import Document, read_metadata
-from geogen_hf.release.convention import CameraOptions, Judgement, judge_cameras
+from geogen_hf.release.convention import CameraOptions, ResolvedConvention, resolve_convention
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report
 from geogen_hf.source.location import Location
@@ -38,14 +38,14 @@ class Release:
         directories: The archives listed, by part.
         subjects: Every identity that has images and cameras, in archive order.
         report: What does not add up.
-        judgement: What the camera matrices mean, and the evidence for it. Where it settles nothing,
+        camera_convention: What the camera matrices mean, and how that is known. Where it is not,
             the subjects' extrinsics are as stored.
     """
 
     directories: dict[Part, Directory]
     subjects: tuple[Subject, ...]
     report: Report
-    judgement: Judgement
+    camera_convention: ResolvedConvention
 
     def sound_subjects(self, on_bad_subject: Policy = "raise") -> tuple[Subject, ...]:
         """The identities without problems.
@@ -56,7 +56,7 @@ class Release:
 
         Raises:
             ReleaseError: There are problems and they are not to be skipped, or nothing is left.
-            CameraError: The evidence does not settle the convention of the cameras.
+            CameraError: The camera convention is not proven, or not as stated.
         """
         left_out = self.report.settle(on_bad_subject)
         sound = tuple(s for s in self.subjects if s.subject_id not in left_out)
@@ -70,14 +70,14 @@ class Release:
                     else "no image",
                 )
             )
-        self.judgement.settle()
+        self.camera_convention.require()
         return sound
 
 
 def read_release(
     locations: Mapping[Part, Location], cameras: CameraOptions | None = None
 ) -> Release:
-    """Index the archives, read the metadata, judge the cameras and join it all.
+    """Index the archives, read the metadata, resolve the camera convention and join it all.
 
     Args:
         locations: Where each part is, the metadata part among them (`locate_parts`).
@@ -99,17 +99,17 @@ def read_release(
     cameras = cameras or CameraOptions()
     schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
     stored, metadata_problems = read_metadata(documents, schema)
-    judgement = judge_cameras(stored, images, cameras)
+    camera_convention = resolve_convention(stored, images, cameras)
     subjects, report = join_subjects(
         images,
         stored,
-        convention=judgement.convention,
+        convention=camera_convention.convention,
         default_intrinsics=cameras.default_intrinsics,
         complete=set(IMAGE_PARTS) <= set(locations),
     )
     problems = (*image_problems, *document_problems, *metadata_problems, *report.problems)
     logger.info("%d subjects, %d problems", len(subjects), len(problems))
-    return Release(directories, subjects, Report(problems), judgement)
+    return Release(directories, subjects, Report(problems), camera_convention)
 
 
 def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Directory]:

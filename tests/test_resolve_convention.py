@@ -69,7 +69,7 @@ def test_two_subjects_prove_the_convention(
 ) -> None:
     folder = rewritten(two_heads, tmp_path / "parts", name, convention, 2, SIZE)
     release = opened(folder)
-    assert release.judgement.convention == convention, str(release.judgement)
+    assert release.camera_convention.convention == convention, str(release.camera_convention)
     assert release.report.problems == ()
     with geogen_hf.open_release(folder, cameras=UPSTREAM_LENS) as identities:
         for subject_id, identity in identities.items():
@@ -92,7 +92,7 @@ def test_fifty_subjects_prove_the_convention(
 ) -> None:
     folder = rewritten(fifty_heads, tmp_path / "parts", name, convention, 50, 32)
     release = opened(folder)
-    assert release.judgement.convention == convention, str(release.judgement)
+    assert release.camera_convention.convention == convention, str(release.camera_convention)
     assert release.report.problems == ()
 
 
@@ -112,7 +112,7 @@ def test_intrinsics_that_are_not_there_are_not_made_up(two_heads: Path, tmp_path
         geogen.load("views", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))
 
 
-def test_an_undecided_release_stops_with_the_scoreboard_and_loads_by_name(
+def test_an_unsettled_release_stops_with_the_scores_and_loads_by_name(
     two_heads: Path, tmp_path: Path
 ) -> None:
     folder = rewritten(two_heads, tmp_path / "parts", "list", CANONICAL, 2, SIZE)
@@ -124,7 +124,7 @@ def test_an_undecided_release_stops_with_the_scoreboard_and_loads_by_name(
             value["cameras"] = value["cameras"][3:] + value["cameras"][:3]  # the wrong images
             zipped.writestr(name, json.dumps(value))
     options = {"data_dir": str(folder), "cache_dir": str(tmp_path / "cache")}
-    with pytest.raises(CameraError, match="cannot be told from the evidence") as caught:
+    with pytest.raises(CameraError, match="cannot be told from the data") as caught:
         geogen.load("cameras", **options)
     assert "world_to_camera opencv" in str(caught.value)
     run = subprocess.run(
@@ -132,12 +132,14 @@ def test_an_undecided_release_stops_with_the_scoreboard_and_loads_by_name(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1
-    assert "camera convention: not decided" in run.stdout
+    assert "camera convention: not settled" in run.stdout
     named = geogen.load("cameras", camera_convention="world_to_camera opencv", **options)
     assert sum(map(len, named.values())) == 14
 
 
-def test_inspect_prints_the_verdict_and_puts_it_into_json(two_heads: Path, tmp_path: Path) -> None:
+def test_inspect_prints_the_convention_and_puts_it_into_json(
+    two_heads: Path, tmp_path: Path
+) -> None:
     convention = Convention("camera_to_world", "opengl")
     folder = rewritten(two_heads, tmp_path / "parts", "list", convention, 2, SIZE)
     inspect = [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder)]
@@ -146,7 +148,7 @@ def test_inspect_prints_the_verdict_and_puts_it_into_json(two_heads: Path, tmp_p
     run = subprocess.run([*inspect, "--json"], capture_output=True, text=True, check=True)
     found = json.loads(run.stdout)["camera_convention"]
     assert found["convention"] == "camera_to_world opengl"
-    assert found["evidence"]["scoreboard"][0]["convention"] == "camera_to_world opengl"
+    assert found["evidence"]["scores"][0]["convention"] == "camera_to_world opengl"
 
 
 def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -
         opened(folder).sound_subjects()
     schema = tmp_path / "schema.toml"
     schema.write_text('extrinsics = "q17"\nintrinsics = "q18"\n')
-    assert opened(folder, CameraOptions(schema=schema)).judgement.convention == CANONICAL
+    assert opened(folder, CameraOptions(schema=schema)).camera_convention.convention == CANONICAL
     run = subprocess.run(
         [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder), "--camera-schema", schema],
         capture_output=True, text=True, check=False,
@@ -177,13 +179,13 @@ def test_a_proven_convention_is_remembered_for_this_release_only(
     two_heads: Path, tmp_path: Path
 ) -> None:
     options = CameraOptions(memory=tmp_path / "memory")
-    assert opened(two_heads, options).judgement.verdict is not None
-    again = opened(two_heads, options).judgement
+    assert opened(two_heads, options).camera_convention.proof is not None
+    again = opened(two_heads, options).camera_convention
     assert again.convention == CANONICAL
-    assert again.verdict is None
+    assert again.proof is None
     other = rewritten(
         two_heads, tmp_path / "parts", "list", Convention("camera_to_world", "opengl"), 2, SIZE
     )
-    judged = opened(other, options).judgement
-    assert judged.verdict is not None
+    judged = opened(other, options).camera_convention
+    assert judged.proof is not None
     assert judged.convention == Convention("camera_to_world", "opengl")

@@ -1,0 +1,296 @@
+"""Find out which convention stored camera matrices are in, from their geometry and the pictures.
+
+Geometry is measured on all subjects: read rightly, optical axes nearly meet, at a point in front of
+every camera. That settles the direction of the map, transposition, and forward from backward, but
+never right from left nor up from down (see `geogen_hf.cameras.conventions`). For these, the
+silhouettes of a few subjects are compared with their visual hull (`geogen_hf.cameras.hull`), under
+each candidate that geometry leaves.
+
+**When a candidate wins.** Not by an absolute misfit, since outlines are soft and intrinsics may be
+a little wrong, but by how much better it is than everything else. Three subjects are looked at
+first, then six, then twelve, until one of these holds (`_settled`):
+
+- *As stated*, the best candidate misfits by next to nothing and the second by much more; or
+- *adjusted*, that is with small corrections of the intrinsics for every candidate, it has at most
+  40 % of the second's misfit for every subject, or, of four subjects and more, 62 % in the median
+  and the least misfit for three quarters of the subjects.
+
+In the second case it must also be no worse than its **null readings**: the same cameras with two
+views exchanged, moved on round the circle, or with their rotation blocks transposed. They suffer
+from the same blur and the same lens, so a null reading that fits better shows that the cameras
+belong to other views. `python -m benchmarks.evidence` measures all this on rendered heads.
+
+**What stays open.** The focal length that all views share and the frame of the world. On a rig that
+is level with what it looks at, up and down.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geogen_hf.cameras.conventions import CANDIDATES, Convention, Direction, flips_world
+from geogen_hf.cameras.deviations import camera_warnings
+from geogen_hf.cameras.rigs import LEAST_VIEWS, Reading
+from geogen_hf.cameras.scores import (
+    SOUND_SHARE,
+    STANDING_SHARE,
+    ConventionResult,
+    ConventionScore,
+    percent,
+)
+from geogen_hf.cameras.trials import (
+    FARTHEST,
+    FIRST_LOOK,
+    LEAST_VIEWS_SEEN,
+    ImageSource,
+    Stored,
+    Trials,
+    geometry_of,
+    order_of_subjects,
+    with_silhouettes,
+)
+
+logger = logging.getLogger(__name__)
+
+MOST_SUBJECTS = 12
+# Thresholds, in pixels of the masks (of 96) and shares. Measured by `benchmarks.evidence`: right
+# cameras come to 0.02 … 0.05 as stated where nothing is wrong, and adjusted to 0.5 at most, with
+# 0.02 … 0.58 of the second's misfit; wrong ones to 0.4 and more, and 0.63 and more of the second's.
+_CLEAR_MISFIT, _CLEAR_RATIO = 0.12, 0.25
+_MOST_MISFIT, _MOST_RATIO, _MOST_RATIO_OF_FEW = 0.8, 0.62, 0.4
+_LEAST_VOTES = 0.75
+_ENOUGH_SUBJECTS = 4
+_LEAST_NULL_RATIO = 1.0
+_NULL_FLOOR = 0.02
+
+
+def score_conventions(
+    matrices: Sequence[ArrayLike],
+    intrinsics_px: Sequence[ArrayLike] | None = None,
+    images: ImageSource | None = None,
+    *,
+    candidates: Sequence[Convention] = CANDIDATES,
+    stated_direction: Direction | None = None,
+    pixel_subjects: int = MOST_SUBJECTS,
+    subject_ids: Sequence[str] | None = None,
+    view_ids: Sequence[Sequence[int]] | None = None,
+) -> ConventionResult:
+    """Score every candidate convention, and say which one is right if that can be said.
+
+    Args:
+        matrices: `(V, 4, 4)` for each subject, as stored; or `(N, V, 4, 4)`. V may vary.
+        intrinsics_px: `(V, 3, 3)` for each subject, in pixels of its pictures.
+        images: Pictures of the subjects, by index. A callable is asked for a few subjects only,
+            and only once geometry has left more than nothing; of a mapping, only its keys are used.
+            Subjects with fewer than six views are not asked. Without pictures or intrinsics there
+            is geometry only, and no winner.
+        candidates: What to choose from.
+        stated_direction: What a key of the metadata says; believed, and checked.
+        pixel_subjects: How many subjects' pictures to look at, at most.
+        subject_ids: Names of the subjects, for warnings; their indices without.
+        view_ids: Numbers of the views of each subject, for warnings; their places without.
+
+    Returns:
+        The scores and the convention, if one is proven.
+
+    Raises:
+        CameraError: Shapes are wrong or do not fit together.
+        UsageError: A picture is not `(H, W, 3)` uint8.
+
+    Example:
+        >>> from geogen_hf.sample import render_view, subject_cameras
+        >>> from geogen_hf.cameras.conventions import express
+        >>> ids = ["subj_00000", "subj_00001"]
+        >>> cameras = [subject_cameras(name, views=7, size=32) for name in ids]
+        >>> stored = [express(extrinsics, CANDIDATES[3]) for extrinsics, _ in cameras]
+        >>> pictures = lambda i: [render_view(ids[i], v, views=7, size=32) for v in range(7)]
+        >>> print(score_conventions(stored, [k for _, k in cameras], pictures).convention)
+        camera_to_world opengl
+    """
+    stored = Stored.of(matrices, subject_ids, view_ids)
+    groups = {geometry_of(candidate): candidate for candidate in candidates}
+    readings = {k: Reading.of(stored.matrices, stored.starts, c) for k, c in groups.items()}
+    geometry = {key: reading.summary() for key, reading in readings.items()}
+    scores = [ConventionScore(c, geometry[geometry_of(c)]) for c in candidates]
+    trials = Trials(stored, [score.convention for score in scores if score.standing])
+    subjects = int(np.count_nonzero(stored.views >= LEAST_VIEWS))
+    outcome = _decide(scores, trials, subjects, stated_direction)
+    if trials.candidates and images is not None and intrinsics_px is not None:
+        usable = np.any([readings[geometry_of(c)].sound for c in trials.candidates], axis=0)
+        usable &= stored.views >= LEAST_VIEWS_SEEN
+        order = order_of_subjects(usable, images, pixel_subjects)
+        seen = with_silhouettes(stored, intrinsics_px, images, order)
+        look = min(FIRST_LOOK, pixel_subjects)
+        while fresh := list(itertools.islice(seen, look - len(trials.seen))):
+            trials.seen.extend(fresh)
+            outcome = _decide(scores, trials, subjects, stated_direction)
+            if outcome.settled or outcome.contradicted or look >= pixel_subjects:
+                break
+            look = min(2 * look, pixel_subjects)
+        outcome = _explained(outcome, trials)
+    logger.info("camera convention: %s", outcome.reason)
+    if outcome.convention is None:
+        return outcome
+    looked = trials.looked(outcome.convention)
+    mirrored = flips_world(stored.matrices[:1], outcome.convention)
+    return replace(
+        outcome,
+        warnings=camera_warnings(looked, mirrored=outcome.convention.mirrored),
+        mirrored_world=mirrored,
+    )
+
+
+def _decide(
+    scores: Sequence[ConventionScore],
+    trials: Trials,
+    subjects: int,
+    stated_direction: Direction | None,
+) -> ConventionResult:
+    """Rank the candidates and apply the rules at the top of this module.
+
+    A stated direction is believed, so that only candidates of that direction compete. It is checked
+    as well: if among all candidates one of the other direction wins, nobody does.
+    """
+    ranked = _ranked(scores, trials)
+    winner, reason, margin = _settled(ranked, trials, subjects)
+    contradicted = False
+    if stated_direction is not None:
+        contradicted = winner is not None and winner.direction != stated_direction
+        if contradicted:
+            reason = f"the keys say {stated_direction}, but the evidence says {winner}: {reason}"
+            winner = None
+        elif winner is None:
+            of_direction = [r for r in ranked if r.convention.direction == stated_direction]
+            winner, reason, margin = _settled(of_direction, trials, subjects)
+            reason = f"the keys say {stated_direction}; within that, {reason}"
+    return ConventionResult(
+        convention=winner,
+        reason=reason,
+        scores=tuple(ranked),
+        margin=margin,
+        subjects=subjects,
+        pixel_subjects=tuple(seen.index for seen in trials.seen),
+        stated_direction=stated_direction,
+        contradicted=contradicted,
+    )
+
+
+def _ranked(scores: Sequence[ConventionScore], trials: Trials) -> list[ConventionScore]:
+    """The candidates with their misfits, best first; adjusted ones only if they are needed."""
+    tried = [
+        replace(s, misfits=tuple(trials.plain(seen, s.convention) for seen in trials.seen))
+        if s.standing
+        else s
+        for s in scores
+    ]
+    key: Callable[[ConventionScore], Any] = lambda s: (not s.standing, s.misfit, -s.geometry.sound)  # noqa: E731
+    ranked = sorted(tried, key=key)
+    standing = [score for score in ranked if score.standing]
+    if not trials.seen or _clear(standing):
+        return ranked
+    adjusted = [
+        replace(
+            s, adjusted=tuple(trials.adjusted(seen, s.convention).misfit for seen in trials.seen)
+        )
+        if s.standing
+        else s
+        for s in ranked
+    ]
+    return sorted(adjusted, key=key)
+
+
+def _clear(standing: Sequence[ConventionScore]) -> bool:
+    """Whether one candidate fits as stated and no other comes near."""
+    table = np.array([score.misfits for score in standing])
+    best = table[0]
+    rest = table[1:].min(axis=0, initial=FARTHEST)
+    return bool((best <= np.minimum(_CLEAR_MISFIT, _CLEAR_RATIO * rest)).all())
+
+
+def _settled(
+    ranked: Sequence[ConventionScore], trials: Trials, subjects: int
+) -> tuple[Convention | None, str, float | None]:
+    """The winner if there is one, why or why not, and the margin."""
+    standing = [score for score in ranked if score.standing]
+    if not subjects:
+        return None, "no subject has three views or more, and fewer show nothing", None
+    if not standing:
+        what = "no candidate makes the optical axes of most subjects meet in front of the cameras"
+        if all(score.geometry.formed < STANDING_SHARE for score in ranked):
+            what = (
+                "most of the matrices are not rotations with a translation, however they are read"
+            )
+        return None, what, None
+    first, rest = standing[0], standing[1:]
+    if not first.misfits:
+        names = ", ".join(score.convention.name for score in standing)
+        without = "no pictures were looked at, and geometry cannot tell mirrored or turned axes"
+        return None, f"{without} apart: {names}", None
+    second = rest[0] if rest else None
+    margin = 1 - first.misfit / max(second.misfit, 1e-9) if second else 1.0
+    found = f"the outlines misfit by {percent(first.misfit):.2f} % as {first.convention}"
+    if second:
+        found += f", by {percent(second.misfit):.2f} % as {second.convention}, the next best"
+    why = _objection(first, rest, trials)
+    if why is None:
+        return first.convention, found, margin
+    return None, f"{found}: {why}", margin
+
+
+def _objection(
+    first: ConventionScore, rest: Sequence[ConventionScore], trials: Trials
+) -> str | None:
+    """Why the best candidate is not proven; None if it is."""
+    if first.geometry.sound < SOUND_SHARE:
+        return f"only {first.geometry.sound:.0%} of the subjects agree"
+    if not first.adjusted:
+        return None  # the case of `_clear`
+    own = np.array(first.adjusted)
+    others = np.array([score.adjusted for score in rest]).min(axis=0, initial=FARTHEST)
+    enough = len(own) >= _ENOUGH_SUBJECTS
+    second = rest[0].misfit if rest else FARTHEST
+    if first.misfit > _MOST_MISFIT:
+        return "no reading fits, so the cameras are imprecise or belong to other pictures"
+    if first.misfit > _MOST_RATIO * second if enough else (own > _MOST_RATIO_OF_FEW * others).any():
+        difference = first.convention.difference(rest[0].convention)
+        return f"that is too close; the two differ in {difference}"
+    votes = float((own <= others).mean())
+    if votes < _LEAST_VOTES:
+        return f"it is the best for only {votes:.0%} of the subjects"
+    return _wrong_on_purpose(first, trials)
+
+
+def _explained(outcome: ConventionResult, trials: Trials) -> ConventionResult:
+    """Add to the reason why nothing is settled whether null readings fit better."""
+    first = outcome.scores[0]
+    if outcome.settled or outcome.contradicted or not first.adjusted:
+        return outcome
+    why = _wrong_on_purpose(first, trials)
+    if why is None or why in outcome.reason:
+        return outcome
+    return replace(outcome, reason=f"{outcome.reason}; {why}")
+
+
+def _wrong_on_purpose(first: ConventionScore, trials: Trials) -> str | None:
+    """How null readings fit better than the best candidate; None if they do not."""
+    nulls = [trials.null(seen, first.convention) for seen in trials.seen]
+    own = np.array([trials.adjusted(seen, first.convention).misfit for seen in trials.seen])
+    ratios = (np.array([null for null, _ in nulls]) + _NULL_FLOOR) / (own + _NULL_FLOOR)
+    better = ratios < _LEAST_NULL_RATIO
+    if better.mean() <= (0.5 if len(own) >= _ENOUGH_SUBJECTS else 0.0):
+        return None
+    orders = [order for (_, order), wins in zip(nulls, better, strict=True) if wins]
+    of = f"{len(orders)} of {len(nulls)} subjects"
+    if sum(order is None for order in orders) > len(orders) / 2:
+        return f"the rotation blocks look transposed: transposed once more, {of} fit better"
+    pairs = [o for o in orders if o is not None and sum(v != i for i, v in enumerate(o)) == 2]
+    if len(pairs) > len(orders) / 2 and float(np.median(ratios[better])) < 0.5:
+        return f"two views of each subject look exchanged: exchanged once more, {of} fit better"
+    return f"the cameras look shuffled: given to other views, {of} fit better"

@@ -1,0 +1,206 @@
+"""Hold what the candidates for the camera convention came to, as data, text and JSON.
+
+`geogen_hf.cameras.proof` makes these objects; open this module to see what their columns mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geogen_hf.cameras.conventions import Convention, Direction
+from geogen_hf.cameras.deviations import CameraWarning
+from geogen_hf.cameras.rigs import Geometry
+from geogen_hf.cameras.silhouettes import LONG_SIDE_PX
+from geogen_hf.errors import CameraError, explain
+
+STANDING_SHARE = 0.5
+"""A candidate is tried on pictures if it makes sound rigs of so many of the subjects."""
+SOUND_SHARE = 0.8
+"""A winner makes sound rigs of so many of the subjects."""
+
+_ROWS_RULED_OUT = 3
+HEADER = (
+    f"{'candidate':<45} {'sound':>6} {'miss':>6} {'ahead':>6} {'ups':>6} {'gap':>5} "
+    f"{'as stated':>9} {'adjusted':>9}"
+)
+NOTE = "Silhouettes do not show a focal length that is wrong in all views alike."
+LEGEND = (
+    "sound      subjects whose optical axes meet at a point in front of all their cameras",
+    "miss       how far the axes pass that point, as a part of the distance",
+    "ahead      cameras that have the point in front",
+    "ups        agreement of the up directions of a subject, 0 to 1",
+    "gap        largest gap in azimuth",
+    "as stated  misfit of the silhouettes, in % of the picture's longer side: less is better",
+    "adjusted   the same with the small corrections of the intrinsics that suit the candidate best",
+)
+
+
+def percent(misfit_px: float) -> float:
+    """Pixels of the masks as a percentage of the picture's longer side."""
+    return 100 * misfit_px / LONG_SIDE_PX
+
+
+@dataclass(frozen=True)
+class ConventionScore:
+    """What one candidate comes to.
+
+    Attributes:
+        convention: The candidate.
+        geometry: Of all subjects.
+        misfits: As stated, one a subject that was looked at, in pixels of the masks; empty where
+            geometry rules the candidate out, or without pictures.
+        adjusted: With corrected intrinsics; empty where that was not needed.
+    """
+
+    convention: Convention
+    geometry: Geometry
+    misfits: tuple[float, ...] = ()
+    adjusted: tuple[float, ...] = ()
+
+    @property
+    def standing(self) -> bool:
+        """Whether geometry leaves the candidate in the running."""
+        return self.geometry.sound >= STANDING_SHARE
+
+    @property
+    def compared(self) -> tuple[float, ...]:
+        """The misfits that count: adjusted, where there are such."""
+        return self.adjusted or self.misfits
+
+    @property
+    def misfit(self) -> float:
+        """Median over subjects of what counts; infinite without pictures."""
+        return float(np.median(self.compared)) if self.compared else float("inf")
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values, misfits in percent, None where there is no measure."""
+        return {
+            "convention": self.convention.name,
+            "geometry": self.geometry.to_json(),
+            "misfit_percent": percent(float(np.median(self.misfits))) if self.misfits else None,
+            "adjusted_percent": percent(float(np.median(self.adjusted))) if self.adjusted else None,
+        }
+
+    def __str__(self) -> str:
+        geometry = self.geometry
+        values = [
+            f"{geometry.sound:6.1%}",
+            f"{geometry.miss:6.3f}",
+            f"{geometry.ahead:6.1%}",
+            f"{geometry.up_agreement:6.3f}",
+            f"{geometry.gap_deg:4.0f}°",
+            *(
+                f"{percent(float(np.median(misfits))):8.2f}%" if misfits else "        –"
+                for misfits in (self.misfits, self.adjusted)
+            ),
+        ]
+        shown = " ".join("     –" if "nan" in value else value for value in values)
+        return f"{self.convention.name:<45} {shown}"
+
+
+@dataclass(frozen=True)
+class ConventionResult:
+    """The scores of all candidates and what follows from them.
+
+    Attributes:
+        convention: The one that is proven; None where none is.
+        reason: One sentence: by how much it won, or why nothing is settled.
+        scores: Every candidate, best first.
+        margin: How much less the first misfits than the second, 0..1; None where pictures did not
+            compare two.
+        subjects: How many subjects geometry was measured on (those with three views or more).
+        pixel_subjects: Indices of the subjects whose silhouettes were looked at.
+        warnings: What is a little wrong with the cameras, measured.
+        stated_direction: What a key said, if one did.
+        contradicted: Whether the evidence clearly says another direction than the key.
+        mirrored_world: Whether the winner needs the world's x flipped to leave proper rotations.
+    """
+
+    convention: Convention | None
+    reason: str
+    scores: tuple[ConventionScore, ...]
+    margin: float | None
+    subjects: int
+    pixel_subjects: tuple[int, ...]
+    warnings: tuple[CameraWarning, ...] = ()
+    stated_direction: Direction | None = None
+    contradicted: bool = False
+    mirrored_world: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether a convention is proven."""
+        return self.convention is not None
+
+    def contradicts(self, convention: Convention) -> bool:
+        """Whether the evidence clearly says that the matrices are in another convention.
+
+        That is so if another is proven, or if geometry rules this one out and leaves another.
+        """
+        if self.convention is not None:
+            return self.convention != convention
+        sound = {score.convention: score.geometry.sound for score in self.scores}
+        return max(sound.values()) >= SOUND_SHARE and sound.get(convention, 0.0) < 0.2
+
+    def require(self) -> Convention:
+        """The proven convention, for whoever cannot go on without.
+
+        Raises:
+            CameraError: None is proven; the message has the scores and the remedy.
+        """
+        if self.convention is not None:
+            return self.convention
+        best = next((str(score.convention) for score in self.scores if score.standing), None)
+        raise CameraError(
+            explain(
+                f"the camera convention cannot be told from the data\n{self}",
+                remedy="look at them (geogen inspect SRC --picture proof.png), then name it: "
+                f"camera_convention='{best or 'DIRECTION AXES'} unchecked'"
+                + (" takes the first row" if best else ", or state the poses with camera_schema"),
+            )
+        )
+
+    def found(self) -> list[str]:
+        """Plain sentences: why, and what was looked at."""
+        looked = (
+            f"Geometry was measured on {self.subjects:,} subjects and silhouettes on "
+            f"{len(self.pixel_subjects)}. {NOTE}"
+        )
+        return [f"{self.reason[0].upper()}{self.reason[1:]}.", looked]
+
+    def describe(self) -> list[str]:
+        """Plain sentences: the convention, why, what was looked at, and each warning."""
+        head = f"camera convention: {self.convention or 'not settled'}"
+        return [head, *self.found(), *(warning.text for warning in self.warnings)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "settled": self.settled,
+            "convention": None if self.convention is None else self.convention.name,
+            "reason": self.reason,
+            "margin": self.margin,
+            "subjects": self.subjects,
+            "pixel_subjects": list(self.pixel_subjects),
+            "stated_direction": self.stated_direction,
+            "contradicted": self.contradicted,
+            "mirrored_world": self.mirrored_world,
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "scores": [score.to_json() for score in self.scores],
+        }
+
+    def table(self) -> list[str]:
+        """The scores as lines of text, with a legend below."""
+        shown = [score for score in self.scores if score.standing]
+        ruled_out = [score for score in self.scores if not score.standing]
+        lines = [HEADER, *map(str, (*shown, *ruled_out[:_ROWS_RULED_OUT]))]
+        if len(ruled_out) > _ROWS_RULED_OUT:
+            more = len(ruled_out) - _ROWS_RULED_OUT
+            lines.append(f"… and {more} more that geometry rules out")
+        return [*lines, *LEGEND]
+
+    def __str__(self) -> str:
+        return "\n  ".join([*self.describe(), "", *self.table()])
