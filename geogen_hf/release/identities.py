@@ -18,7 +18,7 @@ from PIL import Image
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import GeoGenError, explain
 from geogen_hf.images import decode_rgb
-from geogen_hf.release.convention import CameraOptions, Judgement
+from geogen_hf.release.convention import CameraOptions, ResolvedConvention
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import Split, split_of
 from geogen_hf.release.subjects import Subject
@@ -97,7 +97,10 @@ class ReleaseIdentities(Mapping[str, Identity]):
     """
 
     def __init__(
-        self, subjects: Iterable[Subject], camera_convention: Judgement, split_seed: int = 0
+        self,
+        subjects: Iterable[Subject],
+        camera_convention: ResolvedConvention,
+        split_seed: int = 0,
     ) -> None:
         self._subjects = {subject.subject_id: subject for subject in subjects}
         self._split_seed = split_seed
@@ -194,4 +197,6 @@ def open_release(
     """
     locations = locate_parts(place, select_parts(parts), storage_options)
     release = read_release(locations, cameras)
-    return ReleaseIdentities(release.sound_subjects(on_bad_subject), release.judgement, split_seed)
+    return ReleaseIdentities(
+        release.sound_subjects(on_bad_subject), release.camera_convention, split_seed
+    )
