@@ -20,7 +20,7 @@ from geogen_hf.errors import UsageError
 from geogen_hf.release.identities import Identity, UnknownSubjectError
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import place_pictures
-from geogen_hf.viewer.panel import facts_table
+from geogen_hf.viewer.panel import ConventionText, facts_table
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -64,7 +64,7 @@ def test_a_window_shows_the_whole_picture(identity: Identity) -> None:
 
 def test_names_from_outside_are_escaped(identity: Identity) -> None:
     placed = place_pictures(replace(identity, subject_id=HOSTILE))
-    html = facts_table(placed, f"camera convention: {HOSTILE}\n  {HOSTILE}\n\n  {HOSTILE}")
+    html = facts_table(placed, ConventionText([HOSTILE, HOSTILE], [HOSTILE]))
     assert "<img" not in html
     assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 4
 

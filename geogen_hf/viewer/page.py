@@ -14,19 +14,21 @@ from pathlib import Path
 
 from geogen_hf.durable import write_durably
 from geogen_hf.viewer.frustums import Frustum, IdentityFrustums
-from geogen_hf.viewer.panel import caption, data_url, facts_table, short
+from geogen_hf.viewer.panel import ConventionText, caption, data_url, facts_table, short
 
 _LONGEST_PX = 768  # of a picture in the file; more is not seen in a window
 
 
-def write_page(path: Path, scene_html: str, shown: IdentityFrustums, convention: str) -> Path:
+def write_page(
+    path: Path, scene_html: str, shown: IdentityFrustums, convention: ConventionText
+) -> Path:
     """Write the file, whole or not at all.
 
     Args:
         path: Where to.
         scene_html: What viser's `scene.as_html()` gives.
         shown: The identity in that scene.
-        convention: How the cameras were read and what supports that.
+        convention: How the cameras were read.
 
     Returns:
         The same path.
@@ -41,7 +43,7 @@ def write_page(path: Path, scene_html: str, shown: IdentityFrustums, convention:
     return path
 
 
-def _beside(shown: IdentityFrustums, convention: str) -> str:
+def _beside(shown: IdentityFrustums, convention: ConventionText) -> str:
     strip = "".join(_thumbnail(index, f) for index, f in enumerate(shown.frustums))
     cameras = json.dumps([_camera(frustum, shown) for frustum in shown.frustums])
     return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -20,6 +21,19 @@ _LONGEST = 120  # characters of a name that are shown
 _STRIP_PX = 160  # side of a picture in the strip; drawn at half of that
 
 
+@dataclass(frozen=True)
+class ConventionText:
+    """How the cameras were read, in words.
+
+    Attributes:
+        sentences: The convention first, then what supports it and what to know about it.
+        scores: Lines of a table in fixed-width letters; none where nothing was scored.
+    """
+
+    sentences: Sequence[str]
+    scores: Sequence[str] = ()
+
+
 def short(name: str) -> str:
     """Cut a name that is too long to show.
 
@@ -30,12 +44,12 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 
-def facts_table(shown: IdentityFrustums, convention: str) -> str:
+def facts_table(shown: IdentityFrustums, convention: ConventionText) -> str:
     """Describe an identity as an HTML table.
 
     Args:
         shown: The identity.
-        convention: How the cameras were read and what supports that; plain text, several lines.
+        convention: How the cameras were read.
 
     Returns:
         HTML without scripts; all values are escaped.
@@ -45,19 +59,19 @@ def facts_table(shown: IdentityFrustums, convention: str) -> str:
         "Split": shown.split,
         "Views": f"{len(shown.frustums)} of {_sizes(shown.frustums)} px",
         "Intrinsics": _intrinsics(shown.frustums),
+        "Azimuth": f"0° is where the world's {_axis_in_front(shown)} axis points",
         "Distance": f"{shown.distance:.4g} (median, unit of the release)",
     }
     cells = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
     )
-    head, *lines = [line.removeprefix("  ") for line in convention.splitlines()]
-    end = lines.index("") if "" in lines else len(lines)
-    sentences = "".join(f"<p>{escape(line)}</p>" for line in lines[:end])
-    scores = "\n".join(lines[end + 1 :])
+    head, *sentences = convention.sentences
+    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    scores = "\n".join(convention.scores)
     table = f"<pre>{escape(scores)}</pre>" if scores else ""
     return (
         f'<div class="geogen-facts">{_STYLE}<table>{cells}</table>'
-        f"<details open><summary>{escape(head)}</summary>{sentences}{table}</details></div>"
+        f"<details open><summary>{escape(head)}</summary>{paragraphs}{table}</details></div>"
     )
 
 
@@ -83,6 +97,10 @@ def data_url(pixels: NDArray[np.uint8], longest_px: int) -> str:
 def caption(frustum: Frustum) -> str:
     """Name a view by its number and its azimuth."""
     return f"{frustum.view_id} · {frustum.azimuth_deg:.0f}°"
+
+
+def _axis_in_front(shown: IdentityFrustums) -> str:
+    return "xyz"[int(np.argmax(shown.orbit.front))]
 
 
 def _sizes(frustums: tuple[Frustum, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.identities import Identity, open_release
+from geogen_hf.viewer.panel import ConventionText
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class OpenedPlace:
 
     Attributes:
         identities: Each is read when it is asked for.
-        convention: How the cameras were read and what supports that: a line, then details.
+        convention: How the cameras were read, and what supports that.
     """
 
     identities: Mapping[str, Identity]
-    convention: str
+    convention: ConventionText
     _open: ExitStack
 
     def choose(self, subjects: Sequence[str] | None) -> Sequence[str]:
@@ -55,4 +56,6 @@ def open_place(
                 place, on_bad_subject="skip", cameras=cameras, storage_options=storage_options
             )
         )
-        return OpenedPlace(release, str(release.camera_convention), stack.pop_all())
+        found = release.camera_convention
+        scores = [] if found.proof is None else found.proof.table()
+        return OpenedPlace(release, ConventionText(found.describe(), scores), stack.pop_all())

@@ -30,6 +30,7 @@ DEFAULT_PORT = 8080
 _PANEL_PX = 340  # width of the panel
 _MOST_LISTED = 200  # names in the list; the search finds the others
 _LOOPBACK = "127.0.0.1"
+_STOP_S = 1.0
 
 
 class Viewer:
@@ -93,8 +94,12 @@ class Viewer:
     def close(self) -> None:
         """Stop the server and close the place."""
         atexit.unregister(self.close)
+        # viser waits up to 6 s for connections that browsers open in advance and leave idle. The
+        # port is free at once, so the rest is left to a thread that does not hold up the exit.
+        stopping = threading.Thread(target=self._server.stop, daemon=True)
         with _no_output():
-            self._server.stop()
+            stopping.start()
+            stopping.join(_STOP_S)
         self._place.close()
 
     def __enter__(self) -> Viewer:
