@@ -31,8 +31,7 @@ from geogen_hf.export.verify import verify_export
 from geogen_hf.release.release import read_release
 from geogen_hf.source.parts import locate_parts
 
-CONTENT_ROUTES = ("lfs-upload", "lfs-part")
-"""Whole files, and the parts of larger ones."""
+CONTENT_ROUTES = ("lfs-upload",)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell that runs this in the background has it ignored, and so would what tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from hub_release import unmark
 from hub_server.fixtures import hub
 
 from geogen_hf.sample import write_release
@@ -45,11 +46,7 @@ def by_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unmarked(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same zips without the mark of sample heads, as the publisher's would be."""
     folder = tmp_path_factory.mktemp("unmarked") / "parts"
-    shutil.copytree(by_subject, folder)
-    for path in folder.iterdir():
-        with zipfile.ZipFile(path, "a") as zipped:
-            zipped.comment = b""
-    return folder
+    return unmark(Path(shutil.copytree(by_subject, folder)))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hub_release import unmark
 from hub_server import HubServer, hub_environment
 from pushing import exported
 from typer.testing import CliRunner
@@ -77,6 +78,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab = Lab(hub, root, root / "old", root / "new", root / "parts")
         owner = hub.tokens.owner
         lab.geogen("sample", lab.parts, "--subjects", 24, "--size", 16)
+        unmark(lab.parts)
         lab.geogen("export", lab.parts, lab.old, "--workers", 1)
         first = lab.geogen("push", lab.old, REPO, "--public", "--tag", "v1.0.0", token=owner)
         assert f"{hub.url}/datasets/{REPO}" in first
@@ -141,6 +143,23 @@ def test_streamed_by_two_workers(lab: Lab, granted: str, on_disk: dict[str, Any]
         on_disk["new"]["cameras train"],
         on_disk["old"]["sequences train"],
     ]
+
+
+def test_streaming_waits_where_the_hub_limits_requests(
+    lab: Lab, granted: str, on_disk: dict[str, Any]
+) -> None:
+    log = lab.hub.counters.log
+    before = len(log)
+    lab.hub.resolve_limit = (2, 2)
+    try:
+        wanted = [{"config": "sequences", "workers": 2}]
+        got = lab.read("all_streamed", lab.env(granted, "home-limited"), wanted=wanted)
+    finally:
+        lab.hub.resolve_limit = None
+    assert got == [on_disk["new"]["sequences train"]]
+    resolved = [status for _, path, status in log[before:] if "/resolve/" in path]
+    assert 429 in resolved
+    assert not lab.hub.storage_tokens  # no client ever sent its token to the storage host
 
 
 @pytest.mark.parametrize(

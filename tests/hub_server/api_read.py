@@ -45,24 +45,8 @@ def paths_info(hub: Hub, request: Request) -> Answer:
     return json_answer([listing.describe(commit, path, expand=expand) for path in paths])
 
 
-def commits(hub: Hub, request: Request) -> Answer:
-    repo = hub.repo(request)
-    rev, _, begin = request.one("cursor").partition(".")
-    tip = repo.commit(rev or request.named["rev"])
-    entries = [
-        {
-            "id": commit.id,
-            "title": commit.title,
-            "message": commit.message,
-            "authors": [{"user": commit.author}],
-            "date": commit.date,
-        }
-        for commit in tip.history()
-    ]
-    return _page(hub, request, entries, int(begin or 0), tip.id, expand=False)
-
-
 def resolve(hub: Hub, request: Request) -> Answer:
+    hub.check_limit()
     repo = hub.repo(request, contents=True)
     commit = repo.commit(request.named["rev"])
     entry = commit.files.get(request.named["path"])
@@ -85,8 +69,3 @@ def blob(hub: Hub, request: Request) -> Answer:
     if not path.is_file():
         raise HubError(404, "NoSuchKey")
     return file_answer(path, {"ETag": f'"{path.name}"'}, request)
-
-
-def viewer(hub: Hub, request: Request) -> Answer:
-    """Answer for the data-set viewer: it has never seen any of these data sets."""
-    raise HubError(404, "The dataset has not been processed.", "ResponseNotFound")

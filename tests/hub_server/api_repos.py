@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from hub_server.accounts import ACCOUNTS, whoami
-from hub_server.errors import HubError, repo_not_found, revision_not_found
+from hub_server.accounts import whoami
+from hub_server.errors import HubError
 from hub_server.hub import Hub
 from hub_server.listing import sibling
 from hub_server.repos import ATTRIBUTES, Commit, Entry, Repo
@@ -45,21 +45,6 @@ def _private(wanted: dict[str, Any], *, default: bool) -> bool:
         return wanted["visibility"] == "private"
     private = wanted.get("private")
     return default if private is None else bool(private)
-
-
-def delete_repo(hub: Hub, request: Request) -> Answer:
-    caller, wanted = hub.caller(request), request.json()
-    key = (
-        wanted.get("type") or "model",
-        f"{wanted.get('organization') or caller.name}/{wanted['name']}",
-    )
-    with hub.lock:
-        repo = hub.repos.get(key)
-        if repo is None:
-            raise repo_not_found(signed_in=caller.account is not None)
-        repo.check_writable(caller)
-        del hub.repos[key]
-    return Answer(body=b"OK")
 
 
 def settings(hub: Hub, request: Request) -> Answer:
@@ -110,25 +95,6 @@ def _card(hub: Hub, commit: Commit) -> dict[str, Any]:
     return (yaml.safe_load(parts[1]) or {}) if len(parts) == 3 and not parts[0] else {}
 
 
-def auth_check(hub: Hub, request: Request) -> Answer:
-    write = bool(request.named.get("write"))
-    hub.repo(request, contents=not write, write=write)
-    return json_answer({"success": True})
-
-
-def grant(hub: Hub, request: Request) -> Answer:
-    repo, user = hub.repo(request, write=True), request.json()["user"]
-    if not repo.gated:
-        raise HubError(400, "This repo is not gated")
-    if user not in ACCOUNTS:
-        raise HubError(404, "User not found")
-    with repo.lock:
-        if user in repo.granted:
-            raise HubError(400, "User already has access")
-        repo.granted.add(user)
-    return json_answer({})
-
-
 def refs(hub: Hub, request: Request) -> Answer:
     repo = hub.repo(request)
 
@@ -156,14 +122,6 @@ def create_tag(hub: Hub, request: Request) -> Answer:
     return Answer(201)
 
 
-def delete_tag(hub: Hub, request: Request) -> Answer:
-    repo = hub.repo(request, write=True)
-    with repo.lock:
-        if repo.tags.pop(request.named["rev"], None) is None:
-            raise revision_not_found(request.named["rev"])
-    return Answer()
-
-
 def create_branch(hub: Hub, request: Request) -> Answer:
     repo, wanted = hub.repo(request, write=True), request.json()
     with repo.lock:
@@ -172,13 +130,3 @@ def create_branch(hub: Hub, request: Request) -> Answer:
             raise HubError(409, "Reference already exists")
         repo.branches[request.named["rev"]] = commit
     return Answer(201)
-
-
-def delete_branch(hub: Hub, request: Request) -> Answer:
-    repo, name = hub.repo(request, write=True), request.named["rev"]
-    with repo.lock:
-        if name == "main":
-            raise HubError(403, "Cannot delete the main branch")
-        if repo.branches.pop(name, None) is None:
-            raise revision_not_found(name)
-    return Answer()

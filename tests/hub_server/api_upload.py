@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import fnmatch
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -83,26 +82,15 @@ def lfs_batch(hub: Hub, request: Request) -> Answer:
     for item in wanted["objects"]:
         said = {"oid": item["oid"], "size": item["size"]}
         if item in missing:
-            said["actions"] = _upload_actions(hub, repo, item["oid"], item["size"])
+            said["actions"] = _upload_actions(hub, repo, item["oid"])
         objects.append(said)
-    large = any(item["size"] > hub.multipart_bytes for item in missing)
-    transfer = "multipart" if large and "multipart" in wanted["transfers"] else "basic"
-    return json_answer({"transfer": transfer, "objects": objects})
+    return json_answer({"transfer": "basic", "objects": objects})
 
 
-def _upload_actions(hub: Hub, repo: Repo, oid: str, size: int) -> dict[str, Any]:
-    verify = {"href": f"{hub.url}/{repo.page}.git/info/lfs/objects/verify", "header": {}}
-    if size <= hub.multipart_bytes:
-        path = f"/upload/{repo.type}s/{repo.id}/{oid}"
-        return {"upload": {"href": hub.signed("PUT", path)}, "verify": verify}
-    count = math.ceil(size / hub.multipart_bytes)
-    upload = f"{repo.type}s/{repo.id}/{oid}"
-    parts = {str(n): hub.signed("PUT", f"/parts/{upload}/{n}") for n in range(1, count + 1)}
-    path = f"/api/complete_multipart/{upload}/{count}"
-    href = f"{hub.url}{path}?signature={hub.blobs.sign('POST', path)}"
+def _upload_actions(hub: Hub, repo: Repo, oid: str) -> dict[str, Any]:
     return {
-        "upload": {"href": href, "header": {"chunk_size": str(hub.multipart_bytes), **parts}},
-        "verify": verify,
+        "upload": {"href": hub.signed("PUT", f"/upload/{repo.type}s/{repo.id}/{oid}")},
+        "verify": {"href": f"{hub.url}/{repo.page}.git/info/lfs/objects/verify", "header": {}},
     }
 
 
@@ -126,29 +114,6 @@ def _addressed(hub: Hub, request: Request) -> Repo:
     if repo is None:
         raise HubError(404, "NoSuchBucket")
     return repo
-
-
-def upload_part(hub: Hub, request: Request) -> Answer:
-    _check_upload(hub, request)
-    number, upload = int(request.named["number"]), _upload_name(request)
-    etag = hub.blobs.put_part(upload, number, request.body.chunks())
-    return Answer(headers={"ETag": etag})
-
-
-def _upload_name(request: Request) -> str:
-    return "/".join(request.named[part] for part in ("type", "repo", "oid"))
-
-
-def complete(hub: Hub, request: Request) -> Answer:
-    hub.check_signed(request)
-    repo, said, oid = _addressed(hub, request), request.json(), request.named["oid"]
-    if said["oid"] != oid:
-        raise HubError(400, "the upload was begun for another oid")
-    etags = [(part["partNumber"], part["etag"]) for part in said["parts"]]
-    if oid not in repo.blobs:  # else a repeated call, whose first answer was lost
-        hub.blobs.complete(_upload_name(request), oid, etags, int(request.named["count"]))
-        _hold(hub, repo, oid, None)
-    return json_answer({})
 
 
 def verify(hub: Hub, request: Request) -> Answer:

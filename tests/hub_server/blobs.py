@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,8 +19,6 @@ class BlobStore:
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._key = secrets.token_bytes(16)
-        self._parts: dict[tuple[str, int], tuple[Path, str]] = {}
-        self._lock = threading.Lock()
 
     def path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256
@@ -49,39 +46,9 @@ class BlobStore:
             self.put(sha256, [content])
         return sha256
 
-    def put_part(self, upload: str, number: int, chunks: Iterable[bytes]) -> str:
-        """Store one part of a multipart upload and return its ETag."""
-        received, found, _ = self._receive(chunks)
-        with self._lock:
-            self._parts[upload, number] = (received, found)
-        return f'"{found[:32]}"'
-
-    def complete(self, upload: str, sha256: str, etags: list[tuple[int, str]], count: int) -> int:
-        """Join the parts of an upload and return the size.
-
-        Raises:
-            HubError: A part is missing or another one, or the whole has another hash.
-        """
-        with self._lock:
-            parts = [self._parts.get((upload, number)) for number, _ in etags]
-        if [number for number, _ in etags] != list(range(1, count + 1)):
-            raise HubError(400, f"InvalidPartOrder: expected parts 1 to {count}")
-        for part, (number, etag) in zip(parts, etags, strict=True):
-            if part is None or f'"{part[1][:32]}"' != etag:
-                raise HubError(400, f"InvalidPart: {number}")
-        paths = [part[0] for part in parts if part is not None]
-        size = self.put(sha256, _pieces(paths))
-        with self._lock:
-            for number, _ in etags:
-                del self._parts[upload, number]
-        for path in paths:
-            path.unlink()
-        return size
-
-    def sign(self, method: str, path: str) -> str:
-        """Make the query that lets a storage URL be used once it is handed out."""
-        text = f"{method} {path}".encode()
-        return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32]
+    def sign(self, text: str) -> str:
+        """Make the signature that lets a storage URL be used once it is handed out."""
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
     def _receive(self, chunks: Iterable[bytes]) -> tuple[Path, str, int]:
         path = self._incoming / secrets.token_hex(8)
@@ -100,10 +67,3 @@ class BlobStore:
         target = self.path(sha256)
         target.parent.mkdir(exist_ok=True)
         received.replace(target)
-
-
-def _pieces(paths: Iterable[Path]) -> Iterable[bytes]:
-    for path in paths:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                yield piece

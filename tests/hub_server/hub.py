@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from pathlib import Path
 
 from hub_server.accounts import Caller, identify
@@ -23,7 +25,9 @@ class Hub:
         faults: What goes wrong; may be changed at any time.
         quota_bytes: Most that all files in large storage of one namespace may take; None for any.
         page_size: Entries of a listing in one answer.
-        multipart_bytes: Larger files are uploaded in parts of this size.
+        resolve_limit: Requests to `/resolve/` in a window of so many seconds; None for any number.
+        signature_s: Seconds for which a storage URL can be used.
+        storage_tokens: Tokens that were sent to the storage host; no client may send one.
         url: Where the Hub is.
         storage_url: Where the contents are.
     """
@@ -35,7 +39,10 @@ class Hub:
         self.faults: list[Fault] = []
         self.quota_bytes: int | None = None
         self.page_size = 1000
-        self.multipart_bytes = 5 << 20
+        self.resolve_limit: tuple[int, float] | None = None
+        self.signature_s = 3600.0
+        self.storage_tokens: list[str] = []
+        self._window = (0, 0)
         self.url = ""
         self.storage_url = ""
         self.lock = threading.RLock()
@@ -75,14 +82,39 @@ class Hub:
                 " your private storage limit.",
             )
 
+    def check_limit(self) -> None:
+        """Count a request to `/resolve/`, and refuse it when the window's requests are used up."""
+        if self.resolve_limit is None:
+            return
+        most, window_s = self.resolve_limit
+        with self.lock:
+            window, used = self._window
+            now = time.monotonic() / window_s
+            used = used + 1 if int(now) == window else 1
+            self._window = (int(now), used)
+        left_s = math.ceil((1 - now % 1) * window_s)
+        if used > most:
+            headers = {
+                "RateLimit": f'"resolvers";r=0;t={left_s}',
+                "RateLimit-Policy": f'"fixed window";"resolvers";q={most};w={math.ceil(window_s)}',
+                "Retry-After": str(left_s),
+            }
+            raise HubError(429, "We had to rate limit your IP.", headers=headers)
+
     def signed(self, method: str, path: str) -> str:
-        """Make a storage URL that works without a token."""
-        return f"{self.storage_url}{path}?signature={self.blobs.sign(method, path)}"
+        """Make a storage URL that works without a token, until it expires."""
+        expires = f"{time.time() + self.signature_s:.3f}"
+        signature = self.blobs.sign(f"{method} {path} {expires}")
+        return f"{self.storage_url}{path}?Expires={expires}&Signature={signature}"
 
     def check_signed(self, request: Request) -> None:
-        """Refuse what was not handed out; and a token, as S3 does: it is none of its business."""
+        """Refuse what was not handed out, or long ago; and a token, as S3 does."""
         if request.headers.get("Authorization"):
+            self.storage_tokens.append(request.headers["Authorization"])
             raise HubError(400, "InvalidArgument: Only one auth mechanism allowed")
         method = "GET" if request.method == "HEAD" else request.method
-        if request.one("signature") != self.blobs.sign(method, request.path):
+        expires = request.one("Expires", "0")
+        if request.one("Signature") != self.blobs.sign(f"{method} {request.path} {expires}"):
             raise HubError(403, "SignatureDoesNotMatch")
+        if float(expires) < time.time():
+            raise HubError(403, "AccessDenied: Request has expired")

@@ -47,8 +47,7 @@ def describe(commit: Commit, path: str, *, expand: bool) -> dict[str, Any]:
         if entry.lfs:
             facts["lfs"] = pointer_facts(entry)
     if expand:
-        change = commit.last_change(path)
-        facts["lastCommit"] = {"id": change.id, "title": change.title, "date": change.date}
+        facts["lastCommit"] = {"id": commit.id, "title": commit.title, "date": commit.date}
         if entry is not None:
             facts["securityFileStatus"] = {
                 "status": "safe",

@@ -99,15 +99,6 @@ class Commit:
             yield commit
             commit = commit.parent
 
-    def last_change(self, path: str) -> Commit:
-        """Find the commit that made the file, or the folder, what it is here."""
-        last = self
-        for commit in self.history():
-            if commit.below(path) != self.below(path):
-                break
-            last = commit
-        return last
-
     def below(self, path: str) -> dict[str, Entry]:
         """Get the file at a path, or the files in the folder at it."""
         prefix = f"{path}/"
