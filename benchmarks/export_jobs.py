@@ -19,12 +19,9 @@ CORES = os.cpu_count() or 1
 
 def _export(parts: str, out: str) -> Callable[[], object]:
     from geogen_hf.export.folder import export_release
-    from geogen_hf.release.release import read_release
-    from geogen_hf.source.parts import locate_parts
 
     def run() -> object:
-        release = read_release(locate_parts(parts))
-        return export_release(release, Path(out))
+        return export_release(parts, out)
 
     return run
 

@@ -23,6 +23,7 @@ from geogen_hf._version import __version__
 
 if TYPE_CHECKING:
     from geogen_hf.errors import GeoGenError
+    from geogen_hf.export.exported import open_export
     from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import ExportOptions
     from geogen_hf.export.verify import verify_export
@@ -45,6 +46,7 @@ __all__ = [
     "export_release",
     "fetch_parts",
     "inspect_release",
+    "open_export",
     "open_release",
     "push_export",
     "verify_export",
@@ -60,6 +62,7 @@ _MODULES = {
     "export_release": "export.folder",
     "fetch_parts": "source.fetch",
     "inspect_release": "release.inspection",
+    "open_export": "export.exported",
     "open_release": "release.identities",
     "push_export": "hub.push",
     "verify_export": "export.verify",

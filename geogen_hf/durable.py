@@ -1,24 +1,54 @@
-"""Write files so that they are whole or absent, also after a power cut or Ctrl-C."""
+"""Write files and folders so that they appear whole or not at all, and runs can be resumed.
+
+`write_durably` replaces one file. `OutputFolder` manages a folder that a command writes: only one
+process at a time, and only the same task resumes an interrupted run. It knows no file format.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from geogen_hf.errors import FetchError, explain
+from filelock import FileLock, Timeout
+
+from geogen_hf.errors import FetchError, GeoGenError, OutputError, ReleaseError, UsageError, explain
+
+Plan = dict[str, Any]
+"""JSON values that decide the bytes of an output: options, and what identifies the source."""
+
+RESUMES = "the same command resumes"
+_PLAN_FILE, _LOCK_FILE, _WORK_FOLDER = "plan.json", "lock", "work"
+_EMPTIED: Plan = {"emptied": True}
+"""Plan of a folder that is being emptied. It equals no other, so a rerun empties the folder too."""
+_DISK_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "choose a folder on a file system that can be written",
+    errno.EACCES: "choose another folder, or fix its permissions",
+    errno.EPERM: "choose another folder, or fix its permissions",
+    errno.ENAMETOOLONG: "choose a folder with a shorter path",
+    errno.ENOTDIR: "choose a folder whose parents are all folders",
+    errno.EEXIST: "choose another folder",
+}
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file's content as a whole: write beside it, sync, rename.
+    """Replace the content of a file in one step: write beside it, sync, rename.
 
     Args:
-        path: The file; its folder exists.
-        content: What it is to hold.
+        path: The file. Its folder exists.
+        content: The new content.
 
     Raises:
-        OSError: It cannot be written; what was there before still is.
+        OSError: It cannot be written. The old content is kept.
 
     Example:
         >>> write_durably(tmp_path / "a", b"new")
@@ -38,18 +68,18 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Rename within a folder, so that the new name outlives a power cut.
+    """Rename a file or folder within a file system so that the rename survives a power cut.
 
     Args:
-        source: A file whose content is synced already.
-        target: Its new name; replaced if there.
+        source: A file or folder whose content is already synced.
+        target: Its new path. An existing file is replaced.
     """
     source.replace(target)
     sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's list of names to disk, where the system can (Windows does by itself)."""
+    """Sync the list of names of a folder to disk. Windows does that by itself."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -59,8 +89,275 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def writing(where: object) -> Iterator[None]:
+    """Turn the operating system's errors on writing into `OutputError`.
+
+    Args:
+        where: The file or folder that is written.
+
+    Raises:
+        OutputError: Instead of any `OSError` that is not an error of this package.
+
+    Example:
+        >>> with writing("data"):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        geogen_hf.errors.OutputError: cannot write
+          where: data
+          found: [Errno 28] No space left on device
+          remedy: free some space; the same command resumes
+    """
+    try:
+        yield
+    except GeoGenError:
+        raise
+    except OSError as error:
+        remedy = _DISK_REMEDIES.get(error.errno or 0, "fix the cause")
+        message = explain("cannot write", where=where, found=error, remedy=f"{remedy}; {RESUMES}")
+        raise OutputError(message) from error
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """How the outputs of one command are recognised.
+
+    Attributes:
+        noun: What the folder holds, for messages.
+        state: Name of the hidden folder that exists while a run is unfinished.
+        manifest: JSON file of a finished output that holds the plan.
+        plan_key: Key of the plan in the manifest.
+        last: File that is written last and removed first: without it an output is incomplete.
+    """
+
+    noun: str
+    state: str
+    manifest: str
+    plan_key: str
+    last: str
+
+
+class OutputFolder:
+    """A folder that one process at a time writes, and that only the same plan resumes.
+
+    While a run is unfinished, a hidden state folder holds the plan, the lock, the files that are
+    not in place yet (`work`), and whatever the command records there. So every file in place is
+    whole, and a killed run leaves nothing outside the state folder that a resumed run does not use.
+
+    Attributes:
+        path: The folder, absolute.
+        state: The state folder.
+        work: Folder for unfinished files, on the same file system. Emptied when a run begins.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], kind: OutputKind, plan: Plan) -> None:
+        self.path = Path(path).expanduser().absolute()  # workers may have another current folder
+        self.state = self.path / kind.state
+        self.work = self.state / _WORK_FOLDER
+        self._kind, self._plan = kind, plan
+
+    def holds_finished(self) -> bool:
+        """Whether the folder holds the finished output of this plan."""
+        with writing(self.path):
+            return (
+                not (self.state / _PLAN_FILE).exists()
+                and (self.path / self._kind.last).is_file()
+                and self._finished_plan() == self._plan
+            )
+
+    @contextmanager
+    def claimed(self, *, overwrite: bool = False) -> Iterator[None]:
+        """Lock the folder while the block writes the output.
+
+        When the block ends normally, the output is finished and the state folder is removed. When
+        it ends with an exception, the state folder is kept for a resumed run.
+
+        Args:
+            overwrite: Empty a folder that holds another output of this kind, or a finished one of
+                this plan. An unfinished run of this plan is resumed in any case.
+
+        Raises:
+            ReleaseError: The folder holds another output or other files, contains links, or
+                another process writes it. Nothing is changed.
+            UsageError: The path names a file.
+            OutputError: The operating system refuses to write.
+        """
+        with writing(self.path):
+            self._refuse_other_content(overwrite)  # before anything is touched
+            self.state.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                found = self._refuse_other_content(overwrite)
+                # A finished output gets here when it is damaged or to be overwritten.
+                unfinished = (self.state / _PLAN_FILE).exists() and found == self._plan
+                if found is not None and not unfinished:
+                    self._empty()
+                shutil.rmtree(self.work, ignore_errors=True)
+                self.work.mkdir()
+                write_durably(self.state / _PLAN_FILE, json.dumps(self._plan).encode())
+                try:
+                    yield
+                except BaseException:
+                    # Worker processes may have been ended in the middle of a file.
+                    shutil.rmtree(self.work, ignore_errors=True)
+                    raise
+                self._remove_state()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the output in one step."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.work / target.name
+        write_durably(temporary, content)
+        move_durably(temporary, target)
+
+    def _found_plan(self) -> Plan | None:
+        return read_json(self.state / _PLAN_FILE) or self._finished_plan()
+
+    def _finished_plan(self) -> Plan | None:
+        found = (read_json(self.path / self._kind.manifest) or {}).get(self._kind.plan_key)
+        return found if isinstance(found, dict) else None
+
+    def _refuse_other_content(self, overwrite: bool) -> Plan | None:
+        """Check that the folder can be written; return the plan found in it."""
+        kind = self._kind
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(explain("not a folder", where=self.path, remedy="choose another name"))
+        if not self.path.is_dir():
+            return None
+        _refuse_links(self.path)
+        found = self._found_plan()
+        # Of a run that ended before its plan was written, there is only the state folder.
+        if found is None and any(entry.name != kind.state for entry in self.path.iterdir()):
+            raise ReleaseError(
+                explain(
+                    f"the folder is not empty and holds no {kind.noun}",
+                    where=self.path,
+                    remedy="choose a new or an empty folder",
+                )
+            )
+        if found not in (None, self._plan) and not overwrite:
+            raise ReleaseError(
+                explain(
+                    f"the folder holds another {kind.noun}",
+                    where=self.path,
+                    expected="the same source and options",
+                    found=f"a difference in {', '.join(differences(found or {}, self._plan))}",
+                    remedy="choose another folder, or start anew with --overwrite",
+                )
+            )
+        return found
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = FileLock(str(self.state / _LOCK_FILE))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ReleaseError(
+                explain(
+                    "another process is writing into this folder",
+                    where=self.path,
+                    remedy="wait for it, or choose another folder",
+                )
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+        # Windows removes no open file, so the lock goes after it is released.
+        with suppress(OSError):  # another process has locked it meanwhile
+            (self.state / _LOCK_FILE).unlink(missing_ok=True)
+            self.state.rmdir()
+
+    def _empty(self) -> None:
+        """Remove the output so that an interrupted removal is continued by a rerun."""
+        write_durably(self.state / _PLAN_FILE, json.dumps(_EMPTIED).encode())
+        (self.path / self._kind.last).unlink(missing_ok=True)
+        for entry in self.path.iterdir():
+            if entry != self.state:
+                _remove(entry)
+        for entry in self.state.iterdir():
+            if entry.name not in (_PLAN_FILE, _LOCK_FILE):
+                _remove(entry)
+
+    def _remove_state(self) -> None:
+        """Remove all of the state but the lock, the plan last: until then the run is resumable."""
+        for entry in sorted(self.state.iterdir(), key=lambda entry: entry.name == _PLAN_FILE):
+            if entry.name != _LOCK_FILE:
+                _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def refuse_source_in(out: str | os.PathLike[str], source: Path) -> None:
+    """Refuse an output folder that contains the source, since starting anew would remove it.
+
+    Raises:
+        UsageError: The source is in the folder.
+    """
+    if source.resolve().is_relative_to(Path(out).expanduser().resolve()):
+        raise UsageError(
+            explain(
+                "the source is in the folder to write to",
+                where=out,
+                found=source,
+                remedy="choose a folder beside it",
+            )
+        )
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse symbolic links, which would lead writing and deleting out of the folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise ReleaseError(
+                    explain(
+                        "the folder to write contains a symbolic link",
+                        where=entry.path,
+                        expected="files and folders only",
+                        remedy="remove the link, or choose another folder",
+                    )
+                )
+            if entry.is_dir(follow_symlinks=False):
+                _refuse_links(Path(entry.path))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is none."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (ValueError, RecursionError):  # no JSON, or JSON nested deeper than Python's stack
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def differences(found: Plan, wanted: Plan) -> list[str]:
+    """Name the entries that differ, one level deep.
+
+    Example:
+        >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})
+        ['a.c', 'd']
+    """
+    names: list[str] = []
+    for key in found | wanted:
+        one, other = found.get(key), wanted.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            names.extend(f"{key}.{k}" for k in one | other if one.get(k) != other.get(k))
+        elif one != other:
+            names.append(key)
+    return names
+
+
 def require_space(folder: Path, missing: int) -> None:
-    """Check that the disk can hold a download before it starts.
+    """Check that the disk can hold what is about to be written.
 
     Args:
         folder: Where the files will go; exists.

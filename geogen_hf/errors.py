@@ -1,8 +1,8 @@
-"""Every error this package raises on purpose.
+"""The errors that this package raises on purpose, and how their messages are composed.
 
-Each class also subclasses the builtin it resembles, so that callers may catch either. A message
-says what was wrong, where, what was expected, what was found and what to do next; `explain` puts
-those together in one order.
+Each class also subclasses the builtin exception that it resembles, so callers can catch either.
+A message states what is wrong, where, what was expected, what was found and what to do next;
+`explain` composes these in one order. Add an error class here if no existing one fits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _QUERY_OF_URL = re.compile(r"((?:://|with url: /)[^\s?'\"]*)\?[^\s'\")]*")
 
 
 class GeoGenError(Exception):
-    """Base of all errors raised on purpose; the command line shows its text and exits with 1."""
+    """Base class of these errors; the command line prints the message and exits with status 1."""
 
 
 class UsageError(GeoGenError, ValueError):
@@ -38,7 +38,7 @@ class MetadataError(GeoGenError, ValueError):
 
 
 class CameraError(GeoGenError, ValueError):
-    """A matrix is not what its name says."""
+    """A camera matrix is not a valid pose or not valid intrinsics."""
 
 
 class ImageError(GeoGenError, ValueError):
@@ -46,7 +46,14 @@ class ImageError(GeoGenError, ValueError):
 
 
 class ReleaseError(GeoGenError, ValueError):
-    """Images and cameras do not add up; the message is the report of every problem."""
+    """The contents of a release or of an exported folder contradict each other or are unreadable.
+
+    Where many problems were found, the message lists all of them.
+    """
+
+
+class OutputError(GeoGenError, OSError):
+    """An output folder cannot be written: the disk refuses, or the workers died."""
 
 
 def explain(
@@ -57,14 +64,14 @@ def explain(
     found: object = None,
     remedy: str | None = None,
 ) -> str:
-    """Put an error message together, a line each for what is known.
+    """Compose an error message, with one line for each fact that is known.
 
     Args:
-        what: One sentence, without a full stop.
-        where: Part, member, subject or view.
+        what: What is wrong: one sentence without a full stop.
+        where: The part, member, subject or view concerned.
         expected: What should have been there.
-        found: What was there.
-        remedy: What the reader can do.
+        found: What is there.
+        remedy: What the reader can do about it.
 
     Returns:
         The message.

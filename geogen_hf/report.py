@@ -1,4 +1,8 @@
-"""Structural problems of a release, collected so that all of them are told at once."""
+"""Collect the structural problems of a release, and apply the failure policy to them.
+
+All problems are reported together, before any image is read. `Report.enforce` raises, or returns
+the identities to leave out. Add a kind of problem to `Kind` here.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +32,18 @@ Kind = Literal[
 Policy = Literal["raise", "skip"]
 
 EXAMPLES = 3
-"""So many problems of a kind are spelt out."""
+"""How many problems of one kind are listed; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that does not add up.
+    """One structural problem.
 
     Attributes:
-        kind: What sort of thing.
-        subject_id: The identity it spoils; None where it cannot be told or spoils none.
-        detail: Where, and what was found.
+        kind: The kind of problem.
+        subject_id: The identity that it makes unusable; None if it concerns none, or an unknown
+            one.
+        detail: Where it is, and what was found there.
     """
 
     kind: Kind
@@ -48,7 +53,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """Every problem found, in the order found.
+    """All problems found, in the order in which they were found.
 
     Example:
         >>> report = Report((Problem("bad metadata", None, "metadata_3.json: not JSON"),))
@@ -60,14 +65,14 @@ class Report:
     problems: tuple[Problem, ...] = ()
 
     def by_kind(self) -> dict[Kind, list[Problem]]:
-        """Group the problems, the commonest kind first."""
+        """Group the problems by kind, the most frequent kind first."""
         groups: dict[Kind, list[Problem]] = {}
         for problem in self.problems:
             groups.setdefault(problem.kind, []).append(problem)
         return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
     def bad_subjects(self) -> set[str]:
-        """Name the identities that have any problem."""
+        """Return the ids of the identities that have any problem."""
         return {problem.subject_id for problem in self.problems if problem.subject_id is not None}
 
     def __str__(self) -> str:
@@ -79,14 +84,14 @@ class Report:
                 lines.append(f"  … and {len(problems) - EXAMPLES:,} more")
         return "\n".join(lines)
 
-    def settle(self, policy: Policy) -> set[str]:
-        """Raise, or leave the identities concerned out.
+    def enforce(self, policy: Policy) -> set[str]:
+        """Apply the failure policy: raise if there are problems, or skip the identities concerned.
 
         Args:
             policy: `"raise"` or `"skip"`.
 
         Returns:
-            The identities to leave out.
+            The ids of the identities to leave out.
 
         Raises:
             ReleaseError: There are problems and the policy is `"raise"`.
@@ -100,7 +105,7 @@ class Report:
             return set()
         if policy == "raise":
             raise ReleaseError(
-                f"images and cameras of this release do not add up\n{self}\n"
+                f"the images and cameras of this release do not match\n{self}\n"
                 "remedy: download the parts concerned again, or load the rest with "
                 "on_bad_subject='skip'"
             )
@@ -115,7 +120,7 @@ class Report:
 
 
 def some_of(names: Iterable[str], most: int = 10) -> str:
-    """Name a few in order, and say how many more there are.
+    """List a few names in order, and count the others.
 
     Example:
         >>> some_of(["c", "a", "b"], most=2)

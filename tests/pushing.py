@@ -16,8 +16,6 @@ from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.hub.preflight import PushOptions
 from geogen_hf.hub.push import Pushed, push_export
-from geogen_hf.release.release import read_release
-from geogen_hf.source.parts import locate_parts
 
 REPO = "lab/geogen"
 
@@ -40,9 +38,9 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]
         huggingface_hub.close_session()
 
 
-def exported(parts: Path, folder: Path, **options: Any) -> Path:
-    release = read_release(locate_parts(parts))
-    return export_release(release, folder, ExportOptions(**options), workers=1).folder
+def exported(parts: Path, folder: Path, split_seed: int = 0, **options: Any) -> Path:
+    written = ExportOptions(**options)
+    return export_release(parts, folder, written, split_seed=split_seed, workers=1).folder
 
 
 def push(hub: HubServer, folder: Path, repo: str = REPO, **options: Any) -> Pushed:

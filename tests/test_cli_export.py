@@ -86,7 +86,7 @@ def test_impossible_options_are_refused(
     error: type[GeoGenError],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("geogen_hf.export.executors._PATIENCE_S", 1)
+    monkeypatch.setattr("geogen_hf.export.tasks._DASK_TIMEOUT_S", 1)
     refused = run("export", by_subject, tmp_path / "x", *arguments)
     assert isinstance(refused.exception, error)
     assert not (tmp_path / "x").exists()

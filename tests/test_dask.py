@@ -17,11 +17,10 @@ from typer.testing import CliRunner
 
 import geogen_hf
 from geogen_hf.cli.export import export
-from geogen_hf.errors import GeoGenError
-from geogen_hf.export.executors import dask_executor
-from geogen_hf.export.faults import ExportError
-from geogen_hf.export.folder import export_release
+from geogen_hf.errors import GeoGenError, OutputError
+from geogen_hf.export.folder import write_export
 from geogen_hf.export.options import ExportOptions
+from geogen_hf.export.tasks import dask_executor
 from geogen_hf.release.release import read_release
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 
@@ -91,10 +90,10 @@ def test_the_same_bytes_from_a_cluster(
 ) -> None:
     release = read_release(locate_parts(by_subject))
     options = ExportOptions(("sequences", "views", "cameras"))
-    wanted = contents(export_release(release, tmp_path / "local", options, workers=1).folder)
+    wanted = contents(write_export(release, tmp_path / "local", options, workers=1).folder)
     monkeypatch.chdir(tmp_path)  # where the workers are not
     with dask_executor(address) as executor:
-        done = export_release(release, Path("cluster"), options, executor=executor)
+        done = write_export(release, Path("cluster"), options, executor=executor)
     assert contents(tmp_path / "cluster") == wanted
     assert done.written == 5
 
@@ -116,14 +115,14 @@ def test_errors_come_back_from_the_cluster(address: str, by_subject: Path, tmp_p
     for part in ALL_PARTS:
         (parts / part.name).unlink()  # gone when the workers look for them
     with dask_executor(address) as executor, pytest.raises(GeoGenError, match="images_batch"):
-        export_release(release, tmp_path / "geogen", executor=executor)
+        write_export(release, tmp_path / "geogen", executor=executor)
     assert not (tmp_path / "geogen" / "README.md").exists()
 
 
 def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geogen_hf.export.executors._PATIENCE_S", 1)
+    monkeypatch.setattr("geogen_hf.export.tasks._DASK_TIMEOUT_S", 1)
     with (
-        pytest.raises(ExportError, match="scheduler does not answer"),
+        pytest.raises(OutputError, match="scheduler does not answer"),
         dask_executor("tcp://127.0.0.1:9"),
     ):
         pass

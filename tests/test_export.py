@@ -33,11 +33,9 @@ from huggingface_hub import DatasetCardData
 from PIL import Image
 
 import geogen
-from geogen_hf.errors import ArchiveError, GeoGenError, ReleaseError, UsageError
-from geogen_hf.export.faults import ExportError
-from geogen_hf.export.folder import Exported, export_release
+from geogen_hf.errors import ArchiveError, OutputError, ReleaseError, UsageError
+from geogen_hf.export.folder import EXPORT, Exported, write_export
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.export.tasks import STATE_FOLDER
 from geogen_hf.export.verify import verify_export
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.release import Release, read_release
@@ -73,7 +71,7 @@ def release(unmarked: Path) -> Release:
 def exported(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """All three configs, in a folder named `geogen`."""
     folder = tmp_path_factory.mktemp("export") / "geogen"
-    return export_release(release, folder, EVERYTHING, workers=1)
+    return write_export(release, folder, EVERYTHING, workers=1)
 
 
 @pytest.fixture
@@ -201,7 +199,7 @@ def test_cards_yaml_is_what_datasets_itself_would_write(exported: Exported) -> N
 
 def test_the_body_of_the_card_tells_of_this_export(release: Release, tmp_path: Path) -> None:
     options = ExportOptions(configs=("views",), image_format="jpeg", image_size=12, quality=80)
-    folder = export_release(release, tmp_path / "geogen", options, workers=1).folder
+    folder = write_export(release, tmp_path / "geogen", options, workers=1).folder
     body = (folder / "README.md").read_text().split("---\n", 2)[2]
     assert "| `views` (default) | one image |" in body
     assert "`sequences`" not in body
@@ -279,7 +277,7 @@ def test_rows_stand_in_the_order_of_their_hash(exported: Exported) -> None:
 def test_parquet_is_made_for_streaming(tmp_path: Path) -> None:
     parts = write_release(tmp_path / "parts", subjects=10, size=16)
     options = ExportOptions(ALL_CONFIGS, image_format="jpeg", quality=95, image_size=1536)
-    folder = export_release(opened(parts), tmp_path / "geogen", options).folder
+    folder = write_export(opened(parts), tmp_path / "geogen", options).folder
     for config in ALL_CONFIGS:
         path = next((folder / "data" / config).glob("train-*"))
         metadata = pq.read_metadata(path)
@@ -344,19 +342,19 @@ def test_the_same_bytes_whatever_the_executor(
     exported: Exported, release: Release, tmp_path: Path
 ) -> None:
     wanted = contents(exported.folder)
-    two = export_release(release, tmp_path / "two", EVERYTHING, workers=2)
+    two = write_export(release, tmp_path / "two", EVERYTHING, workers=2)
     assert contents(two.folder) == wanted
     assert (two.rows, two.size, two.written) == (exported.rows, exported.size, exported.written)
     for number, executor in enumerate(executors()):
         folder = tmp_path / str(number)
-        export_release(release, folder, EVERYTHING, executor=executor)
+        write_export(release, folder, EVERYTHING, executor=executor)
         assert contents(folder) == wanted
 
 
 def test_the_same_rows_from_either_layout_of_the_parts(
     exported: Exported, by_view: Path, tmp_path: Path
 ) -> None:
-    folder = export_release(opened(by_view), tmp_path / "x", EVERYTHING, workers=1).folder
+    folder = write_export(opened(by_view), tmp_path / "x", EVERYTHING, workers=1).folder
     one, other = contents(exported.folder), contents(folder)
     assert {n: d for n, d in one.items() if n.startswith("data/")} == {
         n: d for n, d in other.items() if n.startswith("data/")
@@ -366,7 +364,7 @@ def test_the_same_rows_from_either_layout_of_the_parts(
 
 def test_progress_tells_every_image(release: Release, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    export_release(release, tmp_path / "x", workers=2, progress=lambda a, b: told.append((a, b)))
+    write_export(release, tmp_path / "x", workers=2, progress=lambda a, b: told.append((a, b)))
     assert told[-1] == (SUBJECTS * 7, SUBJECTS * 7)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
@@ -376,24 +374,20 @@ def test_progress_tells_every_image(release: Release, tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from geogen_hf.export.folder import export_release
-from geogen_hf.export.options import ExportOptions
-from geogen_hf.source.parts import ALL_PARTS, locate_parts
-from geogen_hf.release.release import read_release
+from geogen_hf import ExportOptions, export_release
 if __name__ == "__main__":
-    release = read_release(locate_parts(sys.argv[1]))
     options = ExportOptions(image_size=112, image_format="webp")
-    export_release(release, Path(sys.argv[2]), options, workers=int(sys.argv[3]))
+    export_release(sys.argv[1], sys.argv[2], options, workers=int(sys.argv[3]))
 """
 SLOW = ExportOptions(image_size=112, image_format="webp")
 
 
 def records(folder: Path) -> set[Path]:
-    return set((folder / STATE_FOLDER).glob("*-of-*.json"))
+    return set((folder / EXPORT.state).glob("*-of-*.json"))
 
 
 def temporary_files(folder: Path) -> set[Path]:
-    return set(folder.glob("data/*/.*.parquet.*"))
+    return set((folder / EXPORT.state / "work").glob("*.parquet.*"))
 
 
 def test_killed_at_any_moment_it_continues_to_the_same_bytes(
@@ -419,56 +413,56 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(
         for record in records(folder)
         for file in json.loads(record.read_text())["files"]
     }
-    (folder / ".splits.csv.77.78").write_text("left by a process that was killed")
-    (folder / "data/cameras/.test-00000-of-00001.parquet.abc").write_text("so was this")
-    continued = export_release(release, folder, SLOW, workers=2)
+    left = folder / EXPORT.state / "work" / "cameras-test-00000-of-00001.parquet.abc"
+    left.write_text("left by a process that was killed")
+    continued = write_export(release, folder, SLOW, workers=2)
     assert {path: path.stat().st_ino for path in kept} == kept
-    undisturbed = export_release(release, tmp_path / "undisturbed", SLOW, workers=2)
+    undisturbed = write_export(release, tmp_path / "undisturbed", SLOW, workers=2)
     assert contents(folder) == contents(undisturbed.folder)
     assert continued.written == undisturbed.written - len(kept) // 2
     assert continued.written < undisturbed.written
 
 
 def test_a_finished_export_is_left_alone(release: Release, tmp_path: Path) -> None:
-    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    folder = write_export(release, tmp_path / "geogen", workers=1).folder
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    again = export_release(release, folder, workers=1)
+    again = write_export(release, folder, workers=1)
     assert again.written == 0
     assert sum(again.rows["sequences"].values()) == SUBJECTS
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     next(folder.glob("data/cameras/test-*")).unlink()  # incomplete again
-    assert export_release(release, folder, workers=1).written > 0
+    assert write_export(release, folder, workers=1).written > 0
     assert verify_export(folder, workers=1).failures == ()
 
 
 def test_another_export_is_refused_with_the_reason(
     release: Release, by_view: Path, tmp_path: Path
 ) -> None:
-    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    folder = write_export(release, tmp_path / "geogen", workers=1).folder
     before = contents(folder)
     with pytest.raises(ReleaseError, match=r"difference in options\.split_seed\n.*--overwrite"):
-        export_release(release, folder, ExportOptions(split_seed=1))
+        write_export(release, folder, split_seed=1)
     with pytest.raises(ReleaseError, match=r"difference in parts\.images_batch_1\.zip"):
-        export_release(opened(by_view), folder)
+        write_export(opened(by_view), folder)
     assert contents(folder) == before
-    options = ExportOptions(configs=("cameras",), split_seed=1)
-    export_release(release, folder, options, overwrite=True, workers=1)
-    fresh = export_release(release, tmp_path / "fresh", options, workers=1)
+    options = ExportOptions(configs=("cameras",))
+    write_export(release, folder, options, split_seed=1, overwrite=True, workers=1)
+    fresh = write_export(release, tmp_path / "fresh", options, split_seed=1, workers=1)
     assert contents(folder) == contents(fresh.folder)
 
 
 def test_overwriting_the_same_export_starts_anew(release: Release, tmp_path: Path) -> None:
-    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    folder = write_export(release, tmp_path / "geogen", workers=1).folder
     before = contents(folder)
     shard = next(folder.glob("data/sequences/train-*"))
     shard.write_bytes(bytes(shard.stat().st_size))
-    again = export_release(release, folder, overwrite=True, workers=1)
+    again = write_export(release, folder, overwrite=True, workers=1)
     assert again.written > 0
     assert contents(folder) == before
 
 
 def test_an_interrupted_overwrite_can_go_on(release: Release, tmp_path: Path) -> None:
-    folder = export_release(release, tmp_path / "geogen", workers=1).folder
+    folder = write_export(release, tmp_path / "geogen", workers=1).folder
     other = ExportOptions(configs=("cameras",))
     # Ended while it removed files: what tells that this is an export goes last.
     (folder / "README.md").unlink()
@@ -478,12 +472,12 @@ def test_an_interrupted_overwrite_can_go_on(release: Release, tmp_path: Path) ->
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_release(release, folder, other, overwrite=True, workers=1, progress=interrupt)
+        write_export(release, folder, other, overwrite=True, workers=1, progress=interrupt)
     with pytest.raises(ReleaseError, match=r"difference in options\.configs"):
-        export_release(release, folder, workers=1)
+        write_export(release, folder, workers=1)
     assert records(folder)
-    export_release(release, folder, other, workers=1)  # no --overwrite: this is its own now
-    fresh = export_release(release, tmp_path / "fresh", other, workers=1)
+    write_export(release, folder, other, workers=1)  # no --overwrite: this is its own now
+    fresh = write_export(release, tmp_path / "fresh", other, workers=1)
     assert contents(folder) == contents(fresh.folder)
 
 
@@ -491,22 +485,22 @@ def test_other_peoples_folders_are_not_touched(release: Release, tmp_path: Path)
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(ReleaseError, match="not empty and holds no export"):
-            export_release(release, tmp_path, overwrite=overwrite)
+            write_export(release, tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="not a folder"):
-        export_release(release, tmp_path / "thesis.tex")
+        write_export(release, tmp_path / "thesis.tex")
 
 
 def test_two_exports_into_one_folder_are_not_mixed(release: Release, tmp_path: Path) -> None:
-    state = tmp_path / "geogen" / STATE_FOLDER
+    state = tmp_path / "geogen" / EXPORT.state
     state.mkdir(parents=True)
     with (
         FileLock(str(state / "lock")),
-        pytest.raises(ReleaseError, match="another export is writing"),
+        pytest.raises(ReleaseError, match="another process is writing"),
     ):
-        export_release(release, tmp_path / "geogen", workers=1)
+        write_export(release, tmp_path / "geogen", workers=1)
     # And what is left of one that ended before it had planned anything is in nobody's way.
-    assert export_release(release, tmp_path / "geogen", workers=1).written > 0
+    assert write_export(release, tmp_path / "geogen", workers=1).written > 0
 
 
 def test_what_was_left_out_comes_back_where_it_must_not_be(
@@ -517,10 +511,10 @@ def test_what_was_left_out_comes_back_where_it_must_not_be(
     damage(parts / zip_name, member)
     release = opened(parts)
     with pytest.raises(ArchiveError, match=member):
-        export_release(release, tmp_path / "geogen", workers=1)
+        write_export(release, tmp_path / "geogen", workers=1)
     assert not (tmp_path / "geogen" / "README.md").exists()
     with caplog.at_level(logging.WARNING):
-        done = export_release(release, tmp_path / "geogen", on_bad_subject="skip", workers=1)
+        done = write_export(release, tmp_path / "geogen", on_bad_subject="skip", workers=1)
     subject_id = member.split("/")[0]
     assert subject_id in caplog.text
     assert sum(done.rows["sequences"].values()) == 6
@@ -543,10 +537,10 @@ def test_records_without_the_damaged_serve_only_who_may_leave_them_out(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_release(release, folder, on_bad_subject="skip", workers=1, progress=stop)
+        write_export(release, folder, on_bad_subject="skip", workers=1, progress=stop)
     assert records(folder)
     with pytest.raises(ArchiveError, match=member):
-        export_release(release, folder, on_bad_subject="raise", workers=1)
+        write_export(release, folder, on_bad_subject="raise", workers=1)
 
 
 def damage(path: Path, member: str) -> None:
@@ -579,14 +573,14 @@ def test_a_full_disk_is_told_and_outlived(
 ) -> None:
     folder = small_disk / "geogen"
     options = ExportOptions(image_size=48)
-    with pytest.raises(ExportError, match=r"No space left on device(.|\n)*free some space"):
-        export_release(release, folder, options, workers=workers)
+    with pytest.raises(OutputError, match=r"No space left on device(.|\n)*free some space"):
+        write_export(release, folder, options, workers=workers)
     assert not (folder / "README.md").exists()
     assert not list(folder.rglob("*.parquet.*"))
     larger = ["mount", "-o", "remount,size=64m", str(small_disk)]
     subprocess.run(larger, check=True)
-    export_release(release, folder, options, workers=workers)
-    wanted = export_release(release, tmp_path / "wanted", options, workers=1)
+    write_export(release, folder, options, workers=workers)
+    wanted = write_export(release, tmp_path / "wanted", options, workers=1)
     assert contents(folder) == contents(wanted.folder)
 
 
@@ -596,35 +590,31 @@ def test_a_process_that_dies_is_told_and_outlived(release: Release, tmp_path: Pa
             os.kill(pid, signal.SIGKILL)
 
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        told = r"an exporting process died(.|\n)*continues"
-        with pytest.raises(ExportError, match=told):
-            export_release(release, tmp_path / "x", SLOW, executor=pool, progress=kill_one)
+        told = r"an exporting process died(.|\n)*resumes"
+        with pytest.raises(OutputError, match=told):
+            write_export(release, tmp_path / "x", SLOW, executor=pool, progress=kill_one)
     kept = len(records(tmp_path / "x"))
     assert kept >= 1
-    undisturbed = export_release(release, tmp_path / "y", SLOW)
-    assert export_release(release, tmp_path / "x", SLOW).written <= undisturbed.written - kept
+    undisturbed = write_export(release, tmp_path / "y", SLOW)
+    assert write_export(release, tmp_path / "x", SLOW).written <= undisturbed.written - kept
     assert contents(tmp_path / "x") == contents(tmp_path / "y")
 
 
 INTERRUPTED = """
 import signal, sys, threading, time
 from pathlib import Path
-from geogen_hf.export.folder import export_release
-from geogen_hf.export.options import ExportOptions
-from geogen_hf.source.parts import ALL_PARTS, locate_parts
-from geogen_hf.release.release import read_release
+from geogen_hf import ExportOptions, export_release
 if __name__ == "__main__":
-    release = read_release(locate_parts(sys.argv[1]))
     folder = Path(sys.argv[2])
     def press() -> None:
-        while not list(folder.glob("data/sequences/.*.parquet.*")):
+        while not list(folder.glob(".export/work/sequences-*")):
             time.sleep(0.001)
         signal.raise_signal(signal.SIGINT)
         sent.append(time.monotonic())
     sent: list[float] = []
     threading.Thread(target=press, daemon=True).start()
     try:
-        export_release(release, folder, ExportOptions(image_size=1024, image_format="webp"))
+        export_release(sys.argv[1], folder, ExportOptions(image_size=1024, image_format="webp"))
     except KeyboardInterrupt:
         print(time.monotonic() - sent[0], threading.active_count())
 """
@@ -659,4 +649,3 @@ def test_ctrl_c_ends_every_thread_within_a_subject(unmarked: Path, tmp_path: Pat
 def test_impossible_options_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ExportOptions(**arguments)
-    assert issubclass(ExportError, GeoGenError)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import SUBJECTS
 
-from geogen_hf.export.folder import export_release
+from geogen_hf.export.folder import write_export
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
 from geogen_hf.source.parts import locate_parts
@@ -34,7 +34,7 @@ def runs(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("training")
     (folder / "parts").symlink_to(by_subject)
     release = read_release(locate_parts(by_subject))
-    export_release(release, folder / "geogen", workers=1)
+    write_export(release, folder / "geogen", workers=1)
     shards = list((folder / "geogen/data/sequences").glob("train-*"))
     assert 1 < len(shards) < 12  # fewer than nodes times workers
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -73,28 +73,27 @@ def export(
 
     Example: geogen export parts geogen --config sequences --image-size 256
     """
-    from geogen_hf.export.executors import dask_executor
     from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import DEFAULT_CONFIGS, ExportOptions
-    from geogen_hf.release.release import read_release
-    from geogen_hf.source.parts import locate_parts, select_parts
+    from geogen_hf.export.tasks import dask_executor
 
     options = ExportOptions(
         configs=tuple(config or DEFAULT_CONFIGS),
-        split_seed=split_seed,
         image_format=image_format.value,
         image_size=image_size,
         quality=quality,
     )
     cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
-    release = read_release(locate_parts(source, select_parts(part)), cameras)
     cluster = dask_executor(scheduler) if scheduler else nullcontext()
     with cluster as executor, progress_bar("exporting") as progress:
         done = export_release(
-            release,
+            source,
             folder,
             options,
+            parts=part,
+            cameras=cameras,
             on_bad_subject=on_bad_subject.value,
+            split_seed=split_seed,
             overwrite=overwrite,
             workers=workers,
             executor=executor,

@@ -60,14 +60,16 @@ def preview(
 
 
 def _views(source: str | None, subjects: list[str] | None, cameras: CameraOptions) -> list[Views]:
-    from geogen_hf.export.exported import is_export, read_views
+    from geogen_hf.export.exported import is_export, open_export
     from geogen_hf.release.identities import open_release
     from geogen_hf.release.preview import decode_views
 
-    if source is not None and is_export(source):
-        return read_views(source, subjects, _SHOWN)
-    with open_release(source, on_bad_subject="skip", cameras=cameras) as release:
-        wanted = [release[name] for name in subjects or release.subject_ids[:_SHOWN]]
+    with (
+        open_export(source)
+        if source is not None and is_export(source)
+        else open_release(source, on_bad_subject="skip", cameras=cameras)
+    ) as identities:
+        wanted = [identities[name] for name in subjects or identities.subject_ids[:_SHOWN]]
         return [
             decode_views(one.subject_id, one.images, one.extrinsics, one.intrinsics)
             for one in wanted

@@ -1,4 +1,8 @@
-"""The card of an exported folder: the template's text with this export's YAML and figures."""
+"""Write the dataset card of an exported folder.
+
+The text is that of the template `dataset_card.md`; the YAML, the tables and the command come from
+the export. Change the wording in the template, and what is filled in here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import yaml
 from datasets import DatasetInfo
 from datasets.splits import SplitDict, SplitInfo
 
-from geogen_hf.errors import ReleaseError, explain
+from geogen_hf.errors import ReleaseError, explain, one_line
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
 from geogen_hf.release.features import FEATURES
@@ -65,7 +69,7 @@ def section(card: str, title: str) -> str:
 
 
 def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
-    r"""Take a card apart.
+    r"""Split a card into its YAML and its text.
 
     Args:
         card: Text that begins with YAML between lines of three dashes.
@@ -74,7 +78,7 @@ def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
         The YAML's values, and the rest.
 
     Raises:
-        ReleaseError: There is no YAML at its beginning.
+        ReleaseError: There is no YAML at its beginning, or it is not a mapping.
 
     Example:
         >>> split_front_matter("---\nlicense: other\n---\n# Title\n")
@@ -83,7 +87,15 @@ def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
     opening, *rest = card.split("---\n", 2)
     if opening or len(rest) != 2:
         raise ReleaseError(explain("a card without YAML at its beginning", found=card[:60]))
-    return yaml.safe_load(rest[0]), rest[1]
+    try:
+        front = yaml.safe_load(rest[0])
+    # PyYAML lets errors of its constructors through, such as that of `!!timestamp x`.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        message = explain("the YAML of a card cannot be read", found=one_line(error))
+        raise ReleaseError(message) from error
+    if not isinstance(front, dict):
+        raise ReleaseError(explain("the YAML of a card is not a mapping", found=repr(front)[:60]))
+    return front, rest[1]
 
 
 def write_card(
@@ -93,14 +105,14 @@ def write_card(
     source: dict[str, Any],
     picture: str,
 ) -> str:
-    """Fill the card in.
+    """Fill in the template.
 
     Args:
         files: All Parquet files.
-        images: How many images the identities have.
-        options: Of the export.
-        source: As `describe_source` gives it.
-        picture: Name of the contact sheet.
+        images: Number of images of all identities.
+        options: How the files were written.
+        source: The result of `describe_source`.
+        picture: File name of the contact sheet.
 
     Returns:
         The text of `README.md`.
@@ -132,7 +144,7 @@ def write_card(
 
 
 def _with_configs(body: str, configs: Sequence[str]) -> str:
-    """Keep the lines of what was exported, and say which config is the default."""
+    """Keep the lines of the exported configs and columns, and mark the default config."""
     every = {column for features in FEATURES.values() for column in features}
     here = {column for config in configs for column in FEATURES[config]}
     lines = []
@@ -163,9 +175,10 @@ def size_category(images: int) -> str:
 
 
 def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
-    """Describe a config as `datasets` does in a card's YAML.
+    """Describe a config as `datasets` does in the YAML of a card.
 
-    Lists are spelt `sequence`, as `datasets` before 4 writes them: later ones read both.
+    Lists are spelt `sequence`, as `datasets` before 4 writes them, because later versions read
+    both spellings.
     """
     splits = SplitDict()
     for split in SPLITS:
@@ -205,7 +218,7 @@ def _figures(files: Sequence[FileRecord], options: ExportOptions, picture: str) 
 
 
 def _cameras(convention: dict[str, Any]) -> str:
-    """Say what the metadata's camera convention was, how that is known, and what to beware of."""
+    """State the camera convention of the metadata, how it was found, and the warnings."""
     evidence = convention["evidence"]
     said = [
         f"The metadata's camera convention was `{convention['convention']}`; here it is "
@@ -229,14 +242,15 @@ def _cameras(convention: dict[str, Any]) -> str:
 
 
 def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
-    """Say what made these files, and the command that makes them again."""
+    """State the versions that wrote the files, and the command that writes them again."""
     versions = source["versions"]
     convention = source["cameras"]
+    split_seed = source["options"]["split_seed"]
     command = ["geogen export PARTS OUT", *(f"--config {config}" for config in options.configs)]
     parts = [part.number for part in IMAGE_PARTS if part.name in source["parts"]]
     if len(parts) < len(IMAGE_PARTS):
         command += [f"--part {number}" for number in parts]
-    command += [f"--split-seed {options.split_seed}"] if options.split_seed else []
+    command += [f"--split-seed {split_seed}"] if split_seed else []
     if not options.keeps_images:
         command += [f"--image-format {options.image_format}"]
         command += [f"--image-size {options.image_size}"] if options.image_size else []
@@ -247,7 +261,7 @@ def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"Written by geogen-hf {versions['geogen-hf']} with pyarrow {versions['pyarrow']} and "
-            f"Pillow {versions['pillow']}; split seed {options.split_seed}; images: "
+            f"Pillow {versions['pillow']}; split seed {split_seed}; images: "
             f"{_encoding(options)}. The same versions give the same files from the same zips, bit "
             "for bit:",
             "",

@@ -1,25 +1,53 @@
-"""Exporting a release: plan, run the tasks anywhere, finish the folder; a rerun continues."""
+"""Export a release: plan the tasks, run them, and write the files beside the Parquet files.
+
+`export_release` is the function behind `geogen export`. Open this to see in which order a folder is
+written, how a rerun resumes, and what the manifest, the contact sheet and the checksums hold.
+"""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import json
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from geogen_hf.export.claim import PROVENANCE_FILE, claimed, is_finished, release_folder
-from geogen_hf.export.executors import Submit, task_runner
-from geogen_hf.export.faults import disk_errors_explained
-from geogen_hf.export.finish import count_rows, finish_folder, sheet_drawn_meanwhile
+from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
+from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ReleaseError, explain
+from geogen_hf.export.card import write_card
+from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.export.provenance import describe_source
-from geogen_hf.export.tasks import ShardTask, TaskRecord, finished, plan_tasks
-from geogen_hf.release.release import Release
-from geogen_hf.report import Policy
+from geogen_hf.export.parquet import FileRecord
+from geogen_hf.export.provenance import describe_source, provenance
+from geogen_hf.export.tasks import (
+    ShardTask,
+    Submit,
+    TaskRecord,
+    finished,
+    plan_tasks,
+    task_runner,
+)
+from geogen_hf.export.transcode import decode_view, stored_sizes
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.preview import Views, contact_sheet
+from geogen_hf.release.release import Release, read_release
+from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.release.subjects import Subject
+from geogen_hf.report import Policy, some_of
+from geogen_hf.source.parts import Place, locate_parts, resolve_place, select_parts
 
 logger = logging.getLogger(__name__)
+
+EXPORT = OutputKind("export", ".export", PROVENANCE, "source", CARD)
+PICTURE = "contact_sheet.png"
+PICTURE_SUBJECTS = 4
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -31,9 +59,9 @@ class Exported:
 
     Attributes:
         folder: The folder.
-        rows: Rows by config and split.
-        size: Of all Parquet files, bytes.
-        written: Shards written by this run; the others were there already.
+        rows: Number of rows by config and split.
+        size: Size of all Parquet files, bytes.
+        written: Number of shards that this run wrote; the others were there already.
     """
 
     folder: Path
@@ -43,92 +71,146 @@ class Exported:
 
 
 def export_release(
-    release: Release,
-    folder: Path,
+    place: Place,
+    out: str | os.PathLike[str],
     options: ExportOptions | None = None,
     *,
+    parts: Iterable[int] | None = None,
+    cameras: CameraOptions | None = None,
     on_bad_subject: Policy = "raise",
+    split_seed: int = 0,
+    storage_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write the folder that is the Hub repository.
+    """Write a release as a folder that is a dataset repository: Parquet files, card, checksums.
 
-    Every file appears whole or not at all, and `README.md` last. Interrupted in any way, the same
-    call continues: finished shards stay, and the end is the same as undisturbed, byte for byte,
-    whoever runs the tasks.
+    Every file appears whole or not at all, and `README.md` last. An interrupted call is resumed by
+    the same call: finished shards are kept, and the folder ends up the same, byte for byte, for any
+    number of workers.
 
     Args:
-        release: As `read_release` gives it.
-        folder: New, empty, or left by an earlier run of the same export.
-        options: What to write.
-        on_bad_subject: `"raise"` or `"skip"`.
-        overwrite: Start anew, whatever export the folder holds.
-        workers: Threads; None for one more than cores.
+        place: Folder with the zips, or a base URL; None for the publisher's host.
+        out: Folder to write: new, empty, or left by an earlier run of the same export.
+        options: How the files are written; None for the defaults.
+        parts: Numbers (1 … 7) of the image parts to use; None for all.
+        cameras: How to read the cameras; None finds it out from the metadata and the images.
+        on_bad_subject: `"raise"` on any problem, or `"skip"` the identities concerned.
+        split_seed: Seed of the split.
+        storage_options: Credentials by protocol, as for `open_release`.
+        overwrite: Start anew where the folder holds another export, or a finished one.
+        workers: Number of threads; None for one more than cores.
         executor: Runs the tasks instead of threads of this process, for example the executor of a
-            Dask client; it must see the parts and the folder under the same paths.
-        progress: Told how far it is.
+            Dask client. Its workers must see the parts and the folder under the same paths.
+        progress: Called with the number of images done and of all.
 
     Returns:
         What was written.
 
     Raises:
-        ReleaseError: The folder holds another export, or something else.
-        ExportError: It cannot be written, or workers died.
-        GeoGenError: The parts cannot be read.
+        PartsError: A folder lacks parts.
+        ArchiveError: A part or an image is damaged.
+        FetchError: Parts cannot be read from their host.
+        CameraError: The convention of the cameras cannot be settled.
+        ReleaseError: Images and cameras do not match, or the folder holds something else.
+        UsageError: `out` is a file, or an image does not go with the format.
+        OutputError: The folder cannot be written, or workers died.
 
     Example:
-        >>> from geogen_hf.source.parts import locate_parts
-        >>> from geogen_hf.release.release import read_release
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
-        >>> release = read_release(locate_parts(parts))
-        >>> export_release(release, tmp_path / "geogen", workers=1).rows["cameras"]
+        >>> export_release(parts, tmp_path / "geogen", workers=1).rows["cameras"]
         {'train': 14, 'validation': 7}
     """
+    source = resolve_place(place)
+    if isinstance(source, Path):
+        refuse_source_in(out, source)
+    release = read_release(locate_parts(place, select_parts(parts), storage_options), cameras)
+    return write_export(
+        release,
+        out,
+        options,
+        on_bad_subject=on_bad_subject,
+        split_seed=split_seed,
+        overwrite=overwrite,
+        workers=workers,
+        executor=executor,
+        progress=progress,
+    )
+
+
+def write_export(
+    release: Release,
+    out: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    *,
+    on_bad_subject: Policy = "raise",
+    split_seed: int = 0,
+    overwrite: bool = False,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a release that was read already; otherwise as `export_release`."""
     options = options or ExportOptions()
-    folder = folder.absolute()  # workers elsewhere may have another current folder
     subjects = release.sound_subjects(on_bad_subject)
-    source = describe_source(release, subjects, options)
-    if not overwrite and is_finished(folder, source):
-        logger.info("%s: complete already", folder)
-        return _as_found(folder)
-    with disk_errors_explained(folder), claimed(folder, source, overwrite):
-        tasks = plan_tasks(folder, subjects, options, on_bad_subject)
+    source = describe_source(release, subjects, options, split_seed)
+    output = OutputFolder(out, EXPORT, source)
+    if not overwrite and output.holds_finished() and _is_intact(output.path):
+        logger.info("%s: complete already", output.path)
+        return _as_found(output.path)
+    tasks = plan_tasks(output, subjects, options, split_seed, on_bad_subject)
+    picture, undecodable = _draw_sheet(tasks, on_bad_subject)
+    tasks = [task.without(undecodable) for task in tasks]
+    with output.claimed(overwrite=overwrite):
         already = sum(finished(task) is not None for task in tasks)
-        with sheet_drawn_meanwhile(tasks) as picture:
-            with task_runner(executor, workers, len(tasks)) as submit:
-                records = _run_all(tasks, submit, progress)
-            finish_folder(folder, tasks, records, options, source, picture)
-        release_folder(folder)
+        with task_runner(executor, workers, len(tasks)) as submit:
+            records = _run_all(tasks, submit, progress)
+        kept = {subject_id for record in records for subject_id in record.subject_ids}
+        left_out = sorted({subject.subject_id for subject in subjects} - kept)
+        _write_rest(output, tasks, records, options, source, left_out, picture)
     files = [file for record in records for file in record.files]
     return Exported(
-        folder=folder,
+        folder=output.path,
         rows=count_rows(files),
         size=sum(file.size for file in files),
         written=len(tasks) - already,
     )
 
 
+def _is_intact(folder: Path) -> bool:
+    """Whether all files of a finished export have the content that they had at its end."""
+    try:
+        damaged = ExportedFolder(folder).damaged_files()
+    except GeoGenError as error:
+        logger.warning("%s: export again: %s", folder, error)
+        return False
+    if damaged:
+        logger.warning("%s: export again: files are damaged: %s", folder, some_of(damaged))
+    return not damaged
+
+
 def _as_found(folder: Path) -> Exported:
-    rows = json.loads((folder / PROVENANCE_FILE).read_text())["rows"]
+    rows = ExportedFolder(folder).provenance.rows
     size = sum(path.stat().st_size for path in folder.glob("data/*/*.parquet"))
     return Exported(folder=folder, rows=rows, size=size, written=0)
 
 
 def _run_all(tasks: list[ShardTask], submit: Submit, progress: Progress | None) -> list[TaskRecord]:
-    """Run every task, and give their records in the order of the tasks."""
+    """Run every task, and return their records in the order of the tasks."""
     total = sum(len(subject.images) for task in tasks for subject in task.shard.subjects)
     done = 0
     futures = [submit(task) for task in tasks]
     waiting = set(futures)
     try:
         while waiting:
-            finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in finished:
+            ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in ended:
                 done += future.result().images
-            _tell(progress, done, total)
+            if progress is not None:
+                progress(done, total)
     except BaseException:
         for future in waiting:
             future.cancel()
@@ -136,6 +218,101 @@ def _run_all(tasks: list[ShardTask], submit: Submit, progress: Progress | None) 
     return [future.result() for future in futures]
 
 
-def _tell(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+def _write_rest(
+    output: OutputFolder,
+    tasks: Sequence[ShardTask],
+    records: Sequence[TaskRecord],
+    options: ExportOptions,
+    source: Plan,
+    left_out: Sequence[str],
+    picture: bytes,
+) -> None:
+    """Write all files that are not Parquet, the card last."""
+    files = [file for record in records for file in record.files]
+    images = sum(record.images for record in records)
+    _remove_other_data(output.path, files)
+    contents = {
+        MANIFEST: _manifest(tasks, records),
+        PROVENANCE: _json(provenance(source, count_rows(files), left_out)),
+        PICTURE: picture,
+        CARD: write_card(files, images, options, source, PICTURE).encode(),
+    }
+    sums = {file.path: file.sha256 for file in files}
+    sums |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    card = contents.pop(CARD)
+    contents[SUMS] = "".join(
+        f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())
+    ).encode()
+    for name, content in (*contents.items(), (CARD, card)):
+        output.write(name, content)
+
+
+def _remove_other_data(folder: Path, files: Sequence[FileRecord]) -> None:
+    """Remove data files that this export did not write: the patterns of the card would match."""
+    ours = {folder / file.path for file in files}
+    for path in (folder / "data").rglob("*"):
+        if path.is_file() and path not in ours:
+            path.unlink()
+
+
+def _manifest(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["subject_id", "split"])
+    for task, record in zip(tasks, records, strict=True):
+        writer.writerows((subject_id, task.split) for subject_id in record.subject_ids)
+    return text.getvalue().encode()
+
+
+def count_rows(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
+    """Add up the rows by config and split."""
+    counts: dict[str, dict[str, int]] = {}
+    for file in files:
+        of_config = counts.setdefault(file.config, {})
+        of_config[file.split] = of_config.get(file.split, 0) + file.rows
+    return counts
+
+
+def _draw_sheet(tasks: Sequence[ShardTask], on_bad_subject: Policy) -> tuple[bytes, frozenset[str]]:
+    """Draw the contact sheet of the first identities that can be read and decoded.
+
+    This comes before the Parquet files, which hold the images undecoded: an identity that turns out
+    to be damaged here is left out of them.
+
+    Returns:
+        The encoded sheet, and the ids of the identities that are damaged.
+
+    Raises:
+        ArchiveError: An image is damaged, and is not to be skipped.
+        ReleaseError: No identity is left.
+    """
+    shown: list[Views] = []
+    damaged: set[str] = set()
+    for subject in (subject for task in tasks for subject in task.shard.subjects):
+        if len(shown) == PICTURE_SUBJECTS:
+            break
+        try:
+            shown.append(_decoded(subject))
+        except (ArchiveError, CameraError) as error:
+            if on_bad_subject == "raise":
+                raise
+            logger.warning("left out subject %s: %s", subject.subject_id, error)
+            damaged.add(subject.subject_id)
+    if not shown:
+        what = "no subject has images that can be decoded"
+        raise ReleaseError(explain(what, found=f"{len(damaged)} subjects, all damaged"))
+    buffer = io.BytesIO()
+    contact_sheet(shown).save(buffer, "PNG")
+    return buffer.getvalue(), frozenset(damaged)
+
+
+def _decoded(subject: Subject) -> Views:
+    with closing(read_images(Shard((subject,)))) as subjects:
+        ((subject, encoded),) = subjects
+    images = [decode_view(subject, view, data).convert("RGB") for view, data in enumerate(encoded)]
+    stored_sizes(subject, encoded)
+    return Views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

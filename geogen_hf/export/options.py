@@ -1,4 +1,9 @@
-"""What an export may vary, and the names of what it writes."""
+"""The options of an export, and the names of the files that it writes.
+
+Add an option here that changes the exported files. How the release is read (cameras, split seed,
+failure policy) is no option of the files: `export_release` takes it as an argument, as the other
+functions do.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +21,34 @@ DEFAULT_CONFIGS = ("sequences", "cameras")
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Everything that decides the exported bytes, besides the release itself.
+    """How the exported files are written.
 
     Attributes:
-        configs: Which configs to write, of `sequences`, `views` and `cameras`; the first one is the
+        configs: The configs to write, of `sequences`, `views` and `cameras`. The first one is the
             default config of the folder.
-        split_seed: Seed of the split.
         image_format: `"png"` keeps the published bytes (unless resized), `"webp"` is lossless,
-            `"jpeg"` is not.
+            `"jpeg"` is lossy.
         image_size: Longer side of the images written, pixels; None keeps the stored size.
-        quality: Of JPEG, 1 to 95.
+        quality: JPEG quality, 1 to 95.
+
+    Raises:
+        UsageError: A value is impossible.
+
+    Example:
+        >>> ExportOptions(("views",), image_format="webp", image_size=256).keeps_images
+        False
     """
 
     configs: tuple[str, ...] = DEFAULT_CONFIGS
-    split_seed: int = 0
     image_format: ImageFormat = "png"
     image_size: int | None = None
     quality: int = 92
 
     def __post_init__(self) -> None:
-        for complaint in self._complaints():
-            raise UsageError(complaint)
+        for fault in self._faults():
+            raise UsageError(fault)
 
-    def _complaints(self) -> Iterator[str]:
+    def _faults(self) -> Iterator[str]:
         unknown = [name for name in self.configs if name not in FEATURES]
         if unknown or not self.configs or len(set(self.configs)) < len(self.configs):
             yield explain("bad configs", expected=f"some of {', '.join(FEATURES)}, each once",
@@ -53,16 +63,17 @@ class ExportOptions:
 
     @property
     def keeps_images(self) -> bool:
-        """Whether images go through untouched."""
+        """Whether the images are written as they are stored."""
         return self.image_format == "png" and self.image_size is None
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return {**asdict(self), "configs": list(self.configs)}
+    def to_json(self, split_seed: int) -> dict[str, Any]:
+        """Return the options with the split seed as JSON values, for `provenance.json`."""
+        values = asdict(self)
+        return {"configs": list(values.pop("configs")), "split_seed": split_seed, **values}
 
 
 def shard_name(config: str, split: str, index: int, count: int) -> str:
-    """Path of a Parquet file in the folder.
+    """Return the path of a Parquet file in the folder.
 
     Example:
         >>> shard_name("views", "train", 3, 64)

@@ -1,10 +1,17 @@
-"""Rows to Parquet made for streaming: small row groups, images as they are, any `datasets`."""
+"""Write rows to Parquet files that are made for streaming.
+
+Row groups are small, images are stored as they are, and the features in the schema are spelt so
+that every supported version of `datasets` reads them. Change the file format here.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geogen_hf.durable import move_durably
-from geogen_hf.outfile import OutFile
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.rows import TableBuilder
 
 ROW_GROUP_BYTES = 4 * 2**20
-"""A reader fetches at least one row group before its first row."""
+"""Small, because a reader fetches at least one row group before it has its first row."""
 ROW_GROUP_ROWS = 512
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
-"""Pages end where the content says (pyarrow >= 21), so that equal rows give equal pages wherever
-they stand, and a store that keeps each chunk once uploads only what changed."""
+"""The content decides where pages end (pyarrow >= 21). So equal rows give equal pages in any place
+of any file, and a store that keeps each chunk once transfers only what has changed."""
 
 _IMAGE_COLUMNS = ("image", "images")
 
@@ -32,13 +38,13 @@ class FileRecord:
     """A finished Parquet file.
 
     Attributes:
-        path: Relative to the folder.
-        config: Config it belongs to.
-        split: Split it belongs to.
+        path: Path relative to the folder.
+        config: Config of its rows.
+        split: Split of its rows.
         rows: Number of rows.
-        size: Bytes on disk.
-        arrow_bytes: Bytes of the same rows as Arrow.
-        sha256: Of the file.
+        size: Size on disk, bytes.
+        arrow_bytes: Size of the same rows as Arrow tables, bytes.
+        sha256: SHA-256 of the file, hexadecimal.
     """
 
     path: str
@@ -51,9 +57,9 @@ class FileRecord:
 
 
 def portable_schema(config: str) -> pa.Schema:
-    """Arrow schema of a config, with the features in a spelling that every `datasets` reads.
+    """Return the Arrow schema of a config, with features that every version of `datasets` reads.
 
-    `datasets` 4 writes lists as type `List`, which 3.6 does not know; it reads 3.6's `Sequence`.
+    `datasets` 4 writes lists as type `List`, which 3.6 does not know, but reads `Sequence` too.
     """
     features = FEATURES[config]
     described = {"info": {"features": _spell_lists_as_sequences(features.to_dict())}}
@@ -71,15 +77,64 @@ def _spell_lists_as_sequences(value: Any) -> Any:
     return {k: v if is_feature else _spell_lists_as_sequences(v) for k, v in value.items()}
 
 
-class ShardWriter:
-    """Writes one Parquet file: whole under its name when closed, or not at all.
+class _HashedFile:
+    """A new file that hashes what is written to it.
 
-    A context manager; leaving it by an exception leaves no file.
+    pyarrow closes a file that it was given, so `close` does nothing here: the file still has to be
+    synced. `finish` or `discard` closes it.
     """
 
-    def __init__(self, folder: Path, path: str, config: str, split: str) -> None:
+    closed = False  # pyarrow asks for it
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._discarded = False
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if not self._discarded:
+            self._file.write(view)
+            self.sha256.update(view)
+            self.size += len(view)
+        return len(view)
+
+    def flush(self) -> None:
+        """Do nothing: `finish` flushes and syncs."""
+
+    def close(self) -> None:
+        """Do nothing: `finish` closes."""
+
+    def finish(self) -> None:
+        """Sync and close the file."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        """Close the file, and ignore what is written from now on."""
+        self._discarded = True
+        with suppress(OSError):  # the disk is full: what was buffered cannot be written either
+            self._file.close()
+
+
+class ShardWriter:
+    """Writes one Parquet file, which gets its name when it is complete.
+
+    A context manager. If the block ends with an exception, no file is left.
+
+    Args:
+        folder: The exported folder.
+        work: Folder for the unfinished file, on the same file system.
+        path: Path of the file relative to `folder`.
+        config: Config of its rows.
+        split: Split of its rows.
+    """
+
+    def __init__(self, folder: Path, work: Path, path: str, config: str, split: str) -> None:
         self._target = folder / path
-        self._temporary = self._target.with_name(f".{self._target.name}.{uuid.uuid4().hex}")
+        self._temporary = work / f"{config}-{self._target.name}.{uuid.uuid4().hex}"
         self._place = (path, config, split)
         self._schema = portable_schema(config)
         self._builder = TableBuilder(
@@ -90,7 +145,7 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = OutFile(self._temporary)
+        self._file = _HashedFile(self._temporary)
         options = writer_options(self._schema)
         self._writer = pq.ParquetWriter(pa.PythonFile(self._file, "w"), self._schema, **options)
         return self
@@ -103,19 +158,18 @@ class ShardWriter:
                 self._file.finish()
                 move_durably(self._temporary, self._target)
         finally:
-            if self._writer.is_open:  # it would write once more when it is collected
-                self._file.abandon()
+            self._file.discard()
+            if self._writer.is_open:  # else it writes the footer when it is garbage-collected
                 self._writer.close()
-            self._file.release()
-            self._temporary.unlink(missing_ok=True)  # not there any more if all went well
+            self._temporary.unlink(missing_ok=True)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Take one row; its images as `{"bytes": …, "path": …}`."""
+        """Add one row, whose images are `{"bytes": …, "path": …}`."""
         self._count += 1
         self._write(self._builder.add(row))
 
     def record(self) -> FileRecord:
-        """Describe the closed file."""
+        """Describe the file, once the block has ended."""
         path, config, split = self._place
         return FileRecord(
             path, config, split, self._count, self._file.size, self._arrow_bytes,
@@ -129,10 +183,10 @@ class ShardWriter:
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Options of `pyarrow.parquet.ParquetWriter` for a schema.
+    """Return the options of `pyarrow.parquet.ParquetWriter` for a schema.
 
-    Images are compressed already: only the other columns are. Rows are found by the page index and
-    the statistics of their ids.
+    Images are compressed already, so only the other columns are compressed. The page index and the
+    statistics of the ids let readers find rows.
     """
     leaves = [leaf for field in schema for leaf in leaf_paths(field)]
     images = [leaf for leaf in leaves if leaf.split(".")[0] in _IMAGE_COLUMNS]
@@ -149,7 +203,7 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def leaf_paths(field: pa.Field) -> list[str]:
-    """Name the Parquet columns of an Arrow field.
+    """List the Parquet columns of an Arrow field.
 
     Example:
         >>> leaf_paths(pa.field("a", pa.list_(pa.struct({"b": pa.int32(), "c": pa.string()}))))

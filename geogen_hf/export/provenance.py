@@ -1,4 +1,8 @@
-"""Where an export came from, well enough to make it again and to notice a difference."""
+"""Describe what an export was made from, so that it can be made again and compared.
+
+The description is the plan of the output folder while the export runs, and the `source` of
+`provenance.json` afterwards.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +25,18 @@ from geogen_hf.source.zip_directory import Directory
 
 
 def describe_source(
-    release: Release, subjects: Sequence[Subject], options: ExportOptions
+    release: Release, subjects: Sequence[Subject], options: ExportOptions, split_seed: int
 ) -> dict[str, Any]:
-    """Say what decides the exported bytes.
+    """Describe all that decides the exported bytes.
 
     Args:
         release: The release.
-        subjects: Those that are exported.
-        options: Of the export.
+        subjects: The subjects that are exported.
+        options: How the files are written.
+        split_seed: Seed of the split.
 
     Returns:
-        Plain values: the parts (name, size, digest of the directory), the options, the number of
+        JSON values: the parts (name, size, digest of the directory), the options, the number of
         subjects with a digest of their ids and cameras, and the versions that decide the encoding;
         `sample` where all parts are sample heads.
     """
@@ -46,7 +51,7 @@ def describe_source(
             }
             for directory in release.directories.values()
         },
-        "options": options.to_json(),
+        "options": options.to_json(split_seed),
         "cameras": release.camera_convention.to_json(),
         "subjects": {"count": len(subjects), "sha256": _subjects_digest(subjects)},
         "versions": {
@@ -58,10 +63,10 @@ def describe_source(
 
 
 def directory_digest(directory: Directory) -> str:
-    """Digest what a part holds: name, size and CRC-32 of every member, in the archive's order.
+    """Hash what a part holds: name, size and CRC-32 of every member, in the archive's order.
 
-    Export checks each member against its CRC-32 as it reads it, so this pins the contents without
-    reading 17 GB once more.
+    The export checks each member against its CRC-32 when it reads it. So this identifies the
+    contents without reading the 17 GB once more.
     """
     digest = hashlib.sha256()
     for member in directory.members:
@@ -81,15 +86,15 @@ def _subjects_digest(subjects: Sequence[Subject]) -> str:
 def provenance(
     source: dict[str, Any], counts: dict[str, Any], left_out: Sequence[str]
 ) -> dict[str, Any]:
-    """Content of `provenance.json`.
+    """Return the content of `provenance.json`.
 
     Args:
-        source: From `describe_source`.
-        counts: Rows by config and split.
-        left_out: Identities of the source that are not in the rows, their images being damaged.
+        source: The result of `describe_source`.
+        counts: Number of rows by config and split.
+        left_out: Identities that are not in the rows because their images are damaged.
 
     Returns:
-        Plain values.
+        JSON values.
     """
     return {
         "format": 1,

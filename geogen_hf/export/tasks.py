@@ -1,17 +1,30 @@
-"""One task, one shard of subjects: every config's file of it in one pass over the images."""
+"""Write the Parquet files: one task a shard of subjects, run by threads, processes or Dask.
+
+A task writes the file of every config in one pass over the images of its subjects, and records
+what it wrote, so that a resumed export skips it. Look here for how the work of an export is divided
+and who does it.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from geogen_hf.durable import write_durably
-from geogen_hf.errors import ArchiveError
-from geogen_hf.export.faults import disk_errors_explained
+from geogen_hf.durable import RESUMES, OutputFolder, write_durably, writing
+from geogen_hf.errors import (
+    ArchiveError,
+    CameraError,
+    OutputError,
+    UsageError,
+    explain,
+    one_line,
+)
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import Size, transcode_subject
@@ -20,27 +33,31 @@ from geogen_hf.release.shards import Shard, make_shards, read_images
 from geogen_hf.release.splits import Split, split_position
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
-from geogen_hf.threads import Control
+from geogen_hf.threads import Control, stoppable_threads
 
 logger = logging.getLogger(__name__)
 
-STATE_FOLDER = ".export"
+_DASK_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs, picklable.
+    """All that a worker needs to write one shard; picklable.
 
     Attributes:
-        folder: Of the export.
-        split: Split of all its subjects.
+        folder: The exported folder.
+        state: Its state folder, which holds the record of a finished task.
+        work: Folder for unfinished files.
+        split: Split of all subjects of the shard.
         index: Number of the shard within the split.
-        count: Of shards in the split.
+        count: Number of shards in the split.
         shard: The subjects.
-        options: Of the export.
+        options: Options of the export.
     """
 
-    folder: str
+    folder: Path
+    state: Path
+    work: Path
     split: Split
     index: int
     count: int
@@ -49,9 +66,13 @@ class ShardTask:
 
     @property
     def record_path(self) -> Path:
-        """Where a finished task says so."""
-        name = f"{self.split}-{self.index:05d}-of-{self.count:05d}.json"
-        return Path(self.folder) / STATE_FOLDER / name
+        """File that exists when the task is finished."""
+        return self.state / f"{self.split}-{self.index:05d}-of-{self.count:05d}.json"
+
+    def without(self, subject_ids: Collection[str]) -> ShardTask:
+        """The same task without some subjects."""
+        kept = tuple(s for s in self.shard.subjects if s.subject_id not in subject_ids)
+        return replace(self, shard=replace(self.shard, subjects=kept))
 
 
 @dataclass(frozen=True)
@@ -59,9 +80,9 @@ class TaskRecord:
     """What a finished task wrote.
 
     Attributes:
-        files: One a config.
+        files: One file a config.
         subject_ids: The identities, in the order of their rows.
-        images: How many images those have.
+        images: Number of their images.
     """
 
     files: tuple[FileRecord, ...]
@@ -70,50 +91,54 @@ class TaskRecord:
 
 
 def plan_tasks(
-    folder: Path, subjects: Sequence[Subject], options: ExportOptions, on_bad_subject: Policy
+    output: OutputFolder,
+    subjects: Sequence[Subject],
+    options: ExportOptions,
+    split_seed: int,
+    on_bad_subject: Policy,
 ) -> list[ShardTask]:
-    """Divide the subjects over splits and shards, in the order of their hash.
+    """Divide the subjects into splits and shards, in the order of their hash.
 
-    So whoever reads from the front sees identities in random order, and always the same.
+    So a reader that begins at the front gets identities in random order, and always in the same.
     """
     ordered = sorted(
-        subjects, key=lambda s: (split_position(s.subject_id, options.split_seed), s.subject_id)
+        subjects, key=lambda s: (split_position(s.subject_id, split_seed), s.subject_id)
     )
-    shards = make_shards(ordered, split_seed=options.split_seed, on_bad_subject=on_bad_subject)
+    shards = make_shards(ordered, split_seed=split_seed, on_bad_subject=on_bad_subject)
     return [
-        ShardTask(str(folder), split, index, len(of_split), shard, options)
+        ShardTask(output.path, output.state, output.work, split, i, len(of_split), shard, options)
         for split, of_split in shards.items()
-        for index, shard in enumerate(of_split)
+        for i, shard in enumerate(of_split)
     ]
 
 
 def run_task(task: ShardTask, control: Control | None = None) -> TaskRecord:
-    """Write the files of one shard, unless an earlier run has.
+    """Write the files of one shard, unless an earlier run has written them.
 
     Args:
         task: The shard.
-        control: Tells when to stop, where this is a thread of the process that waits for it.
+        control: Says when to stop; None where the task runs in another process.
 
     Returns:
-        What it wrote.
+        What the task wrote.
 
     Raises:
-        GeoGenError: The parts cannot be read.
+        GeoGenError: The parts cannot be read, or the files cannot be written.
     """
     return finished(task) or _write(task, control)
 
 
 def finished(task: ShardTask) -> TaskRecord | None:
-    """Read what an earlier run wrote for this task; None if it did not finish.
+    """Read the record of a task from an earlier run; None if the task is not finished.
 
-    What it wrote without a damaged identity counts only where that one may still be left out.
+    A record that lacks a damaged identity counts only if that identity may still be left out.
     """
     try:
-        values = json.loads(task.record_path.read_text())
+        values = json.loads(task.record_path.read_bytes())
         files = tuple(FileRecord(**value) for value in values["files"])
-        whole = all((Path(task.folder) / f.path).stat().st_size == f.size for f in files)
+        whole = all((task.folder / f.path).stat().st_size == f.size for f in files)
         record = TaskRecord(files, tuple(values["subject_ids"]), values["images"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     complete = len(record.subject_ids) == len(task.shard.subjects)
     return record if whole and (complete or task.shard.on_bad_subject == "skip") else None
@@ -122,11 +147,11 @@ def finished(task: ShardTask) -> TaskRecord | None:
 def _write(task: ShardTask, control: Control | None) -> TaskRecord:
     subject_ids: list[str] = []
     images_written = 0
-    with disk_errors_explained(task.folder), ExitStack() as stack:
+    with writing(task.folder), ExitStack() as stack:
         writers = {
             config: stack.enter_context(_writer(task, config)) for config in task.options.configs
         }
-        # Closed at once on an error, which would otherwise keep the parts open with its frames.
+        # Closed at once after an error, whose frames would otherwise keep the parts open.
         for subject, images, sizes in stack.enter_context(closing(_transcoded(task, control))):
             subject_ids.append(subject.subject_id)
             images_written += len(images)
@@ -135,7 +160,7 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
                     writer.add(row)
     files = tuple(writer.record() for writer in writers.values())
     record = TaskRecord(files, tuple(subject_ids), images_written)
-    with disk_errors_explained(task.record_path):
+    with writing(task.record_path):
         write_durably(task.record_path, json.dumps(asdict(record)).encode())
     return record
 
@@ -143,12 +168,12 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
 def _transcoded(
     task: ShardTask, control: Control | None
 ) -> Generator[tuple[Subject, list[bytes], list[Size]], None, None]:
-    """Read and transcode; an image may be whole as a file and still not decode."""
+    """Read and transcode. An image may be intact as a member of its zip and still not decode."""
     with closing(read_images(task.shard, control)) as subjects:
         for subject, encoded in subjects:
             try:
                 transcoded = transcode_subject(subject, encoded, task.options)
-            except ArchiveError as error:
+            except (ArchiveError, CameraError) as error:
                 if task.shard.on_bad_subject == "raise":
                     raise
                 logger.warning("left out subject %s: %s", subject.subject_id, error)
@@ -158,4 +183,83 @@ def _transcoded(
 
 def _writer(task: ShardTask, config: str) -> ShardWriter:
     path = shard_name(config, task.split, task.index, task.count)
-    return ShardWriter(Path(task.folder), path, config, task.split)
+    return ShardWriter(task.folder, task.work, path, config, task.split)
+
+
+Submit = Callable[[ShardTask], Future[TaskRecord]]
+"""Hands a task over to a worker."""
+
+
+@contextmanager
+def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> Iterator[Submit]:
+    """Start the workers that run the tasks.
+
+    On this machine these are threads: reading, inflating, hashing, encoding and writing all release
+    the interpreter lock, and threads start at once, whereas processes first import what they need.
+
+    Args:
+        executor: Runs the tasks; None for threads of this process.
+        workers: Number of threads; None for one more than cores.
+        tasks: Number of tasks. No more threads than that are started.
+
+    Yields:
+        A function that submits a task.
+
+    Raises:
+        OutputError: A process of the executor died.
+    """
+    try:
+        if executor is not None:
+            yield lambda task: executor.submit(run_task, task)
+            return
+        # One more than cores, because one of them usually waits for the disk.
+        count = max(1, min(workers or (os.cpu_count() or 1) + 1, tasks))
+        with stoppable_threads(count) as (threads, control):
+            yield lambda task: threads.submit(run_task, task, control)
+    except BrokenExecutor as error:
+        remedy = f'{RESUMES}; a script that starts processes needs `if __name__ == "__main__":`'
+        message = explain("an exporting process died", found=one_line(error), remedy=remedy)
+        raise OutputError(message) from error
+
+
+@contextmanager
+def dask_executor(address: str) -> Iterator[Executor]:
+    """Connect to a Dask cluster, to pass as `executor` to `export_release`.
+
+    The workers must see the parts and the output folder under the same paths (or the parts under
+    the same URL), and must have the same version of this package installed.
+
+    Args:
+        address: Address of the scheduler, such as `tcp://10.0.0.7:8786`.
+
+    Yields:
+        An executor that runs tasks on the workers of the cluster.
+
+    Raises:
+        UsageError: `dask[distributed]` is not installed.
+        OutputError: The scheduler does not answer, has no workers, or lost them.
+    """
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        message = explain("Dask is not installed", remedy="pip install 'geogen-hf[dask]'")
+        raise UsageError(message) from error
+    try:
+        client = Client(address, timeout=_DASK_TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        message = explain(
+            "the Dask scheduler does not answer", where=address, found=str(error) or repr(error)
+        )
+        raise OutputError(message) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_DASK_TIMEOUT_S)
+        except TimeoutError as error:
+            remedy = f"start some with: dask worker {address}"
+            message = explain("the Dask cluster has no workers", where=address, remedy=remedy)
+            raise OutputError(message) from error
+        try:
+            yield client.get_executor()
+        except KilledWorker as error:
+            message = explain("Dask workers died", found=error, remedy=RESUMES)
+            raise OutputError(message) from error

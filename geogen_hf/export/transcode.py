@@ -1,4 +1,7 @@
-"""Images in another size or format, with the cameras that go with them."""
+"""Decode images, and re-encode them in another size or format with intrinsics that fit.
+
+Open this when an export should write images in another way.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from geogen_hf.cameras.intrinsics import resize_intrinsics
-from geogen_hf.errors import ArchiveError, ImageError, UsageError, explain
+from geogen_hf.cameras.validate import validate_intrinsics
+from geogen_hf.errors import ArchiveError, CameraError, ImageError, UsageError, explain
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.images import decode_image
 from geogen_hf.release.subjects import Subject
-from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import png_size
 
 Size = tuple[int, int]
@@ -23,27 +26,28 @@ Size = tuple[int, int]
 def transcode_subject(
     subject: Subject, images: list[bytes], options: ExportOptions
 ) -> tuple[Subject, list[bytes], list[Size]]:
-    """Bring one identity's images and intrinsics to the size and format asked for.
+    """Bring the images and intrinsics of one identity to the size and format of the options.
 
     Args:
         subject: The identity.
         images: V PNG files.
-        options: What is asked for.
+        options: Size and format to write.
 
     Returns:
-        The identity with the intrinsics of the images returned, V encoded images, V sizes.
+        The identity with the intrinsics of the returned images, V encoded images, V sizes.
 
     Raises:
         ArchiveError: An image does not decode.
+        CameraError: The intrinsics do not fit the size of the stored images.
         UsageError: The format cannot hold an image.
     """
-    stored = [png_size(member, data) for member, data in zip(subject.images, images, strict=True)]
     if options.keeps_images:
-        return subject, images, stored
+        return subject, images, stored_sizes(subject, images)
     encoded = [
-        _transcode(member, data, options)
-        for member, data in zip(subject.images, images, strict=True)
+        _encode(place_of(subject, view), decode_view(subject, view, data), options)
+        for view, data in enumerate(images)
     ]
+    stored = stored_sizes(subject, images)
     sizes = [fit_size(size, options.image_size) for size in stored]
     intrinsics = np.stack(
         [
@@ -54,8 +58,58 @@ def transcode_subject(
     return replace(subject, intrinsics=intrinsics), encoded, sizes
 
 
+def stored_sizes(subject: Subject, images: list[bytes]) -> list[Size]:
+    """Read the sizes of the images of an identity, and check that its intrinsics fit them.
+
+    Args:
+        subject: The identity.
+        images: V PNG files.
+
+    Raises:
+        ArchiveError: An image is no PNG.
+        CameraError: The intrinsics are those of another resolution.
+    """
+    members = zip(subject.images, images, strict=True)
+    sizes = [png_size(member, data) for member, data in members]
+    width, height = np.array(sizes, dtype=np.float64).T
+    try:
+        validate_intrinsics(subject.intrinsics, width, height)
+    except CameraError as error:
+        raise CameraError(f"subject {subject.subject_id}: {error}") from error
+    return sizes
+
+
+def place_of(subject: Subject, view: int) -> str:
+    """Name part, member, subject and view of an image, for messages."""
+    return f"{subject.images[view]}, subject {subject.subject_id}, view {subject.view_ids[view]}"
+
+
+def decode_view(subject: Subject, view: int, data: bytes) -> Image.Image:
+    """Decode one image of an identity.
+
+    Args:
+        subject: The identity.
+        view: Index of the view, 0 … V - 1.
+        data: The PNG file.
+
+    Returns:
+        The image in its stored mode, palettes as RGB or RGBA.
+
+    Raises:
+        ArchiveError: The image is damaged or too large; the message names part, member, subject
+            and view.
+    """
+    try:
+        image = decode_image(data, where=place_of(subject, view))
+    except ImageError as error:
+        raise ArchiveError(str(error)) from error
+    if image.mode == "P":  # the indices of colours cannot be averaged
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image
+
+
 def fit_size(size: Size, longer_side: int | None) -> Size:
-    """Scale a size so that its longer side is as asked, keeping its proportions.
+    """Scale a size to a longer side, keeping its proportions.
 
     Example:
         >>> fit_size((512, 512), 256), fit_size((640, 360), 320), fit_size((9, 5), None)
@@ -67,51 +121,40 @@ def fit_size(size: Size, longer_side: int | None) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _transcode(member: Member, data: bytes, options: ExportOptions) -> bytes:
-    image = _decode(member, data)
+def _encode(place: str, image: Image.Image, options: ExportOptions) -> bytes:
     new_size = fit_size(image.size, options.image_size)
     if new_size != image.size:
-        # Lanczos over a support that grows with the factor: no aliasing (Pillow, "Filters").
+        # The support of Lanczos grows with the factor, so there is no aliasing (Pillow, "Filters").
         try:
             image = image.resize(new_size, Image.Resampling.LANCZOS)
         except ValueError as error:  # 16 bits, before Pillow 11.2 or so
-            raise _unsuitable(member, image, "resizing", "8 bits a channel") from error
+            raise _unsuitable(place, image, "resizing", "8 bits a channel") from error
     buffer = io.BytesIO()
     if options.image_format == "png":
         image.save(buffer, "PNG")
     elif options.image_format == "jpeg":
         if image.mode not in ("RGB", "L"):
-            raise _unsuitable(member, image, "jpeg", "RGB or grey")
+            raise _unsuitable(place, image, "jpeg", "RGB or grey")
         image.save(buffer, "JPEG", quality=options.quality, subsampling=0)
     else:
         if image.mode not in ("RGB", "RGBA"):
-            raise _unsuitable(member, image, "webp", "RGB or RGBA")
+            raise _unsuitable(place, image, "webp", "RGB or RGBA")
         image.save(buffer, "WEBP", lossless=True, quality=40, method=1, exact=True)
-        _check_lossless(member, image, buffer.getvalue())
+        _check_lossless(place, image, buffer.getvalue())
     return buffer.getvalue()
 
 
-def _decode(member: Member, data: bytes) -> Image.Image:
-    try:
-        image = decode_image(data, where=member)
-    except ImageError as error:
-        raise ArchiveError(str(error)) from error
-    if image.mode == "P":  # numbers of colours cannot be averaged
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return image
-
-
-def _check_lossless(member: Member, image: Image.Image, encoded: bytes) -> None:
+def _check_lossless(place: str, image: Image.Image, encoded: bytes) -> None:
     decoded = Image.open(io.BytesIO(encoded)).convert(image.mode)
     if ImageChops.difference(decoded, image).getbbox(alpha_only=False) is not None:
-        raise ArchiveError(explain("WebP did not keep the pixels of an image", where=member))
+        raise ArchiveError(explain("WebP did not keep the pixels of an image", where=place))
 
 
-def _unsuitable(member: Member, image: Image.Image, name: str, expected: str) -> UsageError:
+def _unsuitable(place: str, image: Image.Image, name: str, expected: str) -> UsageError:
     return UsageError(
         explain(
             f"{name} does not go with this image",
-            where=member,
+            where=place,
             expected=expected,
             found=f"mode {image.mode}",
             remedy="export as png, in the stored size",

@@ -1,10 +1,14 @@
-"""Checking a whole exported folder, on disk or on the Hub."""
+"""Check a whole exported folder, on disk or on the Hub.
+
+`verify_export` is the function behind `geogen verify`. The checks below compare what the files hold
+with what the folder says of itself; `verify_rows` checks each Parquet file by itself.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from itertools import islice
@@ -12,14 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from geogen_hf.export.exported import SUMS, Source
-from geogen_hf.export.promises import (
-    SHARD_NAME,
-    check_hashes,
-    check_rows,
-    check_shard_numbers,
-    count_rows,
-    read_promises,
+from geogen_hf.export.exported import (
+    CARD,
+    MANIFEST,
+    PROVENANCE,
+    SUMS,
+    DataFile,
+    ExportedFolder,
+    Faults,
+    Rows,
+    parse_card_rows,
+    parse_manifest,
+    parse_provenance,
+    parse_sums,
+    sha256_of,
 )
 from geogen_hf.export.verify_rows import (
     FileFindings,
@@ -27,19 +37,105 @@ from geogen_hf.export.verify_rows import (
     View,
     check_file,
     near_pairs,
-    sha256_of,
 )
-from geogen_hf.release.features import FEATURES
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.splits import SPLITS, Split, split_of
 from geogen_hf.report import some_of
+from geogen_hf.source.parts import Place
 from geogen_hf.threads import Control, stoppable_threads
 
 MOST_NEAR = 1000
-"""So many pairs of near-duplicates are named at most: even backgrounds may all look alike."""
+"""At most so many pairs of near-duplicates are listed: even backgrounds may all look alike."""
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What a folder says of itself in its small files.
+
+    Attributes:
+        sums: SHA-256 by file.
+        manifest: Split by identity.
+        card_rows: Number of rows by the YAML of the card; None if that cannot be read.
+        provenance_rows: Number of rows by `provenance.json`; None if that cannot be read.
+        split_seed: Seed of the split; None if it cannot be read.
+        failures: What cannot be understood in these files.
+    """
+
+    sums: dict[str, str]
+    manifest: dict[str, Split]
+    card_rows: Rows | None
+    provenance_rows: Rows | None
+    split_seed: int | None
+    failures: tuple[str, ...]
+
+
+def read_statements(folder: ExportedFolder) -> Statements:
+    """Read the small files. What cannot be understood becomes a failure, not an error."""
+    failures: Faults = []
+
+    def parse(name: str, parser: Callable[[bytes], tuple[Any, Faults]], missing: Any) -> Any:
+        if name not in folder.names:
+            failures.append(f"{name}: missing")
+            return missing
+        value, faults = parser(folder.read(name))
+        failures.extend(faults)
+        return value
+
+    sums = parse(SUMS, parse_sums, {})
+    manifest = parse(MANIFEST, parse_manifest, {})
+    card_rows = parse(CARD, parse_card_rows, None)
+    provenance = parse(PROVENANCE, parse_provenance, None)
+    rows, seed = (provenance.rows, provenance.split_seed) if provenance else (None, None)
+    return Statements(sums, manifest, card_rows, rows, seed, tuple(failures))
+
+
+def count_rows(findings: Iterable[FileFindings]) -> Rows:
+    """Add up the rows of the files."""
+    rows: Rows = {}
+    for finding in findings:
+        if finding.config:
+            of_config = rows.setdefault(finding.config, {})
+            of_config[finding.split] = of_config.get(finding.split, 0) + finding.rows
+    return rows
+
+
+def check_rows(said: Statements, findings: Sequence[FileFindings]) -> Iterator[str]:
+    """Compare the numbers of rows with those that the card and the provenance state."""
+    found = count_rows(findings)
+    for name, rows in ((CARD, said.card_rows), (PROVENANCE, said.provenance_rows)):
+        if rows is None:
+            continue
+        for config in sorted({*rows, *found}):
+            if rows.get(config) != found.get(config):
+                yield (
+                    f"{name}: {config} has {rows.get(config, 'no rows')} according to it, "
+                    f"{found.get(config, 'no rows')} in the files"
+                )
+
+
+def check_shard_numbers(findings: Iterable[FileFindings]) -> Iterator[str]:
+    """Check that the files of every split are numbered from 0 to the count in their names."""
+    groups: dict[tuple[str, str], list[DataFile]] = {}
+    for file in map(DataFile.of_path, (finding.path for finding in findings)):
+        if file is not None:
+            groups.setdefault((file.config, file.split), []).append(file)
+    for (config, split), files in groups.items():
+        count = files[0].count
+        if sorted((f.index, f.count) for f in files) != [(i, count) for i in range(count)]:
+            yield f"data/{config}/{split}-*: the shards are not 0 to {count - 1} of {count}"
+
+
+def check_hashes(said: Statements) -> Iterator[str]:
+    """Check that every identity is in the split that its id and the seed decide."""
+    if said.split_seed is None:
+        return
+    for subject_id, split in said.manifest.items():
+        right = split_of(subject_id, said.split_seed)
+        if split != right:
+            yield f"{MANIFEST}: {subject_id} is in {split}; by its hash it belongs to {right}"
 
 
 def check_manifest(findings: Sequence[FileFindings], manifest: Mapping[str, str]) -> Iterator[str]:
-    """Identities of every config: those of the manifest, each in its split and in no other."""
+    """Check that every config holds the identities of the manifest, each in its split only."""
     for config in sorted({finding.config for finding in findings if finding.config}):
         placed: dict[str, str] = {}
         for finding in findings:
@@ -53,7 +149,7 @@ def check_manifest(findings: Sequence[FileFindings], manifest: Mapping[str, str]
 
 
 def check_agreement(findings: Sequence[FileFindings]) -> Iterator[str]:
-    """Every config tells the same of every view, and once."""
+    """Check that all configs agree on every view, and hold it once."""
     told: dict[tuple[str, int], list[tuple[str, View]]] = {}
     seen: dict[str, set[tuple[str, int]]] = {f.config: set() for f in findings if f.config}
     for finding in findings:
@@ -85,7 +181,7 @@ def _differences(view: View, other: View) -> Iterator[str]:
 
 
 def _placed_pictures(findings: Sequence[FileFindings]) -> list[tuple[str, View, Picture]]:
-    """Split, view and fingerprints of every decoded image, of one config that has images."""
+    """List split, view and fingerprints of the decoded images of one config."""
     configs = [f.config for f in findings if any(view.picture for view in f.views)]
     return [
         (f.split, view, view.picture)
@@ -97,7 +193,7 @@ def _placed_pictures(findings: Sequence[FileFindings]) -> list[tuple[str, View, 
 
 
 def check_disjoint(findings: Sequence[FileFindings]) -> Iterator[str]:
-    """No picture is in two splits."""
+    """Check that no picture is in two splits."""
     places: dict[bytes, tuple[str, View]] = {}
     for split, view, picture in _placed_pictures(findings):
         other_split, other = places.setdefault(picture.pixels, (split, view))
@@ -109,7 +205,7 @@ def check_disjoint(findings: Sequence[FileFindings]) -> Iterator[str]:
 
 
 def near_duplicates(findings: Sequence[FileFindings]) -> Iterator[str]:
-    """Name pictures of different splits that look alike, at most `MOST_NEAR` pairs."""
+    """List pictures of different splits that look alike, at most `MOST_NEAR` pairs."""
     placed = _placed_pictures(findings)
     if not placed:
         return
@@ -126,7 +222,7 @@ def near_duplicates(findings: Sequence[FileFindings]) -> Iterator[str]:
 
 
 def view_counts(findings: Sequence[FileFindings]) -> dict[int, int]:
-    """Count the identities that have so many views, by one config."""
+    """Count the identities by their number of views, in one config."""
     config = next((f.config for f in findings if f.views), None)
     views = Counter(v.subject_id for f in findings if f.config == config for v in f.views)
     return dict(sorted(Counter(views.values()).items()))
@@ -140,16 +236,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Verification:
-    """What checking found.
+    """What `verify_export` found.
 
     Attributes:
         folder: Path or URL.
-        subjects: Identities in each split.
-        rows: By config and split.
-        images: Decoded.
-        other_view_counts: How many identities have so many views, where it is not seven.
-        failures: Promises broken.
-        warnings: Worth a look.
+        subjects: Number of identities by split.
+        rows: Number of rows by config and split.
+        images: Number of images that were decoded.
+        other_view_counts: Number of identities by number of views, where that is not seven.
+        failures: What is wrong, a message each.
+        warnings: What may be wrong, a message each.
     """
 
     folder: str
@@ -161,7 +257,7 @@ class Verification:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as JSON values."""
         return {
             "folder": self.folder,
             "ok": not self.failures,
@@ -175,54 +271,56 @@ class Verification:
 
 
 def verify_export(
-    folder: str | os.PathLike[str],
+    place: Place,
     *,
     quick: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Verification:
-    """Check everything an exported folder promises.
+    """Check everything that an exported folder promises: files, rows, images, cameras, splits.
 
     Args:
-        folder: Path, or URL such as `hf://datasets/me/geogen`.
-        quick: Only manifest, checksums, counts and schema: no row is read, no image decoded.
-        workers: How many files to check at a time; None for one a core.
-        progress: Told how far it is.
+        place: Path of the folder, or a URL such as `hf://datasets/me/geogen`.
+        quick: Check manifest, checksums, counts and schema only: read no row, decode no image.
+        workers: Number of files to check at a time; None for one a core.
+        progress: Called with the number of files done and of all.
+        storage_options: Credentials by protocol, as for `open_release`.
 
     Returns:
-        What was found; damage of any kind is a failure in it and never an error.
+        What was found. Damage of any kind is a failure in it, not an error.
 
     Raises:
-        PartsError: There is no complete export at that place.
+        PartsError: There is no complete export at this place.
+        FetchError: The folder cannot be read.
+        UsageError: No installed package opens this kind of URL.
 
     Example:
-        >>> from geogen_hf.export.folder import export_release
-        >>> from geogen_hf.source.parts import locate_parts
-        >>> from geogen_hf.release.release import read_release
+        >>> from geogen_hf import export_release
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
-        >>> release = read_release(locate_parts(parts))
-        >>> exported = export_release(release, tmp_path / "geogen", workers=1)
+        >>> exported = export_release(parts, tmp_path / "geogen", workers=1)
         >>> verify_export(exported.folder, workers=1).failures
         ()
     """
-    source = Source(os.fspath(folder))
-    promises = read_promises(source)
-    failures = [*promises.failures, *_check_listing(source, promises.sums)]
-    findings = _check_files(source, promises.sums, not quick, workers, progress)
+    folder = ExportedFolder(place, storage_options)
+    folder.require_complete()
+    said = read_statements(folder)
+    failures = [*said.failures, *_check_listing(folder, said.sums)]
+    findings = _check_files(folder, said.sums, not quick, workers, progress)
     failures.extend(failure for finding in findings for failure in finding.failures)
-    failures.extend(check_rows(promises, findings))
+    failures.extend(check_rows(said, findings))
     failures.extend(check_shard_numbers(findings))
-    failures.extend(check_hashes(promises))
+    failures.extend(check_hashes(said))
     warnings: list[str] = []
     if not quick:
-        failures.extend(check_manifest(findings, promises.manifest))
+        failures.extend(check_manifest(findings, said.manifest))
         failures.extend(check_agreement(findings))
         failures.extend(check_disjoint(findings))
         warnings.extend(near_duplicates(findings))
     return Verification(
-        folder=os.fspath(folder),
-        subjects={s: sum(split == s for split in promises.manifest.values()) for s in SPLITS},
+        folder=folder.place,
+        subjects={s: sum(split == s for split in said.manifest.values()) for s in SPLITS},
         rows=count_rows(findings),
         images=sum(view.picture is not None for f in findings for view in f.views),
         other_view_counts={n: c for n, c in view_counts(findings).items() if n != USUAL_VIEWS},
@@ -231,34 +329,34 @@ def verify_export(
     )
 
 
-def _check_listing(source: Source, sums: dict[str, str]) -> Iterator[str]:
-    """Files that are missing or too many, and digests of all that are not data."""
+def _check_listing(folder: ExportedFolder, sums: dict[str, str]) -> Iterator[str]:
+    """Find files that are missing or not listed, and other files than data with a wrong digest."""
     for name in sums:
-        if name not in source.names:
+        if name not in folder.names:
             yield f"{name}: listed in {SUMS}, but missing"
-    for name in source.names:
+    for name in folder.names:
         if name.startswith("data/") or name == SUMS:
             continue
         if name not in sums:
             yield f"{name}: not in {SUMS}"
             continue
-        with source.localised(name) as path:
+        with folder.localised(name) as path:
             if sha256_of(path) != sums[name]:
                 yield f"{name}: its SHA-256 is not the one in {SUMS}"
 
 
 def _check_files(
-    source: Source,
+    folder: ExportedFolder,
     sums: dict[str, str],
     decode: bool,
     workers: int | None,
     progress: Progress | None,
 ) -> list[FileFindings]:
-    names = [name for name in source.names if name.startswith("data/")]
+    names = [name for name in folder.names if name.startswith("data/")]
     count = max(1, min(workers or os.cpu_count() or 1, len(names)))
     with stoppable_threads(count) as (threads, control):
         futures = [
-            threads.submit(_check_one, source, name, sums.get(name), decode, control)
+            threads.submit(_check_one, folder, name, sums.get(name), decode, control)
             for name in names
         ]
         for done, _ in enumerate(as_completed(futures), start=1):
@@ -268,11 +366,11 @@ def _check_files(
 
 
 def _check_one(
-    source: Source, name: str, sha256: str | None, decode: bool, control: Control
+    folder: ExportedFolder, name: str, sha256: str | None, decode: bool, control: Control
 ) -> FileFindings:
-    matched = SHARD_NAME.fullmatch(name)
-    if matched is None or matched[1] not in FEATURES or matched[2] not in SPLITS:
+    file = DataFile.of_path(name)
+    if file is None:
         failure = f"{name}: not data/<config>/<split>-00000-of-00000.parquet"
         return FileFindings(name, "", "", failures=(failure,))
-    with source.localised(name) as local:
-        return check_file(local, name, matched[1], matched[2], sha256, decode, control.check)
+    with folder.localised(name) as local:
+        return check_file(local, file, sha256, decode, control.check)

@@ -1,10 +1,11 @@
-"""Checking one Parquet file by itself; what other files must agree with is handed back."""
+"""Check one Parquet file of an export by itself: digest, schema, cameras and images.
+
+What other files have to agree with is returned, for the checks of `verify`. Look here for the
+fingerprints of pictures, too.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,27 +20,20 @@ from PIL import Image
 
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
-from geogen_hf.errors import CameraError, one_line
+from geogen_hf.errors import CameraError, ImageError, one_line
+from geogen_hf.export.exported import UNREADABLE, DataFile, sha256_of
 from geogen_hf.export.parquet import portable_schema
+from geogen_hf.images import decode_image
 
 GRID = 16
-"""The look of a picture is 16 x 16 comparisons of neighbouring cells."""
+"""The difference hash of a picture is 16 x 16 comparisons of neighbouring cells."""
 NEAR_BITS = 6
-"""Pictures whose looks differ in at most so many of the 256 bits count as near-duplicates."""
-UNDECODABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises on damaged files, one or another by where the damage is."""
+"""Pictures whose hashes differ in at most so many of the 256 bits are near-duplicates."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is kept of a decoded image.
+    """The fingerprints of a decoded image.
 
     Attributes:
         size: Width and height, pixels.
@@ -53,7 +47,7 @@ class Picture:
 
 
 def fingerprint(data: bytes) -> Picture:
-    """Decode an image and take its fingerprints.
+    """Decode an image and compute its fingerprints.
 
     Args:
         data: The encoded file: PNG, WebP or JPEG.
@@ -62,21 +56,20 @@ def fingerprint(data: bytes) -> Picture:
         Its fingerprints.
 
     Raises:
-        Exception: One of `UNDECODABLE`: it does not decode.
+        ImageError: The image does not decode.
     """
-    image = Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG"))
-    image.load()
+    image = decode_image(data)
     digest = xxhash.xxh3_128(f"{image.mode}{image.size}".encode())
     digest.update(_memory(image))
     return Picture(image.size, digest.digest(), _look(image))
 
 
 def _memory(image: Image.Image) -> bytes | pa.Buffer:
-    """The decoded pixels: where Pillow lends its memory (11.3 and later), without copying them."""
+    """Return the decoded pixels, without a copy where Pillow lends its memory (11.3 and later)."""
     if hasattr(image, "__arrow_c_array__"):
         try:
             return pa.array(image).buffers()[-1]
-        except ValueError:  # a mode that it does not lend, or an image in several blocks
+        except ValueError:  # a mode that it does not lend, or an image in several blocks of memory
             pass
     return image.tobytes()
 
@@ -89,7 +82,7 @@ def _look(image: Image.Image) -> bytes:
     """
     if image.mode != "RGB":
         image = image.convert("RGB")
-    # Made small before it is made grey: that is less to do.
+    # Resized before it is converted to grey, which is less work.
     small = image.resize((GRID + 1, GRID), Image.Resampling.BOX, reducing_gap=2.0)
     cells = np.asarray(small.convert("L")).astype(np.int16)
     return np.packbits(cells[:, 1:] > cells[:, :-1] + 2).tobytes()
@@ -126,14 +119,14 @@ def near_pairs(
 
 @dataclass(frozen=True)
 class View:
-    """One view as one config tells it.
+    """One view as one config describes it.
 
     Attributes:
         subject_id: The identity.
         view_id: The view.
         cameras: Bytes of extrinsics and intrinsics, float32.
-        size: Width and height in pixels; None where the config has no say.
-        picture: Fingerprints, where the config has images and they were decoded.
+        size: Width and height in pixels; None if the config does not state it.
+        picture: Fingerprints, if the config has images and they were decoded.
     """
 
     subject_id: str
@@ -145,7 +138,7 @@ class View:
 
 @dataclass(frozen=True)
 class FileFindings:
-    """What one file holds, and what is wrong with it by itself."""
+    """What one file holds, and what is wrong in it."""
 
     path: str
     config: str
@@ -163,7 +156,7 @@ class _Collector:
 
 @dataclass(frozen=True, eq=False)
 class _Camera:
-    """One view's matrices, the image's size if that is known, and what to call it."""
+    """Matrices of one view, the size of its image if known, and its name for messages."""
 
     place: str
     extrinsics: FloatArray
@@ -171,20 +164,9 @@ class _Camera:
     size: tuple[int, int] | None
 
 
-def sha256_of(path: Path) -> str:
-    """Digest a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def check_file(
     local: Path,
-    path: str,
-    config: str,
-    split: str,
+    file: DataFile,
     expected_sha256: str | None,
     decode: bool,
     check_stop: Callable[[], None] = lambda: None,
@@ -192,37 +174,36 @@ def check_file(
     """Check digest, schema, cameras and images of one file.
 
     Args:
-        local: Where it can be read.
-        path: What it is called in the folder.
-        config: Its config.
-        split: Its split.
-        expected_sha256: From `SHA256SUMS`; None where it is not listed.
-        decode: Whether to read rows and decode images; else only digest and schema.
+        local: Path of the file on disk.
+        file: What its name in the folder says.
+        expected_sha256: Its digest by `SHA256SUMS`; None if it is not listed.
+        decode: Whether to read rows and decode images, or only to check digest and schema.
         check_stop: Called every few rows; raises to stop.
 
     Returns:
-        Its views and every failure found.
+        The views of the file, and every failure found.
     """
     found = _Collector()
+    path, config = file.path, file.config
     if expected_sha256 is None:
         found.failures.append(f"{path}: not in SHA256SUMS")
     elif sha256_of(local) != expected_sha256:
         found.failures.append(f"{path}: its SHA-256 is not the one in SHA256SUMS")
     try:
-        with pq.ParquetFile(local) as file:
-            rows = file.metadata.num_rows
-            if _check_schema(path, file.schema_arrow, portable_schema(config), found) and decode:
-                for batch in file.iter_batches(batch_size=512 if config == "cameras" else 8):
+        with pq.ParquetFile(local) as parquet:
+            rows = parquet.metadata.num_rows
+            if _check_schema(path, parquet.schema_arrow, portable_schema(config), found) and decode:
+                for batch in parquet.iter_batches(batch_size=512 if config == "cameras" else 8):
                     check_stop()
                     _check_rows(path, config, batch, found)
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
-        found.failures.append(f"{path}: cannot be read: {one_line(error)}")
+    except UNREADABLE as error:
+        found.failures.append(f"{path}: cannot be read: {one_line(error) or repr(error)}")
         rows = 0
-    return FileFindings(path, config, split, rows, tuple(found.views), tuple(found.failures))
+    return FileFindings(path, config, file.split, rows, tuple(found.views), tuple(found.failures))
 
 
 def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Collector) -> bool:
-    """Note what is wrong with a schema; True if rows can be read by it."""
+    """Collect what is wrong with a schema; return whether rows can be read with it."""
     if schema.names != expected.names:
         names = f"{', '.join(schema.names)} instead of {', '.join(expected.names)}"
         found.failures.append(f"{path}: columns are {names}")
@@ -247,7 +228,7 @@ def _check_rows(path: str, config: str, batch: pa.RecordBatch, found: _Collector
 
 
 def _has_nulls(array: pa.Array) -> bool:
-    """Whether a value is missing, at any depth; the paths of images always are."""
+    """Whether a value is missing at any depth, except the paths of images, which always are."""
     if isinstance(array.type, pa.ExtensionType):
         array = array.storage
     if array.null_count:
@@ -260,7 +241,7 @@ def _has_nulls(array: pa.Array) -> bool:
 
 
 def _check_row(path: str, config: str, row: dict[str, Any], found: _Collector) -> Iterator[_Camera]:
-    """Check all of a row but its cameras, which are handed back."""
+    """Check all of a row but its cameras, which are returned."""
     subject_id = row["subject_id"]
     sequence = config == "sequences"
     view_ids = row["view_ids"] if sequence else [row["view_id"]]
@@ -294,14 +275,14 @@ def _pictures(
     for view_id, image in zip(view_ids, images, strict=False):
         try:
             yield fingerprint(image["bytes"])
-        except UNDECODABLE as error:
+        except ImageError as error:
             message = f"{path}: {subject_id} view {view_id}: does not decode: {one_line(error)}"
             found.failures.append(message)
             yield None
 
 
 def _check_cameras(cameras: list[_Camera], found: _Collector) -> None:
-    """Check all at once; where that fails, one by one, to name which."""
+    """Check all cameras at once; if that fails, check them one by one to name which are bad."""
     sized = [camera for camera in cameras if camera.size is not None]
     unsized = [camera for camera in cameras if camera.size is None]
     for some in (sized, unsized):

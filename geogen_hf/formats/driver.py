@@ -1,30 +1,48 @@
-"""Converting: choose, claim the folder, write identity after identity, then what is over all."""
+"""Convert images and cameras to the layout of another tool.
+
+`convert` is the function behind `geogen convert`. It writes the folder of each identity, then the
+indexes over all of them, then `convert.json`. What a layout holds is in the module of its format.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from geogen_hf.durable import (
+    OutputFolder,
+    OutputKind,
+    Plan,
+    move_durably,
+    read_json,
+    refuse_source_in,
+    sync_folder,
+    write_durably,
+)
 from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.formats.layout import Format, write_index
 from geogen_hf.formats.registry import FormatName, format_named
-from geogen_hf.formats.scene import check_folder_names
+from geogen_hf.formats.scene import Scene, check_folder_names
 from geogen_hf.formats.sources import Source, open_source
-from geogen_hf.formats.workspace import MANIFEST, Plan, Workspace
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.report import Policy, some_of
-from geogen_hf.source.parts import resolve_place
+from geogen_hf.source.parts import Place, resolve_place
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of identities done and of all."""
 
+MANIFEST = "convert.json"
+CONVERSION = OutputKind("conversion", ".convert", MANIFEST, "plan", MANIFEST)
 _LAYOUT_VERSION = 1
 
 
@@ -35,9 +53,9 @@ class Converted:
     Attributes:
         folder: The folder.
         to: The format.
-        subjects: Identities in it.
-        images: Images in it.
-        written: Identities written by this run; the others were there already.
+        subjects: Number of identities in it.
+        images: Number of images in it.
+        written: Number of identities that this run wrote; the others were there already.
     """
 
     folder: Path
@@ -48,8 +66,8 @@ class Converted:
 
 
 def convert(
-    source: str,
-    out: Path,
+    place: Place,
+    out: str | os.PathLike[str],
     to: FormatName,
     *,
     splits: Iterable[Split] | None = None,
@@ -60,46 +78,51 @@ def convert(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Lay identities out as another tool reads them; images go through bit for bit.
+    """Write identities in the layout of another tool; the image files are copied bit for bit.
 
     One identity is in memory at a time. Its folder appears whole or not at all, and `convert.json`
-    last of all. Interrupted in any way, the same call continues, and the end is the same as
-    undisturbed, byte for byte. World, unit and poses stay those of the release.
+    last. An interrupted call is resumed by the same call, and the folder ends up the same, byte for
+    byte. World, unit of length and poses are those of the release.
 
     Args:
-        source: Folder with the eight zips, their base URL, or a folder made by `geogen export`.
-        out: New, empty, or left by an earlier run of the same conversion.
+        place: Folder with the eight zips, their base URL, or an exported folder or its URL; None
+            for the publisher's host.
+        out: Folder to write: new, empty, or left by an earlier run of the same conversion.
         to: `"eg3d"`, `"nerfstudio"`, `"blender"`, `"colmap"` or `"co3d"`.
         splits: Only identities of these splits; None for all.
         subjects: Only these identities; None for all.
         split_seed: Seed of the split, for a release.
         on_bad_subject: `"raise"` on problems of a release, or `"skip"` the identities concerned.
-        cameras: How to read a release's cameras; None lets keys and evidence speak.
-        overwrite: Start anew where the folder holds another conversion.
-        progress: Told how far it is.
+        cameras: How to read the cameras of a release; None finds it out from the metadata and the
+            images.
+        overwrite: Start anew where the folder holds another conversion, or a finished one.
+        progress: Called with the number of identities done and of all.
 
     Returns:
         What the folder holds.
 
     Raises:
-        UsageError: An argument cannot work: no such format, split or subject, or none is left.
-        CameraError: The format cannot hold a camera; nothing of this identity is written.
+        UsageError: An argument is impossible: no such format, split or subject, or none is left.
+        CameraError: The format cannot hold a camera. Nothing of this identity is written.
         ReleaseError: The folder holds another conversion or something else, or images and cameras
-            do not add up.
+            do not match.
+        OutputError: The folder cannot be written.
         GeoGenError: The source cannot be read.
 
     Example:
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
-        >>> convert(str(parts), tmp_path / "scenes", "nerfstudio").images
+        >>> convert(parts, tmp_path / "scenes", "nerfstudio").images
         21
         >>> sorted(p.name for p in (tmp_path / "scenes" / "subj_00001").iterdir())
         ['images', 'transforms.json']
     """
     form = format_named(to)
-    _refuse_source_in(out, source)
+    source = resolve_place(place)
+    if isinstance(source, Path):
+        refuse_source_in(out, source)
     opened = open_source(
-        source, split_seed=split_seed, on_bad_subject=on_bad_subject, cameras=cameras
+        place, split_seed=split_seed, on_bad_subject=on_bad_subject, cameras=cameras
     )
     chosen = choose(opened.splits, splits, subjects)
     check_folder_names(chosen, form.taken_names() | {MANIFEST})
@@ -109,30 +132,91 @@ def convert(
         "source": opened.identity,
         "subjects": {"count": len(chosen), "sha256": _digest(chosen)},
     }
-    with Workspace(out, form, plan, overwrite=overwrite) as workspace:
-        manifest, written = workspace.manifest, 0
-        if manifest is None:
-            written = _write_unfinished(workspace, opened, chosen, progress)
-            manifest = workspace.finish(chosen)
-    logger.info("%s: %d subjects, %d of them now", out, manifest["subjects"], written)
-    return Converted(out, to, manifest["subjects"], manifest["images"], written)
+    output = OutputFolder(out, CONVERSION, plan)
+    written = 0
+    if overwrite or not output.holds_finished():
+        with output.claimed(overwrite=overwrite):
+            conversion = _Conversion(output, form)
+            written = _write_unfinished(conversion, opened, chosen, progress)
+            conversion.finish(chosen, plan)
+    manifest = read_json(output.path / MANIFEST) or {}
+    count, images = manifest.get("subjects", 0), manifest.get("images", 0)
+    logger.info("%s: %d subjects, %d of them now", output.path, count, written)
+    return Converted(output.path, to, count, images, written)
 
 
 def _write_unfinished(
-    workspace: Workspace, opened: Source, chosen: list[str], progress: Progress | None
+    conversion: _Conversion, opened: Source, chosen: list[str], progress: Progress | None
 ) -> int:
-    waiting = {s for s in chosen if not workspace.finished(s)}
+    waiting = {s for s in chosen if not conversion.finished(s)}
     before, written = len(chosen) - len(waiting), 0
     with closing(opened.scenes(waiting)) as scenes:
         for scene in scenes:
             try:
-                workspace.put(scene)
+                conversion.put(scene)
             except CameraError as error:
                 raise CameraError(f"subject {scene.subject_id}: {error}") from error
             written += 1
             if progress is not None:
                 progress(before + written, len(chosen))
     return written
+
+
+class _Conversion:
+    """Writes the folders of the identities and the indexes into a claimed output folder.
+
+    The record of each finished identity, in the state folder, holds its share of the indexes.
+    """
+
+    def __init__(self, output: OutputFolder, form: Format) -> None:
+        self._output, self._form = output, form
+        self._home, self._records = output.path / form.home, output.state / "records"
+        for folder in (self._home, self._records):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def finished(self, subject_id: str) -> bool:
+        """Whether all files of an identity are in place."""
+        return self._record(subject_id).is_file() and (self._home / subject_id).is_dir()
+
+    def put(self, scene: Scene) -> None:
+        """Write the files of an identity, and put them in place in one step.
+
+        Raises:
+            CameraError: The format cannot hold it.
+        """
+        files, entries = self._form.files_of(scene), self._form.entries(scene)
+        work, target = self._output.work / scene.subject_id, self._home / scene.subject_id
+        if target.exists():  # of a run that ended before it wrote the record
+            shutil.rmtree(target)
+        for name, content in files.items():
+            path = work / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(path, content)
+        for folder in {(work / name).parent for name in files} | {work}:
+            sync_folder(folder)
+        record = {"images": len(scene.images), **entries}
+        write_durably(self._record(scene.subject_id), json.dumps(record).encode())
+        move_durably(work, target)
+
+    def finish(self, subject_ids: Iterable[str], plan: Plan) -> None:
+        """Write the indexes, then the manifest.
+
+        Args:
+            subject_ids: The identities in order. Those that are not finished were left out.
+            plan: The plan of the conversion.
+        """
+        records = [self._record(s) for s in subject_ids if self.finished(s)]
+        for index in self._form.indexes:
+            temporary, target = self._output.work / "index", self._output.path / index.path
+            write_index(index, records, temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move_durably(temporary, target)
+        images = sum(json.loads(record.read_bytes())["images"] for record in records)
+        manifest = {"plan": plan, "subjects": len(records), "images": images}
+        self._output.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def _record(self, subject_id: str) -> Path:
+        return self._records / f"{subject_id}.json"
 
 
 def _digest(names: list[str]) -> str:
@@ -179,17 +263,3 @@ def choose(
             )
         )
     return chosen
-
-
-def _refuse_source_in(out: Path, source: str) -> None:
-    """Starting anew empties the folder: the source must not be in it."""
-    place = resolve_place(source)
-    if isinstance(place, Path) and place.resolve().is_relative_to(out.resolve()):
-        raise UsageError(
-            explain(
-                "the source is in the folder to write to",
-                where=out,
-                found=source,
-                remedy="choose a folder beside it",
-            )
-        )

@@ -1,34 +1,28 @@
-"""Where identities come from: the parts of a release, or an exported folder."""
+"""Where `convert` reads identities from: the parts of a release, or an exported folder.
+
+`open_source` decides which of both a place is. Open this to convert from another kind of source.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import pyarrow.parquet as pq
-
 from geogen_hf._version import __version__
-from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import PartsError, UsageError, explain
+from geogen_hf.export.exported import SUMS, DataFile, ExportedFolder, ids_of, read_identities
 from geogen_hf.export.provenance import directory_digest
 from geogen_hf.formats.scene import Scene, make_scene
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import read_release
 from geogen_hf.release.shards import Shard, read_images
-from geogen_hf.release.splits import SPLITS, Split, split_of
+from geogen_hf.release.splits import Split, split_of
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
-from geogen_hf.source.parts import ALL_PARTS, locate_parts, resolve_place
-
-CHECKSUMS = "SHA256SUMS"
-_SEQUENCES_FILE = re.compile(r"data/sequences/(\w+)-\d{5}-of-\d{5}\.parquet")
+from geogen_hf.source.parts import ALL_PARTS, Place, locate_parts
 
 
 class Source(Protocol):
@@ -36,61 +30,55 @@ class Source(Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Plain values that are equal only for equal images and cameras."""
+        """JSON values that are equal only for equal images and cameras."""
         ...
 
     @property
     def splits(self) -> dict[str, Split]:
-        """The split of each identity, in the source's order."""
+        """The split of each identity, in the order of the source."""
         ...
 
     def scenes(self, wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
-        """Read these identities, in the source's order."""
+        """Read these identities, in the order of the source."""
         ...
 
 
 def open_source(
-    source: str,
+    place: Place,
     *,
     split_seed: int = 0,
     on_bad_subject: Policy = "raise",
     cameras: CameraOptions | None = None,
 ) -> Source:
-    """Decide what a source is, and list it.
+    """Decide what a place holds, and list it. No image is read.
 
     Args:
-        source: Folder with the eight zips, their base URL, or a folder made by `geogen export`,
-            known by its `README.md` and `data`.
-        split_seed: Seed of the split of a release; an export has its splits, and 0 here.
-        on_bad_subject: What to do about problems of a release.
-        cameras: How to read a release's cameras; None lets keys and evidence speak.
-
-    Returns:
-        The source, with no image read.
+        place: Folder with the eight zips, their base URL, or path or URL of an exported folder;
+            None for the publisher's host.
+        split_seed: Seed of the split of a release. An export has its splits: leave it at 0.
+        on_bad_subject: `"raise"` on any problem of a release, or `"skip"` the identities concerned.
+        cameras: How to read the cameras of a release; None finds it out from the metadata and the
+            images.
 
     Raises:
-        PartsError: It is neither, or lacks files.
+        PartsError: The place holds neither, or files are missing.
         UsageError: `split_seed` is given for an export.
-        GeoGenError: As `open_release`.
+        GeoGenError: As `open_release` and `open_export`.
 
     Example:
         >>> from geogen_hf.sample import write_release
         >>> parts = write_release(tmp_path / "source", subjects=3, size=32)
-        >>> open_source(str(parts)).splits
+        >>> open_source(parts).splits
         {'subj_00000': 'train', 'subj_00001': 'validation', 'subj_00002': 'train'}
     """
-    folder = resolve_place(source)
-    if (
-        isinstance(folder, str)
-        or not (folder / "README.md").is_file()
-        or not (folder / "data").is_dir()
-    ):
-        return _open_parts(source, split_seed, on_bad_subject, cameras)
+    folder = None if place is None else ExportedFolder(place)
+    if folder is None or not folder.is_export():
+        return _open_parts(place, split_seed, on_bad_subject, cameras)
     if split_seed != 0:
         raise UsageError(
             explain(
                 "an exported folder has its splits already",
-                where=folder,
+                where=folder.place,
                 expected="no split seed",
                 found=split_seed,
                 remedy="leave it out, or convert the parts themselves",
@@ -99,13 +87,9 @@ def open_source(
     return _open_export(folder)
 
 
-def _is_export(folder: Path) -> bool:
-    return (folder / "README.md").is_file() and (folder / "data").is_dir()
-
-
 @dataclass(frozen=True)
 class PartsSource:
-    """A release."""
+    """The parts of a release."""
 
     identity: dict[str, Any]
     splits: dict[str, Split]
@@ -135,9 +119,9 @@ class PartsSource:
 
 
 def _open_parts(
-    source: str, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
+    place: Place, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
 ) -> PartsSource:
-    release = read_release(locate_parts(source, ALL_PARTS), cameras)
+    release = read_release(locate_parts(place, ALL_PARTS), cameras)
     subjects = tuple(s.without_metadata() for s in release.sound_subjects(on_bad_subject))
     return PartsSource(
         identity={
@@ -154,81 +138,59 @@ def _open_parts(
 
 @dataclass(frozen=True)
 class ExportSource:
-    """The `sequences` of an exported folder."""
+    """The config `sequences` of an exported folder."""
 
     identity: dict[str, Any]
     splits: dict[str, Split]
-    files: tuple[Path, ...]
+    folder: ExportedFolder
+    files: tuple[DataFile, ...]
 
     def scenes(self, wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
         """Read these identities, a row at a time.
 
         Yields:
-            Scenes, splits one after the other, each in the order of its files.
+            Scenes, one split after the other, each in the order of its files.
+
+        Raises:
+            ReleaseError: A file is damaged.
         """
-        for path in self.files:
-            with pq.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    ids = file.read_row_group(group, ["subject_id"])["subject_id"].to_pylist()
-                    if (
-                        wanted.isdisjoint(ids)
-                        if isinstance(wanted, set)
-                        else not (set(wanted) & set(ids))
-                    ):
-                        continue
-                    for batch in file.iter_batches(batch_size=1, row_groups=[group]):
-                        (row,) = batch.to_pylist()
-                        if row["subject_id"] in wanted:
-                            yield self._scene(row)
-
-    def _scene(self, row: dict[str, Any]) -> Scene:
-        return make_scene(
-            row["subject_id"],
-            self.splits[row["subject_id"]],
-            row["view_ids"],
-            [image["bytes"] for image in row["images"]],
-            _matrices(row["extrinsics"], 4),
-            _matrices(row["intrinsics"], 3),
-        )
+        for file in self.files:
+            with self.folder.parquet(file.path) as parquet:
+                groups = [
+                    group
+                    for group in range(parquet.num_row_groups)
+                    if not wanted.isdisjoint(ids_of(parquet, group))
+                ]
+                for one in read_identities(parquet, groups, wanted, file):
+                    yield make_scene(
+                        one.subject_id,
+                        one.split,
+                        one.view_ids,
+                        one.images,
+                        one.extrinsics,
+                        one.intrinsics,
+                    )
 
 
-def _matrices(values: Any, side: int) -> FloatArray:
-    return np.asarray(values, dtype=np.float64).reshape(-1, side, side)
-
-
-def _open_export(folder: Path) -> ExportSource:
-    sums = _read_bytes(folder / CHECKSUMS)
-    names = [line.partition("  ")[2] for line in sums.decode().splitlines()]
-    matched = {name: found for name in names if (found := _SEQUENCES_FILE.fullmatch(name))}
-    ordered = sorted(matched, key=lambda name: (SPLITS.index(matched[name][1]), name))
-    missing = [name for name in ordered if not (folder / name).is_file()]
-    if missing or not ordered:
+def _open_export(folder: ExportedFolder) -> ExportSource:
+    folder.require_complete()
+    files = folder.data_files("sequences")
+    missing = [file.path for file in files if not folder.has(file.path)]
+    if missing or not files:
         raise PartsError(
             explain(
-                "the exported folder lacks files of its sequences",
-                where=folder,
+                "the exported folder lacks files of the config sequences",
+                where=folder.place,
                 expected="every data/sequences/*.parquet of SHA256SUMS, one at least",
                 found=f"{', '.join(missing[:5])} missing" if missing else "none listed",
                 remedy="geogen export again: with sequences among its configs",
             )
         )
     splits: dict[str, Split] = {}
-    for name in ordered:
-        column = pq.read_table(folder / name, columns=["subject_id"])["subject_id"]
-        split = next(s for s in SPLITS if s == matched[name][1])
-        splits.update(dict.fromkeys(column.to_pylist(), split))
-    identity = {"geogen-hf": __version__, "export_sha256": hashlib.sha256(sums).hexdigest()}
-    return ExportSource(identity, splits, tuple(folder / name for name in ordered))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        message = explain(
-            "not a complete export",
-            where=path.parent,
-            expected=os.fspath(path.name),
-            remedy="run geogen export again: it continues",
-        )
-        raise PartsError(message) from error
+    for file in files:
+        with folder.parquet(file.path) as parquet:
+            for group in range(parquet.num_row_groups):
+                splits.update(dict.fromkeys(ids_of(parquet, group), file.split))
+    sha256 = hashlib.sha256(folder.read(SUMS)).hexdigest()
+    identity = {"geogen-hf": __version__, "export_sha256": sha256}
+    return ExportSource(identity, splits, folder, tuple(files))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -11,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geogen_hf.errors import ReleaseError, explain
-from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, Source
-from geogen_hf.export.promises import read_promises
+from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sha256_of
 from geogen_hf.export.verify import verify_export
-from geogen_hf.export.verify_rows import sha256_of
 from geogen_hf.hub.cards import check_card, mirror_card
 from geogen_hf.hub.plan import LocalFile
 from geogen_hf.source.lockfile import LOCK_FILE_NAME, LockEntry, read_lock, record
@@ -61,12 +58,12 @@ def read_export(folder: Path, progress: Callable[[int, int], None] | None) -> Co
         listed = [*found.failures[:_MOST_LISTED], *([f"and {more:,} more"] if more > 0 else [])]
         what, remedy = "the folder is damaged", "see geogen verify, then export again"
         raise ReleaseError(explain(what, where=folder, found="; ".join(listed), remedy=remedy))
-    source = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["source"]
-    sample = bool(source.get("sample"))
+    exported = ExportedFolder(folder)
+    provenance = exported.provenance
+    sample, package = provenance.sample, provenance.package_version
     check_card((folder / CARD).read_text(encoding="utf-8"), folder / CARD, sample=sample)
-    sums = read_promises(Source(str(folder))).sums
-    sums[SUMS] = sha256_of(folder / SUMS)
-    identities, package = sum(found.subjects.values()), source["versions"]["geogen-hf"]
+    sums = {**exported.sums, SUMS: sha256_of(folder / SUMS)}
+    identities = sum(found.subjects.values())
     name = "GeoGen sample heads" if sample else "GeoGen"
     return Contents(
         files=tuple(LocalFile.of(name, folder / name, sums[name]) for name in sorted(sums)),

@@ -58,7 +58,7 @@ class Release:
             ReleaseError: There are problems and they are not to be skipped, or nothing is left.
             CameraError: The camera convention is not proven, or not as stated.
         """
-        left_out = self.report.settle(on_bad_subject)
+        left_out = self.report.enforce(on_bad_subject)
         sound = tuple(s for s in self.subjects if s.subject_id not in left_out)
         if not sound:
             raise ReleaseError(
