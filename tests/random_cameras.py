@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.conventions import Convention
-from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
-from geogen_hf.metadata.reader import SubjectCameras, canonical_extrinsics
+from geogen_hf.metadata.assembly import SubjectCameras, canonical_extrinsics
+from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
 
 Array = NDArray[np.float64]
 

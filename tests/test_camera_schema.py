@@ -13,8 +13,8 @@ from random_cameras import random_cameras, to_canonical
 
 from geogen_hf.cameras.conventions import Convention, express
 from geogen_hf.errors import MetadataError, UsageError
-from geogen_hf.metadata.camera_schema import load_camera_schema
 from geogen_hf.metadata.reader import Document, parse_document, read_metadata
+from geogen_hf.metadata.schema import load_camera_schema
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=8, count=3)
 SIZE = (640, 360)

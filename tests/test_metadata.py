@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from random_cameras import random_cameras
 
 from geogen_hf.errors import CameraError, MetadataError, UsageError
-from geogen_hf.metadata.lenses import pixel_intrinsics
 from geogen_hf.metadata.reader import Document, SubjectCameras, parse_document, read_metadata
+from geogen_hf.metadata.stored_intrinsics import pixel_intrinsics
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=5, count=3)
 

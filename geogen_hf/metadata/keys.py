@@ -16,11 +16,12 @@ from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
 
 RoleName = Literal[
-    "pose", "rotation", "translation", "quaternion", "location", "label",
-    "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "sensor_mm", "fov_x",
-    "width", "height", "resolution", "distortion",
+    "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation",
+    "location", "target", "forward", "up",
+    "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
+    "fov_x", "fov_y", "width", "height", "resolution", "distortion",
     "layout", "column_major", "row_major", "quaternion_order", "axes",
-    "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects",
+    "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects", "unknown",
 ]  # fmt: skip
 
 W2C: Direction = "world_to_camera"
@@ -68,7 +69,7 @@ _ROLES: dict[str, Role] = {
         Role("pose"),
         "extrinsics extrinsic ext rt pose poses transform transformation matrix transforms",
     ),
-    **_spelt(Role("label", C2W, "opencv"), "label"),  # EG3D's 25 numbers
+    **_spelt(Role("projection"), "p projection proj projmat projectionmatrix worldtoimage"),
     **_spelt(Role("rotation"), "r rot rotation rotationmatrix"),
     **_spelt(Role("translation"), "t trans translation translationvector"),
     # COLMAP's names for the pose in images.txt: world-to-camera, w first.
@@ -77,7 +78,14 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("quaternion"), "q quat quaternion"),
     # Blender's names for the pose of an object: camera-to-world, w first.
     **_spelt(Role("quaternion", C2W, "opengl", order="wxyz"), "rotationquaternion"),
-    **_spelt(Role("location", C2W), "location position centre center origin eye"),
+    **_spelt(Role("euler", C2W, "opengl"), "rotationeuler"),
+    **_spelt(Role("euler"), "euler eulerangles eulerxyz rotationxyz angles"),
+    **_spelt(Role("rodrigues", W2C, "opencv"), "rvec"),  # OpenCV's name beside tvec
+    **_spelt(Role("rodrigues"), "rodrigues axisangle rotvec"),
+    **_spelt(Role("location", C2W), "location position pos loc centre center origin eye"),
+    **_spelt(Role("target"), "target lookat lookatpoint at interest focus centerofinterest"),
+    **_spelt(Role("forward"), "forward viewdir viewdirection lookdir direction"),
+    **_spelt(Role("up"), "up upvector viewup vup updirection"),
     **_spelt(
         Role("matrix"), "k intrinsics intrinsic intr cameratoimage camera2image calibration cammat"
     ),
@@ -89,9 +97,13 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("focal"), "f focal focallength"),
     **_spelt(Role("principal"), "c pp principal principalpoint"),
     **_spelt(Role("focal_mm"), "focalmm focallengthmm fmm lens lensmm"),
+    **_spelt(Role("focal_px"), "focalpx focallengthpx focalpixels fpx"),
     **_spelt(Role("sensor_mm"), "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
-    **_spelt(Role("fov_x", degrees=False), "cameraanglex anglex fovxrad fovxradians"),
-    **_spelt(Role("fov_x", degrees=True), "fovxdeg fovxdegrees"),
+    **_spelt(Role("fov_x", degrees=False), "cameraanglex anglex fovxrad fovxradians fovrad"),
+    **_spelt(Role("fov_x", degrees=True), "fovxdeg fovxdegrees fovdeg fovdegrees"),
+    **_spelt(Role("fov_x"), "fovx fov fieldofview hfov angle xfov"),
+    **_spelt(Role("fov_y", degrees=False), "cameraangley angley"),
+    **_spelt(Role("fov_y"), "fovy vfov yfov"),
     **_spelt(Role("width"), "w width imagewidth imgwidth resolutionx"),
     **_spelt(Role("height"), "h height imageheight imgheight resolutiony"),
     **_spelt(Role("resolution"), "resolution imagesize imgsize imageresolution"),
@@ -125,6 +137,7 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("subjects"), "subjects identities people"),
 }
 
+_TURNS = ("quaternion", "rotation")
 _NOISE = re.compile(r"[-_.\s]+")
 _ORDER = re.compile(r"(wxyz|xyzw)$")
 _MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
@@ -163,7 +176,7 @@ degrees=None)
         return known
     if (order := _ORDER.search(word)) and (role := _known(word[: order.start()])):
         said: QuaternionOrder = "wxyz" if order[1] == "wxyz" else "xyzw"
-        return replace(role, order=said) if role.name in ("quaternion", "rotation") else None
+        return replace(role, name="quaternion", order=said) if role.name in _TURNS else None
     if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):
         return replace(role, column_major=major[1] != "rowmajor")
     return None

@@ -1,11 +1,18 @@
-"""Which of a camera's keys hold what: worked out once for each shape of keys, then reused."""
+"""Where everything about a camera is in its object, worked out once for each shape of object.
+
+A shape is keys and the dimensions of the numbers under them. Dimensions say what a value can be (a
+4x4 matrix is no translation), names say which of several it is and what it claims; where no name is
+known, dimensions alone decide if they leave no doubt. Open this module to see or change which
+forms of pose and intrinsics are recognised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
@@ -16,13 +23,46 @@ Node = Mapping[str, Any]
 """A JSON object."""
 Path = tuple[str, ...]
 """Keys from a camera inwards."""
+Dims = tuple[int, ...]
+"""Dimensions of nested lists of numbers; `()` is one number."""
 
-PoseForm = Literal["matrix", "rotation", "quaternion", "label"]
-LensForm = Literal["matrix", "entries", "focal", "lens_mm", "fov", "label", "incomplete", "absent"]
+PoseForm = Literal[
+    "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at"
+]
+IntrinsicsForm = Literal[
+    "matrix", "label", "entries", "focal", "focal_mm", "focal_px", "fov_x", "fov_y", "incomplete",
+    "absent",
+]  # fmt: skip
 Units = Literal["pixels", "normalised"]
 
 MAX_CAMERA_KEYS = 64
 """An object with more keys is a collection and no camera."""
+_MAX_DEPTH = 3
+
+_MATRICES: tuple[Dims, ...] = ((4, 4), (3, 4), (4, 3), (16,), (12,))
+_VECTORS: tuple[Dims, ...] = ((3,), (3, 1), (1, 3))
+_NUMBERS: tuple[Dims, ...] = ((),)
+BARE: tuple[Dims, ...] = (*_MATRICES, (25,))
+"""What is a camera by its dimensions alone."""
+ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
+    "pose": (*_MATRICES, (25,)),
+    "projection": ((3, 4), (12,), (4, 4), (16,)),
+    "rotation": ((3, 3), (9,), *_VECTORS, (4,)),
+    "quaternion": ((4,),),
+    **dict.fromkeys(
+        ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
+    ),
+    "matrix": ((3, 3), (9,), (4,), (4, 4), (3, 4), (16,)),
+    "focal": ((), (2,)),
+    "focal_px": ((), (2,)),
+    "principal": ((2,),),
+    "resolution": ((2,), (3,), ()),
+    **dict.fromkeys(
+        ("fx", "fy", "cx", "cy", "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height"),
+        _NUMBERS,
+    ),
+}
+"""What a value of each role may look like."""
 
 
 class CameraValueError(GeoGenError):
@@ -47,13 +87,15 @@ class PosePlan:
     """Where a pose is, and what its keys claim.
 
     Attributes:
-        form: One matrix; rotation matrix and translation; quaternion and translation; or EG3D's
-            label.
-        paths: To the matrix, to both halves, or to the label.
+        form: What the values are.
+        paths: To the matrix; to rotation and translation; or to eye, target (or forward) and up.
         direction: Claimed, or None.
         axes: Claimed, or None.
         column_major: Claimed, or None.
         order: Of a quaternion, where claimed.
+        placed: Whether the translation is the camera's place in the world.
+        forward: Whether the second value of a look-at is a direction and no point.
+        degrees: Of Euler angles, where stated.
     """
 
     form: PoseForm
@@ -62,23 +104,26 @@ class PosePlan:
     axes: CameraAxes | None = None
     column_major: bool | None = None
     order: QuaternionOrder | None = None
+    placed: bool = False
+    forward: bool = False
+    degrees: bool | None = None
 
 
 @dataclass(frozen=True)
-class LensPlan:
-    """Where intrinsics are: paths to a matrix, to fx fy cx cy, to focal and sensor, or to an angle.
+class IntrinsicsPlan:
+    """Where intrinsics are: to a matrix, to fx fy cx cy, to focal length and sensor, to an angle.
 
     Attributes:
         form: Which of these.
-        paths: In the order just said.
+        paths: In the order just said; a number stands for itself.
         units: Where they are stated; else the values decide.
-        degrees: Of an angle.
+        degrees: Of an angle, where it is said.
     """
 
-    form: LensForm = "absent"
-    paths: tuple[Path, ...] = ()
+    form: IntrinsicsForm = "absent"
+    paths: tuple[Path | float, ...] = ()
     units: Units | None = None
-    degrees: bool = False
+    degrees: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -86,27 +131,40 @@ class CameraPlan:
     """Where everything about a camera is.
 
     Attributes:
-        pose: None for an object that holds no pose (what a subject's cameras share).
-        lens: Its intrinsics.
+        poses: The pose in each way it is given, the most telling first; empty for no pose.
+        intrinsics: Its intrinsics.
+        guessed: Whether the pose is told by its dimensions only.
         size: To the resolution, or to width and height, or empty.
         said: Paths of statements (layout, quaternion order, axes), by role.
-        zeros: Paths of values that this package can only take as zero (lens distortion, shift).
-        names: Paths of view, file, name and subject, by role.
+        zeros: Paths of values that this package can only take as zero (distortion, shift).
+        labels: Paths of text and numbers that may name a subject or a view, and whether their
+            key is known for that.
+        inner: Keys whose values may hold cameras of their own.
+        shared: Keys that hold for all cameras below this object.
+        stacked: Paths whose values hold one value for each of several views.
+        views: How many views, or their keys, where anything is stacked.
+        fault: Why there is no pose where a key promises one, or several could be it.
     """
 
-    pose: PosePlan | None
-    lens: LensPlan
+    poses: tuple[PosePlan, ...] = ()
+    intrinsics: IntrinsicsPlan = IntrinsicsPlan()
+    guessed: bool = False
     size: tuple[Path, ...] = ()
     said: tuple[tuple[RoleName, Path], ...] = ()
     zeros: tuple[Path, ...] = ()
-    names: dict[RoleName, Path] = field(default_factory=dict)
+    labels: tuple[tuple[Path, bool], ...] = ()
+    inner: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    stacked: tuple[Path, ...] = ()
+    views: tuple[str, ...] | int = 0
+    fault: CameraValueError | None = None
 
     @cached_property
     def keys(self) -> str:
         """The keys of pose and intrinsics, spelt alike, to tell schemas apart."""
-        pose = self.pose.paths if self.pose else ()
-        paths = [".".join(map(normalise_key, path)) for path in (*pose, *self.lens.paths)]
-        return " + ".join(paths)
+        paths = [path for pose in self.poses[:1] for path in pose.paths]
+        paths += [path for path in self.intrinsics.paths if isinstance(path, tuple)]
+        return " + ".join(".".join(map(normalise_key, path)) for path in paths)
 
 
 def dotted(paths: Iterable[Path], most: int = 8) -> str:
@@ -120,10 +178,136 @@ def dotted(paths: Iterable[Path], most: int = 8) -> str:
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if shown[most:] else "")
 
 
-_MAX_DEPTH = 3
-_LOOK_INTO = frozenset({"wrapper", "pose", "matrix"})
-_NAMES: tuple[RoleName, ...] = ("view", "file", "name", "subject", "id")
-_LENS_PARTS: tuple[RoleName, ...] = ("fx", "fy", "focal", "focal_mm")
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+NUMBERS_TEXT = re.compile(rf"[\[(\s]*{_NUMBER}(?:[\s,;\[\]()]+{_NUMBER})*[\])\s]*", re.ASCII)
+"""Numbers written as text, with any brackets."""
+
+
+def shape_of(value: object, depth: int = _MAX_DEPTH + 1) -> Any:
+    """The keys of an object with the shapes of their values, or the dimensions of numbers.
+
+    Example:
+        >>> shape_of({"K": [[1.0, 0.0], [0.0, 1.0]], "file": "3.png", "t": "1 2 3"})
+        (('K', (2, 2)), ('file', 's'), ('t', (3,)))
+    """
+    kind = type(value)
+    if kind is dict:
+        if depth == 0 or not value or len(value) > MAX_CAMERA_KEYS:  # type: ignore[arg-type]
+            return "{}"
+        return tuple([(key, shape_of(v, depth - 1)) for key, v in value.items()])  # type: ignore[attr-defined]
+    dims: Dims = ()
+    inner: Any = value
+    while kind is list and len(dims) < 5:
+        dims = (*dims, len(inner))
+        inner = inner[0] if inner else None
+        kind = type(inner)
+    if kind is float or kind is int:
+        return dims
+    if kind is str:
+        if NUMBERS_TEXT.fullmatch(inner[:2000]):
+            count = len(re.findall(_NUMBER, inner))
+            return dims if count == 1 else (*dims, count)
+        return "[]" if len(dims) > 1 else ("s", dims[0]) if dims else "s"
+    return "[]" if dims else "b" if kind is bool else "-"
+
+
+@dataclass(frozen=True)
+class _Slot:
+    role: Role
+    path: Path
+    dims: Any
+    views: tuple[str, ...] | int = 0
+
+
+class Planner:
+    """Plans by shape of object.
+
+    Args:
+        make: Works out a plan from a shape; default `make_plan`.
+
+    Example:
+        >>> node = {"camera": {"world_to_camera": [[0.0] * 4] * 4, "K": [[0.0] * 3] * 3}}
+        >>> plan = Planner().plan(node)
+        >>> plan.poses[0].direction, plan.poses[0].paths, plan.intrinsics.paths
+        ('world_to_camera', (('camera', 'world_to_camera'),), (('camera', 'K'),))
+    """
+
+    def __init__(self, make: Callable[[Any], CameraPlan] | None = None) -> None:
+        self._make = make or make_plan
+        self._plans: dict[Any, CameraPlan] = {}
+
+    def plan(self, node: object) -> CameraPlan:
+        """Say where everything in this object is."""
+        shape = shape_of(node)
+        known = self._plans.get(shape)
+        if known is None:
+            known = self._make(shape) if type(shape) is tuple and shape else CameraPlan()
+            self._plans[shape] = known
+        return known
+
+
+def make_plan(
+    shape: Any, pose: PosePlan | None = None, intrinsics: IntrinsicsPlan | None = None
+) -> CameraPlan:
+    """Work a plan out from an object's shape; `Planner.plan` remembers it.
+
+    Args:
+        shape: As `shape_of` gives it.
+        pose: Where this is known already.
+        intrinsics: Likewise.
+    """
+    if not shape or type(shape[0]) is not tuple:
+        return CameraPlan()
+    slots: dict[RoleName, list[_Slot]] = {}
+    unknown: list[_Slot] = []
+    broken: list[_Slot] = []
+    for slot in _slots(shape, (), None):
+        if slot.role.name == "unknown":
+            unknown.append(slot)
+        elif slot.views == -1:
+            broken.append(slot)
+        else:
+            slots.setdefault(slot.role.name, []).append(slot)
+    poses = [pose] if pose is not None else _pose_plans(slots)
+    fault = None
+    guessed = not poses
+    if guessed:
+        poses, fault = _guess_pose(unknown)
+    if not poses and fault is None and broken:
+        fault = _broken_pose(broken)
+    if intrinsics is None:
+        try:
+            intrinsics = _intrinsics_plan(slots, unknown if poses else [])
+        except CameraValueError as error:
+            intrinsics, fault = IntrinsicsPlan(), error if poses else fault
+        if intrinsics.form in ("absent", "incomplete") and poses and poses[0].form == "label":
+            intrinsics = IntrinsicsPlan("label", poses[0].paths, "normalised")
+    size = _paths(slots, "resolution")[:1]
+    if not size and "width" in slots and "height" in slots:
+        size = [*_paths(slots, "width")[:1], *_paths(slots, "height")[:1]]
+    used = {path for each in poses for path in each.paths} | set(intrinsics.paths) | set(size)
+    pose_keys = {path[0] for each in poses for path in each.paths}
+    every = [*unknown, *(slot for group in slots.values() for slot in group)]
+    stacks = [s for s in every if s.views and s.path in used]
+    first = next((s.views for s in stacks if poses and s.path in poses[0].paths), 0)
+    return CameraPlan(
+        poses=tuple(poses),
+        intrinsics=intrinsics,
+        guessed=guessed,
+        size=tuple(size),
+        said=tuple((role, path) for role in _SAY_ONLY for path in _paths(slots, role)),
+        zeros=tuple(_paths(slots, "distortion")),
+        labels=tuple(_labels(shape, ())),
+        inner=tuple(_inner(shape, pose_keys)),
+        shared=tuple(key for key in _shared(shape) if key not in pose_keys),
+        stacked=tuple(s.path for s in stacks if _same_views(s.views, first)) if first else (),
+        views=first,
+        fault=fault,
+    )
+
+
+_LOOK_INTO = frozenset({"wrapper", "pose", "matrix", "projection", "unknown"})
+_NAMES = frozenset({"view", "file", "name", "subject", "id"})
 _SAY_ONLY: tuple[RoleName, ...] = (
     "layout",
     "column_major",
@@ -131,110 +315,80 @@ _SAY_ONLY: tuple[RoleName, ...] = (
     "quaternion_order",
     "axes",
 )
+_UNKNOWN = Role("unknown")
+_POSE_PARTS = frozenset(
+    ["pose", "rotation", "quaternion", "euler", "rodrigues", "projection", "translation",
+     "location", "target", "forward", "up", "unknown"]
+)  # fmt: skip
+_POSES = frozenset({"pose", "rotation", "quaternion", "euler", "rodrigues", "projection"})
 
 
-@dataclass(frozen=True)
-class _Slot:
-    role: Role
-    path: Path
+def _slots(shape: Any, path: Path, above: Role | None) -> Iterator[_Slot]:
+    """Every key, inside wrappers too, where a wrapper called `c2w` lends its claims."""
+    keys = {key for key, _ in shape}
+    for key, value in shape:
+        role, here = _inside(role_of(key) or _UNKNOWN, above), (*path, key)
+        if f"{key}.001" in keys:
+            continue  # Blender's name for the first of many
+        if _is_nested(value):
+            vector = _as_vector(value)
+            if vector is not None:
+                order: QuaternionOrder = "wxyz"
+                named = replace(role, order=order) if vector == (4,) else role
+                yield _slot(named, here, vector)
+            elif (views := _by_view(role, value)) is not None:
+                yield views if views.path else replace(views, path=here)
+            elif role.name in _LOOK_INTO and len(here) <= _MAX_DEPTH:
+                inherits = above if role.name in ("wrapper", "unknown") else role
+                inner = _slots(value, here, inherits)
+                if role is not _UNKNOWN:
+                    yield from inner
+                elif not has_digit(key):  # poses in there are cameras of their own
+                    yield from (s for s in inner if s.role.name not in _POSE_PARTS)
+        elif type(value) is tuple and "s" not in value:
+            yield _slot(role, here, value)
+        elif role.name in _SAY_ONLY or role.name == "distortion":
+            yield _Slot(role, here, value)
+        elif role.name in _POSES:
+            yield _Slot(role, here, value, -1)
 
 
-class Planner:
-    """Plans by shape of keys.
-
-    Args:
-        make: Works out a plan, from keys only; default `make_plan`.
-
-    Example:
-        >>> plan = Planner().plan({"camera": {"world_to_camera": [], "K": []}})
-        >>> plan.pose.direction, plan.pose.paths, plan.lens.paths
-        ('world_to_camera', (('camera', 'world_to_camera'),), (('camera', 'K'),))
-    """
-
-    def __init__(self, make: Callable[[Node], CameraPlan] | None = None) -> None:
-        self._make = make or make_plan
-        self._plans: dict[Any, CameraPlan | CameraValueError] = {}
-
-    def plan(self, node: Node) -> CameraPlan:
-        """Say where everything in this object is.
-
-        Raises:
-            CameraValueError: Two keys could hold the same thing.
-        """
-        shape = _shape_of(node, _MAX_DEPTH)
-        known = self._plans.get(shape)
-        if known is None:
-            try:
-                known = self._make(node)
-            except CameraValueError as error:
-                known = error
-            self._plans[shape] = known
-        if isinstance(known, CameraValueError):
-            raise CameraValueError(None, known.expected, known.found, known.remedy)
-        return known
-
-    def is_camera(self, value: object) -> bool:
-        """Whether this is an object that holds a pose (or two: then `plan` says so)."""
-        if not isinstance(value, dict) or not 0 < len(value) <= MAX_CAMERA_KEYS:
-            return False
-        try:
-            return self.plan(value).pose is not None
-        except CameraValueError:
-            return True
+def _slot(role: Role, path: Path, dims: Dims) -> _Slot:
+    accepted = ACCEPTED.get(role.name)
+    if role.name in ("unknown", "wrapper"):
+        return _Slot(_UNKNOWN, path, dims)
+    if accepted is None or dims in accepted:
+        return _Slot(role, path, dims)
+    if dims[1:] in accepted and len(dims) > 0 and dims[0] > 0:
+        return _Slot(role, path, dims[1:], dims[0])
+    return _Slot(role, path, dims, -1)
 
 
-def _shape_of(node: Node, depth: int) -> Any:
-    return tuple(
-        [
-            (key, _shape_of(value, depth - 1)) if type(value) is dict and depth else key
-            for key, value in node.items()
-        ]
-    )
+def _by_view(role: Role, value: Any) -> _Slot | None:
+    """An object with one value a view under a key that is known: `{"extrinsics": {"0": …}}`."""
+    accepted = ACCEPTED.get(role.name)
+    dims = value[0][1]
+    if accepted is None or dims not in accepted or dims == ():
+        return None
+    if any(other != dims for _, other in value) or any(role_of(key) for key, _ in value):
+        return None
+    return _Slot(role, (), dims, tuple(key for key, _ in value))
 
 
-def make_plan(node: Node, pose: PosePlan | None = None, lens: LensPlan | None = None) -> CameraPlan:
-    """Work a plan out from an object's keys; `Planner.plan` remembers it.
-
-    Args:
-        node: The object; only its keys count.
-        pose: Where this is known already.
-        lens: Likewise.
-
-    Raises:
-        CameraValueError: Two keys could hold the same thing.
-    """
-    slots: dict[RoleName, list[_Slot]] = {}
-    for slot in _slots(node, (), None):
-        slots.setdefault(slot.role.name, []).append(slot)
-    size = _paths(slots, "resolution")[:1]
-    if not size and "width" in slots and "height" in slots:
-        size = [*_paths(slots, "width")[:1], *_paths(slots, "height")[:1]]
-    pose = pose or _pose_plan(slots)
-    if lens is None and pose is not None and pose.form == "label":
-        lens = LensPlan("label", pose.paths, "normalised")
-    return CameraPlan(
-        pose=pose,
-        lens=lens or _lens_plan(slots),
-        size=tuple(size),
-        said=tuple((role, path) for role in _SAY_ONLY for path in _paths(slots, role)),
-        zeros=tuple(_paths(slots, "distortion")),
-        names={role: _paths(slots, role)[0] for role in _NAMES if role in slots},
-    )
+def _is_nested(value: Any) -> bool:
+    return type(value) is tuple and bool(value) and type(value[0]) is tuple
 
 
-def _slots(node: Node, path: Path, above: Role | None) -> Iterator[_Slot]:
-    """Every known key, inside wrappers too, where a wrapper called `c2w` lends its claims."""
-    for key, value in node.items():
-        role = role_of(key)
-        if role is None:
-            continue
-        role, here = _inside(role, above), (*path, key)
-        if role.name not in _LOOK_INTO or not isinstance(value, dict):
-            yield _Slot(role, here)
-        elif len(here) <= _MAX_DEPTH and len(value) <= MAX_CAMERA_KEYS:
-            inner = list(_slots(value, here, above if role.name == "wrapper" else role))
-            # Without a known key inside it may be a dictionary by view.
-            yield from inner if inner or role.name == "wrapper" else [_Slot(role, here)]
+def _as_vector(value: Any) -> Dims | None:
+    keys = {key.lower() for key, _ in value}
+    numbers = all(dims == () for _, dims in value)
+    return (len(keys),) if numbers and keys in ({*"xyz"}, {*"wxyz"}) else None
+
+
+def _same_views(one: tuple[str, ...] | int, other: tuple[str, ...] | int) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return set(one) == set(other)
+    return one == other
 
 
 def _inside(role: Role, above: Role | None) -> Role:
@@ -242,31 +396,105 @@ def _inside(role: Role, above: Role | None) -> Role:
         return role
     if above.name == "matrix":
         return Role("matrix") if role.name == "pose" and role.direction is None else role
-    if role.name in ("pose", "rotation", "quaternion", "translation"):
+    if role.name in _POSES or role.name == "translation":
         return replace(
             role, direction=role.direction or above.direction, axes=role.axes or above.axes
         )
     return role
 
 
-def _pose_plan(slots: Mapping[RoleName, list[_Slot]]) -> PosePlan | None:
-    found = [_posed("label", slot) for slot in slots.get("label", ())]
-    found += [_posed("matrix", slot) for slot in slots.get("pose", ())]
-    forms: tuple[PoseForm, PoseForm] = ("rotation", "quaternion")
-    found += [
-        _posed(form, slot, offset)
-        for form in forms
-        for slot in slots.get(form, ())
-        for offset in (*slots.get("translation", ()), *_centres(slot, slots))
-        if offset.path[:-1] == slot.path[:-1]
+_SHARED: frozenset[RoleName] = frozenset(
+    [
+        "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
+        "fov_x", "fov_y", "width", "height", "resolution", "distortion", "layout", "column_major",
+        "row_major", "quaternion_order", "axes", "wrapper",
     ]
+)  # fmt: skip
+
+
+def _shared(shape: Any) -> Iterator[str]:
+    for key, value in shape:
+        role = role_of(key)
+        nested = type(value) is tuple and bool(value) and value[0] != "s"
+        if role is not None and role.name in _SHARED and (role.name != "wrapper" or nested):
+            yield key
+
+
+def _inner(shape: Any, used: set[str]) -> Iterator[str]:
+    bare = [key for key, value in shape if value in BARE and role_of(key) is None]
+    for key, value in shape:
+        if key in used:
+            continue
+        nested = type(value) is tuple and value and type(value[0]) is tuple
+        if (
+            value in ("{}", "[]")
+            or nested
+            or (type(value) is tuple and len(value) > 1 and value[1:] in BARE and _collects(key))
+            or (key in bare and (len(bare) > 1 or has_digit(key)))
+        ):
+            yield key
+
+
+def _collects(key: str) -> bool:
+    role = role_of(key)
+    return role is None or role.name in ("wrapper", "cameras", "subjects")
+
+
+def has_digit(key: str) -> bool:
+    """Whether a key looks like one of many names, and no word of a schema.
+
+    Example:
+        >>> has_digit("3.png"), has_digit("frames")
+        (True, False)
+    """
+    return any(map(str.isdigit, key))
+
+
+def _labels(shape: Any, path: Path) -> Iterator[tuple[Path, bool]]:
+    for key, value in shape:
+        here = (*path, key)
+        if path and has_digit(path[-1]):
+            continue  # inside one of many: no label of what is around them
+        if value == "s" or value == () or (type(value) is tuple and value and value[0] == "s"):
+            role = role_of(key)
+            if role is None or role.name in _NAMES or value not in ("s", ()):
+                yield here, role is not None
+        elif _is_nested(value) and len(here) < _MAX_DEPTH and _as_vector(value) is None:
+            yield from _labels(value, here)
+
+
+def _pose_plans(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
+    """Every way the pose is given, those left out that a more telling one outweighs."""
+    found = [_posed("label" if s.dims == (25,) else "matrix", s) for s in slots.get("pose", ())]
+    turns: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
+    for name in turns:
+        for turn in slots.get(name, ()):
+            form: Any = name
+            if name == "rotation" and turn.dims not in ((3, 3), (9,)):
+                form = "quaternion" if turn.dims == (4,) else "euler"
+            beside = [s for s in slots.get("translation", ()) if s.path[:-1] == turn.path[:-1]]
+            places = [s for s in slots.get("location", ()) if s.path[:-1] == turn.path[:-1]]
+            found += [_posed(form, turn, offset) for offset in beside]
+            found += [] if beside else [_posed(form, turn, place) for place in places[:1]]
+    found += _look_at(slots)
     # A key that says its direction counts for more than one that does not, and one inside `camera`
     # for more than one beside it: that may be the pose of a body.
     found = [pose for pose in found if pose.direction is not None] or found
     found = [pose for pose in found if _in_wrapper(pose)] or found
-    if len(found) > 1:
-        _refuse("the pose", [path for pose in found for path in pose.paths], "extrinsics")
-    return found[0] if found else None
+    return found or [_posed("projection", slot) for slot in slots.get("projection", ())]
+
+
+def _look_at(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
+    places, ups = list(slots.get("location", ())), slots.get("up", ())
+    targets = slots.get("target", ()) or slots.get("forward", ())
+    if not targets and len(places) == 2:  # eye, centre and up, as in gluLookAt
+        places.sort(key=lambda slot: normalise_key(slot.path[-1]) in ("center", "centre"))
+        targets = [places.pop()]
+    if len(places) != 1 or len(targets) != 1 or len(ups) != 1:
+        return []
+    paths = (places[0].path, targets[0].path, ups[0].path)
+    ahead = targets[0].role.name == "forward"
+    return [PosePlan("look_at", paths, "world_to_camera", "opencv", forward=ahead)]
 
 
 def _in_wrapper(pose: PosePlan) -> bool:
@@ -274,54 +502,82 @@ def _in_wrapper(pose: PosePlan) -> bool:
     return role is not None and role.name == "wrapper"
 
 
-def _centres(slot: _Slot, slots: Mapping[RoleName, list[_Slot]]) -> list[_Slot]:
-    """A camera's place is the translation of camera-to-world, and of nothing else."""
-    return slots.get("location", []) if slot.role.direction == "camera_to_world" else []
-
-
 def _posed(form: PoseForm, *parts: _Slot) -> PosePlan:
-    role = parts[0].role
+    role, placed = parts[0].role, len(parts) > 1 and parts[1].role.name == "location"
+    if form == "label":
+        role = Role("pose", "camera_to_world", "opencv")
+    if form == "projection":
+        role = Role("pose", "world_to_camera", "opencv")
     return PosePlan(
         form=form,
         paths=tuple(part.path for part in parts),
-        direction=role.direction,
+        direction=role.direction or ("camera_to_world" if placed else None),
         axes=role.axes,
         column_major=role.column_major,
         order=role.order,
+        # A rotation that says it is camera-to-world stands beside a place as it is.
+        placed=placed and role.direction != "camera_to_world",
     )
 
 
-def _lens_plan(slots: Mapping[RoleName, list[_Slot]]) -> LensPlan:
-    """The most direct description there is: a matrix, its entries, a lens, an angle."""
+def _guess_pose(unknown: Sequence[_Slot]) -> tuple[list[PosePlan], CameraValueError | None]:
+    """The one value that can only be a pose; none, with the remedy, where several could."""
+    found = [s for s in unknown if s.dims in BARE and len(s.path) == 1 and not has_digit(s.path[0])]
+    if len(found) < 2:
+        return [_posed("label" if s.dims == (25,) else "matrix", s) for s in found], None
+    return [], _ambiguous("the pose", [slot.path for slot in found], "extrinsics")
+
+
+def _broken_pose(broken: Sequence[_Slot]) -> CameraValueError:
+    slot = broken[0]
+    shapes = " or ".join("×".join(map(str, dims)) for dims in ACCEPTED[slot.role.name])
+    found = f"shape {slot.dims}" if isinstance(slot.dims, tuple) else "no numbers"
+    return CameraValueError(
+        None, f"{dotted([slot.path])} to be {shapes} finite numbers", found, None
+    )
+
+
+def _intrinsics_plan(
+    slots: Mapping[RoleName, list[_Slot]], unknown: Sequence[_Slot]
+) -> IntrinsicsPlan:
+    """The most direct description there is: a matrix, its entries, a focal length, an angle."""
     focal_mm: RoleName = "focal_mm" if "focal_mm" in slots else "focal"
-    forms: tuple[tuple[LensForm, tuple[RoleName, ...]], ...] = (
+    forms: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
         ("matrix", ("matrix",)),
         ("entries", ("fx", "fy", "cx", "cy")),
-        ("lens_mm", (focal_mm, "sensor_mm")),
+        ("focal_mm", (focal_mm, "sensor_mm")),
         ("focal", ("focal", "principal")),
-        ("fov", ("fov_x",)),
+        ("focal_px", ("fx", "fy")),
+        ("focal_px", ("focal_px",)),
+        ("fov_x", ("fov_x",)),
+        ("fov_y", ("fov_y",)),
     )
     for form, roles in forms:
         if any(role not in slots for role in roles):
             continue
+        if form == "focal_px" and ("cx" in slots or "cy" in slots):
+            continue
         for role in roles:
             if len(slots[role]) > 1:
-                _refuse(f"the intrinsics ({role})", _paths(slots, role), "intrinsics")
-        first = slots[roles[0]][0].role
-        paths = tuple(slots[role][0].path for role in roles)
-        return LensPlan(form, paths, degrees=first.degrees or False)
-    part = tuple(path for role in _LENS_PARTS for path in _paths(slots, role))
-    return LensPlan("incomplete", part) if part else LensPlan()
+                raise _ambiguous(f"the intrinsics ({role})", _paths(slots, role), "intrinsics")
+        degrees = slots[roles[0]][0].role.degrees
+        return IntrinsicsPlan(form, tuple(slots[r][0].path for r in roles), degrees=degrees)
+    guess = [slot.path for slot in unknown if slot.dims in ((3, 3), (9,))]
+    if len(guess) == 1:
+        return IntrinsicsPlan("matrix", (guess[0],))
+    parts: tuple[RoleName, ...] = ("fx", "fy", "focal", "focal_mm")
+    part = tuple(path for role in parts for path in _paths(slots, role))
+    return IntrinsicsPlan("incomplete", part) if part else IntrinsicsPlan()
 
 
 def _paths(slots: Mapping[RoleName, list[_Slot]], role: RoleName) -> list[Path]:
     return [slot.path for slot in slots.get(role, ())]
 
 
-def _refuse(what: str, paths: list[Path], key: str) -> NoReturn:
-    raise CameraValueError(
+def _ambiguous(what: str, paths: list[Path], key: str) -> CameraValueError:
+    return CameraValueError(
         None,
         f"one key to hold {what}",
         f"keys {dotted(paths)}",
-        f'say which with camera_schema: {{"{key}": "{dotted(paths[:1])}"}}',
+        f'say which with camera_schema={{"{key}": "{dotted(paths[:1])}"}}',
     )

@@ -1,59 +1,32 @@
-"""The metadata part: JSON files to cameras as stored, by subject, and every problem on the way."""
+"""The metadata part: documents to cameras as stored, by identity, and every problem on the way.
+
+Four steps: everything that could be a camera is found (`tree`); those that stand alike are a
+**group**; each group's labels are mapped onto the images (`naming`), and the group that fits is
+taken; its numbers become poses and intrinsics (`values`, `stored_intrinsics`). Open this module to
+see how one of several groups is chosen, and how a single bad camera becomes a problem of its
+identity alone.
+"""
 
 from __future__ import annotations
 
 import gc
-from collections import Counter
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from geogen_hf.cameras.conventions import Convention, canonicalise
-from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import CameraError, MetadataError, explain, one_line
-from geogen_hf.metadata.camera_schema import CameraSchema, load_camera_schema
-from geogen_hf.metadata.json_text import Cutter, JsonError, decode_json, join_texts
-from geogen_hf.metadata.lenses import StoredIntrinsics, read_intrinsics
-from geogen_hf.metadata.plan import CameraValueError, Planner, dotted
-from geogen_hf.metadata.tree import FoundCameras, Tree
-from geogen_hf.metadata.values import Claims, demand_zeros, read_poses
+from geogen_hf.errors import MetadataError, explain, one_line
+from geogen_hf.metadata.assembly import Assembly, SubjectCameras
+from geogen_hf.metadata.groups import Group
+from geogen_hf.metadata.json_text import JsonError, decode_document
+from geogen_hf.metadata.naming import Column, Images, Reading, find_readings, refuse
+from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Planner
+from geogen_hf.metadata.schema import CameraSchema
+from geogen_hf.metadata.tree import Tree
 from geogen_hf.report import Problem
 
-
-def canonical_extrinsics(cameras: SubjectCameras, convention: Convention) -> FloatArray:
-    """Bring a subject's matrices to canonical form.
-
-    Args:
-        cameras: As stored.
-        convention: What their matrices mean.
-
-    Returns:
-        `(V, 4, 4)` float64 world-to-camera, OpenCV axes. They are not validated: see
-        `geogen_hf.cameras.validate`.
-
-    Raises:
-        CameraError: The convention contradicts what the keys say.
-
-    Example:
-        >>> from geogen_hf.cameras.conventions import CANONICAL
-        >>> from geogen_hf.metadata.reader import Document, parse_document
-        >>> text = b'{"1": {"w2c": [0,0,1,7, 1,0,0,8, 0,1,0,9], "lens": 50, "sensor_width": 36}}'
-        >>> cameras = parse_document(Document("subj_x.json", text))
-        >>> canonical_extrinsics(cameras, CANONICAL)[0, :3, 3].tolist()
-        [7.0, 8.0, 9.0]
-    """
-    if not cameras.claims.allow(convention):
-        raise CameraError(
-            explain(
-                "the convention contradicts the keys of the metadata",
-                where=cameras.source,
-                expected=cameras.claims,
-                found=convention,
-                remedy="state direction and axes with camera_schema if the keys are wrong",
-            )
-        )
-    return canonicalise(cameras.matrices, convention)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,84 +36,68 @@ class Document:
     Attributes:
         name: Where it is, for messages.
         text: Its bytes, unpacked.
-        path: Its name in the archive, which may hold subject and view; None where `name` is that.
+        path: Its name in the archive.
     """
 
     name: str
     text: bytes
-    path: str | None = None
+    path: str
 
 
-@dataclass(frozen=True, eq=False)
-class SubjectCameras:
-    """The cameras of one identity as its metadata gives them.
+@dataclass(frozen=True)
+class Metadata:
+    """What the metadata part holds.
 
     Attributes:
-        subject_id: The identity's name, exactly as written.
-        view_ids: V view numbers, ascending.
-        matrices: `(V, 4, 4)` float64 poses, in the convention they came in.
-        intrinsics: Of V views, in the unit they came in.
-        claims: What the keys say of the convention.
-        schema: Arrangement, keys and form, in a line: the same for all subjects of a release.
-        text: The identity's JSON as it was written: the file; of a file with several subjects,
-            the value that is this one's, or its cameras as an array or object (what the file says
-            of all subjects is left out); of one file an image, those files as an array.
-        source: Where it is, for messages.
+        cameras: By identity.
+        problems: What could not be read, or names an identity or a view again.
+        description: What was taken for subject, view, pose and intrinsics, in a line.
+        strangers: Names of identities that have no image, and where they are.
     """
 
-    subject_id: str
-    view_ids: tuple[int, ...]
-    matrices: FloatArray
-    intrinsics: StoredIntrinsics
-    claims: Claims
-    schema: str
-    text: str
-    source: str
-
-    def of_views(self, rows: Sequence[int]) -> SubjectCameras:
-        """The same for some of the views, given by their places in `view_ids`."""
-        return replace(
-            self,
-            view_ids=tuple(self.view_ids[row] for row in rows),
-            matrices=self.matrices[list(rows)],
-            intrinsics=self.intrinsics.rows(rows),
-        )
+    cameras: dict[str, SubjectCameras]
+    problems: list[Problem]
+    description: str
+    strangers: dict[str, str]
 
 
 def read_metadata(
     documents: Iterable[Document],
-    camera_schema: Mapping[str, Any] | CameraSchema | None = None,
-) -> tuple[dict[str, SubjectCameras], list[Problem]]:
-    """Read every metadata file: of one subject, of one image, or of all.
+    views: Mapping[str, Iterable[int]],
+    *,
+    complete: bool = True,
+    schema: CameraSchema | None = None,
+) -> Metadata:
+    """Read all documents and give each image its camera.
 
     Args:
         documents: The files of the metadata part.
-        camera_schema: Where cameras are, for metadata whose keys do not say; see
-            `geogen_hf.metadata.camera_schema`.
+        views: View numbers of the images, by identity: what cameras are mapped onto.
+        complete: Whether these are all images of the release.
+        schema: What is stated of the metadata; None leaves all to the search.
 
     Returns:
-        The cameras by identity; and a problem for everything that could not be read, that names
-        an identity or a view again, or that has another schema than most.
+        The cameras by identity, and the problems of single ones.
+
+    Raises:
+        MetadataError: No cameras are found, they do not map onto the images, they do in several
+            ways that disagree, or their numbers leave a doubt. The message names the
+            `camera_schema` that settles it.
 
     Example:
         >>> text = b'{"1": {"w2c": [0,0,1,7, 1,0,0,8, 0,1,0,9], "camera_angle_x": 0.7}}'
-        >>> cameras, problems = read_metadata([Document("subj_x.json", text)])
-        >>> cameras["subj_x"].claims.direction, cameras["subj_x"].view_ids, problems
-        ('world_to_camera', (1,), [])
+        >>> found = read_metadata([Document("P8: x.json", text, "x.json")], {"x": [1]})
+        >>> found.cameras["x"].claims.direction, found.cameras["x"].view_ids
+        ('world_to_camera', (1,))
+        >>> print(found.description)
+        subject = file, view = key of root, pose = *.w2c (12), intrinsics = *.camera_angle_x
     """
-    reader = _Reader(camera_schema)
-    cameras: dict[str, SubjectCameras] = {}
-    problems: list[Problem] = []
+    images = Images({name: tuple(each) for name, each in views.items()}, complete)
+    search = _Search(images, schema)
     with _collector_paused():
-        for item in reader.read(documents):
-            if isinstance(item, Problem):
-                problems.append(item)
-                continue
-            first = cameras.setdefault(item.subject_id, item)
-            if first is not item:
-                detail = f"{item.subject_id}: in {first.source} and again in {item.source}"
-                problems.append(Problem("duplicate metadata", item.subject_id, detail))
-    return cameras, [*problems, *_mixed_schemas(cameras)]
+        for document in documents:
+            search.add(document)
+        return search.result()
 
 
 @contextmanager
@@ -155,159 +112,199 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def parse_document(
-    document: Document, camera_schema: Mapping[str, Any] | CameraSchema | None = None
-) -> SubjectCameras:
-    """Read a file that holds one subject, or one image of it.
+class _Search:
+    """All documents, and everything in them that could be a camera."""
 
-    Args:
-        document: The file.
-        camera_schema: As for `read_metadata`.
-
-    Returns:
-        The cameras of the identity it names.
-
-    Raises:
-        MetadataError: It is not JSON, not of one subject, or cannot be read without doubt.
-    """
-    reader = _Reader(camera_schema)
-    items = list(reader.read([document]))
-    if reader.errors:
-        raise reader.errors[0]
-    subjects = [item for item in items if isinstance(item, SubjectCameras)]
-    if len(subjects) != 1:
-        what = f"{document.name}: not a file of one subject"
-        raise MetadataError(explain(what, expected="1 subject", found=len(subjects)))
-    return subjects[0]
-
-
-class _Reader:
-    """Reads files one after the other, and remembers the shapes of their keys."""
-
-    def __init__(self, camera_schema: Mapping[str, Any] | CameraSchema | None) -> None:
-        schema = None if camera_schema is None else load_camera_schema(camera_schema)
+    def __init__(self, images: Images, schema: CameraSchema | None) -> None:
+        self._images, self._schema = images, schema
         self._planner = Planner(schema.make_plan if schema else None)
-        self._tree = Tree(self._planner, schema.hints if schema else None)
-        self.errors: list[MetadataError] = []
+        self._tree = Tree(self._planner, images.views)
+        self._groups: dict[tuple[str, int], Group] = {}
+        self._plans: dict[Any, CameraPlan] = {}
+        self._documents: list[tuple[str, str, str]] = []
+        self._first: object = None
+        self._problems: list[Problem] = []
 
-    def read(self, documents: Iterable[Document]) -> Iterator[SubjectCameras | Problem]:
-        singles: dict[str, list[tuple[FoundCameras, str, str]]] = {}
-        for document in documents:
-            try:
-                text, root = decode_json(document.text)
-            except JsonError as error:
-                fault = CameraValueError(None, "JSON in UTF-8 with finite numbers", str(error))
-                yield self._problem(document.name, None, None, fault)
+    def add(self, document: Document) -> None:
+        """Decode a document, and sort what it holds into groups."""
+        try:
+            text, root = decode_document(document.text)
+        except JsonError as error:
+            self._problems.append(_unreadable(document, error))
+            return
+        number = len(self._documents)
+        self._first = root if number == 0 else self._first
+        self._documents.append((text, document.name, document.path))
+        stated = None if self._schema is None else self._schema.cameras
+        for found in self._tree.cameras(root, document.path):
+            if stated is not None and stated not in _collections(found.pattern):
                 continue
-            cutter = Cutter(text)
-            for found in self._find(document, root):
-                if found.fault is not None:
-                    yield self._problem(document.name, found.subject_id, None, found.fault)
-                elif found.single and found.subject_id is not None:
-                    part = (found, text, document.name)
-                    singles.setdefault(found.subject_id, []).append(part)
-                else:
-                    own = text if found.cut is None else cutter.cut(found.cut)
-                    yield self._assemble(found, own, document.name)
-        for subject_id, parts in singles.items():
-            yield self._combine(subject_id, parts)
+            group = self._groups.get((found.pattern, id(found.plan)))
+            if group is None:
+                plan = self._same(found.plan)
+                group = self._groups.get((found.pattern, id(plan)), Group(found.pattern, plan))
+                self._groups[found.pattern, id(plan)] = group
+                self._groups[found.pattern, id(found.plan)] = group
+            group.add(found, number)
 
-    def _find(self, document: Document, root: object) -> Iterator[FoundCameras]:
-        path = document.path or document.name.rpartition(": ")[2]
-        try:
-            yield from self._tree.find(root, path)
-        except CameraValueError as fault:
-            yield FoundCameras(None, "", fault=fault)
+    def _same(self, plan: CameraPlan) -> CameraPlan:
+        """One plan for all shapes in which everything is at the same place."""
+        what = (plan.poses, plan.intrinsics, plan.size, plan.said, plan.zeros, str(plan.fault))
+        return self._plans.setdefault(what, plan)
 
-    def _combine(
-        self, subject_id: str, parts: list[tuple[FoundCameras, str, str]]
-    ) -> SubjectCameras | Problem:
-        """One subject of its images' files."""
-        parts = sorted(parts, key=lambda part: part[0].views)
-        whole = FoundCameras(
-            subject_id,
-            " or ".join(sorted({found.arrangement for found, _, _ in parts})),
-            [found.views[0] for found, _, _ in parts],
-            [found.nodes[0] for found, _, _ in parts],
-            [found.plans[0] for found, _, _ in parts],
+    def result(self) -> Metadata:
+        """Choose the cameras that fit, and give each identity its own."""
+        groups = list({id(group): group for group in self._groups.values()}.values())
+        for group in groups:
+            group.take_numbers()
+        if not self._documents or not self._images.ids:
+            return Metadata({}, self._problems, "none", {})
+        if not any(group.usable for group in groups):
+            raise self._nothing(groups)
+        chosen, reading = self._choose(groups)
+        main = max((group for group in chosen if group.usable), key=len)
+        assembly = Assembly(self._images, self._documents, self._tree)
+        start = 0
+        for group in chosen:
+            rows = slice(start, start + len(group))
+            start += len(group)
+            try:
+                assembly.add(group, reading, rows, main=group is main)
+            except CameraValueError as fault:
+                raise MetadataError(
+                    explain(
+                        "the cameras of the metadata leave a doubt",
+                        where=f"{reading}, {group.describe()}",
+                        expected=fault.expected,
+                        found=fault.found,
+                        remedy=fault.remedy,
+                    )
+                ) from fault
+        by_order = [place for place in (reading.subject, reading.view) if "order of " in place]
+        note = "; order is all that tells " * bool(by_order) + " and ".join(
+            word
+            for word, place in (("subjects", reading.subject), ("views", reading.view))
+            if place in by_order
         )
-        more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
-        texts = [text for _, text, _ in parts]
-        return self._assemble(whole, join_texts(texts), f"{parts[0][2]}{more}")
+        description = f"{reading}, {main.describe()}{note}"
+        logger.info("metadata: %s", description)
+        cameras, problems, strangers = assembly.result(reading, main)
+        return Metadata(cameras, [*self._problems, *problems], description, strangers)
 
-    def _assemble(self, found: FoundCameras, text: str, source: str) -> SubjectCameras | Problem:
-        """Read the values of one subject's cameras."""
-        order = sorted(range(len(found.views)), key=found.views.__getitem__)
-        views = tuple(found.views[row] for row in order)
-        nodes = [found.nodes[row] for row in order]
-        try:
-            for row, view_id in enumerate(views[1:], start=1):
-                if view_id == views[row - 1]:
-                    raise CameraValueError(row, "every view once", f"view {view_id} twice")
-            plans = [found.plans[row] for row in order]
-            for row, plan in enumerate(plans):
-                if plan.pose is None:
-                    raise _no_pose(row, dotted([(key,) for key in nodes[row]]))
-                if plan is not plans[0] and plan != plans[0]:
-                    raise CameraValueError(row, f"the keys {plans[0].keys}, as others", plan.keys)
-            plan = plans[0]
-            matrices, claims = read_poses(plan, nodes)
-            intrinsics = read_intrinsics(plan, nodes)
-            demand_zeros(plan, nodes)
-        except CameraValueError as fault:
-            view = None if fault.row is None else views[fault.row]
-            return self._problem(source, found.subject_id, view, fault)
-        schema = f"{found.arrangement}; {plan.keys}; intrinsics {intrinsics.kind}"
-        return SubjectCameras(
-            subject_id=found.subject_id or "",
-            view_ids=views,
-            matrices=matrices,
-            intrinsics=intrinsics,
-            claims=claims,
-            schema=schema,
-            text=text,
-            source=source,
+    def _choose(self, groups: list[Group]) -> tuple[list[Group], Reading]:
+        """The cameras whose labels map onto the images, those under known keys first.
+
+        Cameras of one pattern go together, even where the keys of some differ; where that does not
+        fit, each form is tried alone.
+        """
+        patterns: dict[str, list[Group]] = {}
+        for group in groups:
+            patterns.setdefault(group.pattern, []).append(group)
+        families = [each for each in patterns.values() if any(group.usable for group in each)]
+        families += [
+            [group] for each in families if len(each) > 1 for group in each if group.usable
+        ]
+        families.sort(key=lambda each: (each[0].plan.guessed, -sum(map(len, each))))
+        fitting: list[tuple[list[Group], list[Reading]]] = []
+        schema = self._schema
+        for family in families:
+            if fitting and (
+                family[0].plan.guessed > fitting[0][0][0].plan.guessed
+                or family[0].pattern == fitting[0][0][0].pattern
+            ):
+                continue
+            readings = find_readings(
+                _columns(family),
+                self._images,
+                schema.subject if schema else None,
+                schema.view if schema else None,
+            )
+            if readings:
+                fitting.append((family, readings))
+        if not fitting:
+            raise refuse([], _columns(families[0]), self._images, self._found(families[0]))
+        family, readings = fitting[0]
+        if len(readings) > 1:
+            raise refuse(readings, _columns(family), self._images, self._found(family))
+        if len(fitting) > 1:
+            raise self._two_sets(family[0], fitting[1][0][0])
+        return family, readings[0]
+
+    def _nothing(self, groups: list[Group]) -> MetadataError:
+        faults = [fault for group in groups for fault in group.faults.values()]
+        found = f"{len(self._documents)} files, the first with {_keys_of(self._first)}"
+        remedy = (
+            'say where they are with camera_schema={"extrinsics": "<key of the matrix>"} or '
+            '{"rotation": "<key>", "translation": "<key>"}'
         )
-
-    def _problem(
-        self, source: str, subject_id: str | None, view: int | None, fault: CameraValueError
-    ) -> Problem:
-        where = [] if subject_id is None else [subject_id[:100]]
-        if view is not None:
-            where.append(f"view {view}")
-        elif fault.row is not None:
-            where.append(f"camera number {fault.row}")
-        error = MetadataError(
+        if faults:
+            found = f"{faults[0].found} (expected {faults[0].expected})"
+            remedy = faults[0].remedy or remedy
+        return MetadataError(
             explain(
-                f"{source}: cannot be read as camera metadata",
-                where=" ".join(where) or None,
-                expected=fault.expected,
-                found=fault.found,
-                remedy=fault.remedy,
+                "the metadata holds no cameras that can be read",
+                where=self._documents[0][1],
+                expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
+                "translation under known keys",
+                found=found,
+                remedy=remedy,
             )
         )
-        self.errors.append(error)
-        return Problem("bad metadata", subject_id, one_line(error))
+
+    def _two_sets(self, one: Group, other: Group) -> MetadataError:
+        stated = [
+            f'camera_schema={{"cameras": "{_collections(each.pattern)[0]}"}}'
+            for each in (one, other)
+        ]
+        return MetadataError(
+            explain(
+                "the metadata holds two sets of cameras that fit the images",
+                where=self._documents[0][1],
+                expected="one camera an image",
+                found=f"{one.form} and {other.form}",
+                remedy=f"say which with {stated[0]} or {stated[1]}",
+            )
+        )
+
+    def _found(self, groups: list[Group]) -> str:
+        count = sum(map(len, groups))
+        return f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} files"
 
 
-def _no_pose(row: int, keys: str) -> CameraValueError:
-    return CameraValueError(
-        row,
-        "a pose under a known key",
-        f"keys {keys}" if keys else "no keys",
-        'say where it is with camera_schema: {"extrinsics": "<key>"}',
+def _columns(groups: Sequence[Group]) -> list[Column]:
+    """Labels of all cameras of some groups, one group after the other."""
+    every = [{column.place: column for column in group.columns()} for group in groups]
+    places = dict.fromkeys(place for each in every for place in each)
+    columns: list[Column] = []
+    for place in places:
+        tier = next(each[place].tier for each in every if place in each)
+        labels = [
+            label
+            for each, group in zip(every, groups, strict=True)
+            for label in (each[place].labels if place in each else [None] * len(group))
+        ]
+        columns.append(Column(place, labels, tier))
+    return columns
+
+
+def _collections(pattern: str) -> tuple[str, str]:
+    """How a pattern may be stated: by its collection, or itself."""
+    return (pattern.removesuffix("*").removesuffix(".") or "root", pattern or "root")
+
+
+def _keys_of(root: object) -> str:
+    if isinstance(root, dict):
+        return f"keys {', '.join(map(repr, list(root)[:8]))}"[:300]
+    return f"{type(root).__name__} {root!r}"[:80]
+
+
+def _unreadable(document: Document, error: JsonError) -> Problem:
+    if not document.path.lower().endswith(".json"):
+        detail = f"{document.name!a} is neither JSON nor rows of numbers"
+        return Problem("unreadable name", None, detail)
+    message = explain(
+        f"{document.name}: cannot be read as camera metadata",
+        expected="JSON in UTF-8 with finite numbers",
+        found=str(error),
     )
-
-
-def _mixed_schemas(cameras: Mapping[str, SubjectCameras]) -> Iterator[Problem]:
-    """One release has one schema and makes one claim; report every subject that differs."""
-    counted = Counter((found.schema, found.claims) for found in cameras.values())
-    if len(counted) < 2:
-        return
-    (usual, usual_claims), _ = counted.most_common(1)[0]
-    for found in cameras.values():
-        if (found.schema, found.claims) != (usual, usual_claims):
-            same = found.schema == usual
-            ours, theirs = (found.claims, usual_claims) if same else (found.schema, usual)
-            detail = f"{found.subject_id}: in {found.source}: {ours}, but most have {theirs}"
-            yield Problem("mixed metadata", found.subject_id, detail)
+    return Problem("bad metadata", None, one_line(MetadataError(message)))

@@ -29,8 +29,8 @@ from geogen_hf.cameras.scores import ConventionResult
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, explain
 from geogen_hf.images import Pixels, decode_rgb
-from geogen_hf.metadata.lenses import DefaultIntrinsics, pixel_intrinsics
-from geogen_hf.metadata.reader import SubjectCameras
+from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
 from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 

@@ -7,14 +7,14 @@ No image is read except the few that prove the convention. `open_release` in
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
 from geogen_hf.errors import ArchiveError, FetchError, ReleaseError, explain
-from geogen_hf.metadata.camera_schema import load_camera_schema
 from geogen_hf.metadata.reader import Document, read_metadata
+from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention, resolve_convention
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report
@@ -29,6 +29,9 @@ from geogen_hf.source.zip_reader import Archives, unpack_member
 
 logger = logging.getLogger(__name__)
 
+_NO_TEXT = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".npy", ".npz", ".pkl", ".zip", ".pdf")
+"""Endings of files that cannot hold cameras as text: they are not read."""
+
 
 @dataclass(frozen=True)
 class Release:
@@ -40,12 +43,14 @@ class Release:
         report: What does not add up.
         camera_convention: What the camera matrices mean, and how that is known. Where it is not,
             the subjects' extrinsics are as stored.
+        metadata_reading: What was taken for subject, view, pose and intrinsics, in a line.
     """
 
     directories: dict[Part, Directory]
     subjects: tuple[Subject, ...]
     report: Report
     camera_convention: ResolvedConvention
+    metadata_reading: str
 
     def sound_subjects(self, on_bad_subject: Policy = "raise") -> tuple[Subject, ...]:
         """The identities without problems.
@@ -90,26 +95,32 @@ def read_release(
         ArchiveError: Parts are not zip archives (all such parts are named), or a metadata file is
             damaged.
         FetchError: Parts cannot be read from their host (all such parts are named).
+        MetadataError: It cannot be told which cameras belong to which images, or where they are.
     """
     directories = _read_directories(locations)
     images, image_problems = index_images(
         directory for part, directory in directories.items() if part.kind == "images"
     )
-    documents, document_problems = _read_documents(directories[METADATA_PART])
+    part = directories[METADATA_PART]
+    members, document_problems = _document_members(part)
     cameras = cameras or CameraOptions()
     schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
-    stored, metadata_problems = read_metadata(documents, schema)
-    camera_convention = resolve_convention(stored, images, cameras)
+    complete = set(IMAGE_PARTS) <= set(locations)
+    documents = _documents(part, members)
+    metadata = read_metadata(documents, images, complete=complete, schema=schema)
+    camera_convention = resolve_convention(metadata.cameras, images, cameras)
     subjects, report = join_subjects(
         images,
-        stored,
+        metadata,
         convention=camera_convention.convention,
         default_intrinsics=cameras.default_intrinsics,
-        complete=set(IMAGE_PARTS) <= set(locations),
+        complete=complete,
     )
-    problems = (*image_problems, *document_problems, *metadata_problems, *report.problems)
+    problems = (*image_problems, *document_problems, *metadata.problems, *report.problems)
     logger.info("%d subjects, %d problems", len(subjects), len(problems))
-    return Release(directories, subjects, Report(problems), camera_convention)
+    return Release(
+        directories, subjects, Report(problems), camera_convention, metadata.description
+    )
 
 
 def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Directory]:
@@ -136,25 +147,25 @@ def _list(location: Location) -> Directory:
         return read_directory(file)
 
 
-def _read_documents(directory: Directory) -> tuple[list[Document], list[Problem]]:
+def _document_members(directory: Directory) -> tuple[list[Member], list[Problem]]:
     problems = [
         Problem("refused member", None, f"{directory.label}: {refused.name!a}: {refused.reason}")
         for refused in directory.refused
     ]
     wanted: list[Member] = []
     for member in directory.members:
-        if member.name.lower().endswith(".json"):
+        if not member.name.lower().endswith(_NO_TEXT):
             wanted.append(member)
         else:
-            detail = f"{directory.label}: {member.name!a} is not a .json file"
+            detail = f"{directory.label}: {member.name!a} holds no text"
             problems.append(Problem("unreadable name", None, detail))
+    return wanted, problems
+
+
+def _documents(directory: Directory, members: list[Member]) -> Iterator[Document]:
+    """Read metadata files: all in one run, since all are needed, in as few requests as can be."""
     with Archives() as archives:
-        # All in one run, since all are needed: as few requests as can be.
-        documents = [
-            Document(
-                f"{directory.label}: {member.name}", unpack_member(member, record), member.name
-            )
-            for records in archives.records([wanted])
-            for member, record in zip(wanted, records, strict=True)
-        ]
-    return documents, problems
+        for records in archives.records([members]):
+            for member, record in zip(members, records, strict=True):
+                text = unpack_member(member, record)
+                yield Document(f"{directory.label}: {member.name}", text, member.name)

@@ -12,8 +12,13 @@ from geogen_hf.cameras.conventions import CANONICAL, Convention, is_improper
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
-from geogen_hf.metadata.lenses import DefaultIntrinsics, StoredIntrinsics, pixel_intrinsics
-from geogen_hf.metadata.reader import SubjectCameras, canonical_extrinsics
+from geogen_hf.metadata.assembly import SubjectCameras, canonical_extrinsics
+from geogen_hf.metadata.reader import Metadata
+from geogen_hf.metadata.stored_intrinsics import (
+    DefaultIntrinsics,
+    StoredIntrinsics,
+    pixel_intrinsics,
+)
 from geogen_hf.report import Problem, Report
 from geogen_hf.source.zip_directory import Directory, Member
 
@@ -106,7 +111,7 @@ def _subject_and_view(name: str) -> tuple[str, int] | None:
 
 def join_subjects(
     images: ImageIndex,
-    cameras: Mapping[str, SubjectCameras],
+    metadata: Metadata,
     *,
     convention: Convention | None = CANONICAL,
     default_intrinsics: DefaultIntrinsics | None = None,
@@ -116,9 +121,9 @@ def join_subjects(
 
     Args:
         images: As `index_images` gives them.
-        cameras: By identity.
+        metadata: Cameras by identity.
         convention: What the matrices mean; None leaves them as stored, and unchecked.
-        default_intrinsics: See `geogen_hf.metadata.lenses.pixel_intrinsics`.
+        default_intrinsics: See `geogen_hf.metadata.stored_intrinsics.pixel_intrinsics`.
         complete: Whether `images` covers the whole release. If not, cameras without an image are
             in another part and no problem.
 
@@ -129,7 +134,7 @@ def join_subjects(
     problems: list[Problem] = []
     subjects: list[Subject] = []
     for subject_id, views in images.items():
-        found = cameras.get(subject_id)
+        found = metadata.cameras.get(subject_id)
         if found is None:
             detail = f"{subject_id}: {len(views)} images, no metadata of this name"
             problems.append(Problem("images without metadata", subject_id, detail))
@@ -141,11 +146,11 @@ def join_subjects(
             detail = f"{subject_id}: {one_line(error)}"
             problems.append(Problem("bad matrix", subject_id, detail))
     if complete:
-        for subject_id in cameras.keys() - images.keys():
-            detail = f"{subject_id}: named in {cameras[subject_id].source}, no image of it"
+        for subject_id, source in metadata.strangers.items():
+            detail = f"{subject_id}: named in {source}, no image of it"
             problems.append(Problem("metadata without images", subject_id, detail))
     if convention is not None:
-        problems.extend(_odd_ones_mirrored([cameras[s.subject_id] for s in subjects]))
+        problems.extend(_odd_ones_mirrored([metadata.cameras[s.subject_id] for s in subjects]))
         problems.extend(_bad_matrices(subjects))
     return tuple(subjects), Report(tuple(sorted(problems, key=lambda p: (p.kind, p.detail))))
 

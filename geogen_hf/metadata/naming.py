@@ -1,0 +1,528 @@
+"""Which image each camera belongs to: labels in the metadata mapped one-to-one onto the images.
+
+The image archives say which identities and view numbers there are. Every camera found in the
+metadata has labels: its file's name and folders, the keys and list positions on the way to it, and
+the short values beside these. A **place** is where labels of one sort stand, in words that
+`camera_schema` takes too: `file`, `key of frames`, `order of cameras`, `frames.*.file_path`,
+`folder of file`, `number 2 of file`. A **reading** takes subjects from one place and views from
+another. Open this module to change which readings are tried, or which of them counts.
+
+A reading fits if at least half of the identities get exactly the cameras that their images need:
+one each, none for an image that is not there. (Where only some image parts are at hand, cameras of
+other images are expected and do not count against it.) So single missing or surplus cameras are
+left to be reported as problems of their subjects, while a shift by one fits nobody. Names are tried
+before positions in lists: only where no reading by names fits, order is taken, and the description
+says so. Readings that fit equally well and give any camera another image are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geogen_hf.errors import MetadataError, explain
+
+IntArray = NDArray[np.int64]
+Label = str | int | None
+
+VIEW_LIMIT = 10**9
+"""View numbers are below this."""
+_FIT = 0.5  # of the identities, exactly
+_NEARLY = 0.8  # of the images, where no reading fits so many identities
+_MOST_NUMBERS = 3
+_EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}$")
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_SEPARATORS = re.compile(r"[\W_]+")
+
+NAMED, MENTIONED, ORDERED = 0, 1, 2
+"""How much a place says: names and keys; values under unknown keys; positions in lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """The labels of all cameras at one place.
+
+    Attributes:
+        place: In words.
+        labels: One a camera; None where a camera has none.
+        tier: `NAMED`, `MENTIONED` or `ORDERED`.
+    """
+
+    place: str
+    labels: Sequence[Label]
+    tier: int
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Which images there are.
+
+    Attributes:
+        views: View numbers by identity.
+        complete: Whether these are all images of the release.
+    """
+
+    views: Mapping[str, Collection[int]]
+    complete: bool = True
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """All identities."""
+        return list(self.views)
+
+    @cached_property
+    def counts(self) -> IntArray:
+        """How many images each has."""
+        return np.array([len(views) for views in self.views.values()], dtype=np.int64)
+
+    @cached_property
+    def codes(self) -> IntArray:
+        """Every image as one number, ascending: the identity's index, then the view."""
+        every = [np.array(sorted(views), dtype=np.int64) for views in self.views.values()]
+        return np.concatenate([index * VIEW_LIMIT + views for index, views in enumerate(every)])
+
+    @cached_property
+    def sample(self) -> str:
+        """A few names, for messages."""
+        some = [f"{name}/{view}.png" for name in self.ids[:2] for view in sorted(self.views[name])]
+        return ", ".join([*some[:2], *some[-1:]]) + f", … ({len(self.ids)} identities)"
+
+
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """Subjects or views as one place gives them.
+
+    Attributes:
+        place: In words.
+        tier: As of its column.
+        values: For each camera the identity's index or the view's number; -1 for none.
+        exact: Whether labels are names as written, rather than numbers in them.
+        ranked: Whether values only put a subject's views in order.
+        labels: What they were read from.
+    """
+
+    place: str
+    tier: int
+    values: IntArray
+    exact: bool = False
+    ranked: bool = False
+    labels: Sequence[Label] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Which image each camera belongs to.
+
+    Attributes:
+        subject: Place of the subjects.
+        view: Place of the views.
+        subjects: Index of the identity, by camera; -1 for none of those that have images.
+        views: View number, by camera; -1 for none.
+        exact: Share of the identities that have exactly the cameras they need.
+        covered: Share of the images that have one camera.
+        named: Whether subjects are names as written.
+        doubtful: Which cameras another reading, that agrees otherwise, gives another image.
+        labels: What the subjects were read from, by camera.
+    """
+
+    subject: str
+    view: str
+    subjects: IntArray
+    views: IntArray
+    exact: float
+    covered: float
+    named: bool
+    doubtful: NDArray[np.bool_]
+    labels: Sequence[Label] = ()
+
+    def name_of(self, row: int) -> str:
+        """What a camera's subject is called in the metadata, where no image is called so."""
+        spelt = _spellings(self.labels[row]) if len(self.labels) else ("",)
+        return spelt[-1][:100] or "without a name"
+
+    @property
+    def codes(self) -> IntArray:
+        """Images as in `Images.codes`; -1 for none."""
+        known = (self.subjects >= 0) & (self.views >= 0)
+        return np.where(known, self.subjects * VIEW_LIMIT + self.views, -1)
+
+    def __str__(self) -> str:
+        return f"subject = {self.subject}, view = {self.view}"
+
+    @property
+    def remedy(self) -> str:
+        """What states exactly this reading."""
+        return f'camera_schema={{"subject": "{self.subject}", "view": "{self.view}"}}'
+
+
+def find_readings(
+    columns: Sequence[Column],
+    images: Images,
+    subject: str | None = None,
+    view: str | None = None,
+    *,
+    any_order: bool = False,
+) -> list[Reading]:
+    """Find the readings that fit and disagree: one means that it is clear, none that nothing fits.
+
+    Args:
+        columns: The labels of all cameras.
+        images: What they are to be mapped onto.
+        subject: The only place to take subjects from, where that is stated.
+        view: Likewise for views.
+        any_order: Whether identities may be told by order too, and by the order of any names.
+
+    Returns:
+        The likeliest reading, then others that fit as well and disagree with it.
+
+    Example:
+        >>> files = Column("file", ["cam_1.json", "cam_1.json", "cam_2.json", "cam_2.json"], NAMED)
+        >>> order = Column("order of cameras", [0, 1, 0, 1], ORDERED)
+        >>> print(*find_readings([files, order], Images({"subj_01": [0, 1], "subj_02": [0, 1]})))
+        subject = file, view = order of cameras
+    """
+    columns = [part for column in columns for part in _components(column)]
+    if any_order or any(place is not None and "order of " in place for place in (subject, view)):
+        columns += [_in_order(column) for column in columns if column.tier < ORDERED]
+    subjects = _stated([h for c in columns for h in _subject_holes(c, images, subject)], subject)
+    views = _stated([h for c in columns for h in _view_holes(c, images)], view)
+    # An identity is never told by its position in a list, unless that is stated.
+    tried: list[tuple[Hole, Hole]] = []
+    nearly: list[Reading] = []
+    tiers = [(NAMED, NAMED), (MENTIONED, MENTIONED), (MENTIONED, ORDERED)]
+    for most, view_tier in [*tiers, *([(ORDERED, ORDERED)] if any_order else [])]:
+        stage = [
+            (one, other)
+            for one in subjects
+            for other in views
+            if one.tier <= most
+            and other.tier <= view_tier
+            and (one, other) not in tried
+            and (one.place != other.place or one.place == subject == view)
+        ]
+        tried += stage
+        readings = [_evaluate(one, other, images) for one, other in stage]
+        fitting = [reading for reading in readings if reading.exact >= _FIT]
+        if fitting:
+            return _disagreeing(fitting, columns, images, stated=subject is not None)
+        nearly += [reading for reading in readings if reading.covered >= _NEARLY]
+        if nearly and view_tier < ORDERED:
+            break
+    return _disagreeing(nearly, columns, images, stated=subject is not None)
+
+
+def _stated(holes: list[Hole], place: str | None) -> list[Hole]:
+    """Only those of a stated place, whatever they are worth otherwise."""
+    if place is None:
+        return holes
+    wanted = " ".join(place.split()).casefold()
+    said = [hole for hole in holes if hole.place.casefold() == wanted]
+    said = said or [h for h in holes if h.place.casefold().split(", counted")[0] == wanted]
+    return [replace(hole, tier=NAMED) for hole in said]
+
+
+def _disagreeing(
+    readings: list[Reading], columns: Sequence[Column], images: Images, *, stated: bool
+) -> list[Reading]:
+    """The likeliest first, then those that fit and give most cameras another image."""
+    if not readings:
+        return []
+    # The whole name of an identity is more than a number that happens to be one's.
+    best = max(readings, key=lambda r: (r.named, r.exact, r.covered))
+    rivals: list[Reading] = []
+    doubtful = np.zeros(len(best.subjects), dtype=bool)
+    for other in readings:
+        differ = (best.codes != other.codes) & (best.codes >= 0) & (other.codes >= 0)
+        if (best.codes == other.codes).mean() >= _FIT:
+            doubtful |= differ
+        elif differ.any() and other.named == best.named:
+            rivals.append(other)
+    if not (best.named or stated or best.exact == 1) and images.complete:
+        # Numbers that nearly match may be counted from another first identity.
+        rivals += [
+            shifted
+            for column in columns
+            for hole in _subject_holes(column, images, "counted")
+            if hole.place.startswith(f"{best.subject}, counted")
+            and (shifted := _evaluate(hole, _as_hole(best), images)).exact > best.exact
+        ]
+    return [replace(best, doubtful=doubtful), *rivals]
+
+
+def _as_hole(reading: Reading) -> Hole:
+    return Hole(reading.view, NAMED, reading.views)
+
+
+def _evaluate(subject: Hole, view: Hole, images: Images) -> Reading:
+    views = _by_rank(subject.values, view.values, images) if view.ranked else view.values
+    sure = np.zeros(len(views), dtype=bool)
+    reading = Reading(
+        subject.place,
+        view.place,
+        subject.values,
+        views,
+        0.0,
+        0.0,
+        subject.exact,
+        sure,
+        subject.labels,
+    )
+    codes = reading.codes
+    found, counts = np.unique(codes[codes >= 0], return_counts=True)
+    known = np.isin(found, images.codes, assume_unique=True)
+    owners, size = found // VIEW_LIMIT, len(images.ids)
+    hits = np.bincount(owners[known & (counts == 1)], minlength=size)
+    wrong = np.bincount(owners[~known if images.complete else known & (counts > 1)], minlength=size)
+    exact = (hits == images.counts) & (wrong == 0)
+    return replace(
+        reading, exact=float(exact.mean()), covered=float(hits.sum() / images.counts.sum())
+    )
+
+
+def _by_rank(subjects: IntArray, order: IntArray, images: Images) -> IntArray:
+    """The first camera of a subject for its lowest view and so on, where there are as many."""
+    views = np.full(len(order), -1, dtype=np.int64)
+    rows = np.flatnonzero((subjects >= 0) & (order >= 0))
+    rows = rows[np.lexsort((order[rows], subjects[rows]))]
+    have = np.bincount(subjects[rows], minlength=len(images.ids))
+    tied = (np.diff(subjects[rows]) == 0) & (np.diff(order[rows]) == 0)
+    same = have == images.counts
+    same[subjects[rows[1:]][tied]] = False
+    views[rows[same[subjects[rows]]]] = (images.codes % VIEW_LIMIT)[np.repeat(same, images.counts)]
+    return views
+
+
+def _components(column: Column) -> Iterator[Column]:
+    """A column of paths as several: the last name, the folder it is in, and the one above."""
+    paths = {
+        label: label.replace("\\", "/").split("/")
+        for label in dict.fromkeys(column.labels)
+        if isinstance(label, str) and ("/" in label or "\\" in label)
+    }
+    if not paths:
+        yield column
+        return
+    deepest = min(max(map(len, paths.values())), 4)
+    for level, words in enumerate(("", "folder of ", "folder above ", "folder two above ")):
+        if level < deepest:
+            part: dict[Label, Label] = {
+                label: steps[-1 - level] if level < len(steps) else None
+                for label, steps in paths.items()
+            }
+            labels = [part.get(label, None if level else label) for label in column.labels]
+            yield Column(words + column.place, labels, column.tier)
+
+
+def _subject_holes(column: Column, images: Images, stated: str | None) -> Iterator[Hole]:
+    if column.tier == ORDERED:
+        yield from _subjects_by_order(column, images)
+        return
+    labels = dict.fromkeys(column.labels)
+    index = {name: row for row, name in enumerate(images.ids)}
+    folded = {_fold(name): row for name, row in index.items()}
+    if len(folded) < len(index):
+        folded = index
+    exact = {
+        label: next((folded[f] for f in map(_fold, _spellings(label)) if f in folded), -1)
+        if (row := next((index[s] for s in _spellings(label) if s in index), -1)) < 0
+        else row
+        for label in labels
+    }
+    if max(exact.values(), default=-1) < 0 and images.ids:
+        exact = _inside_affixes(list(labels), folded)
+    if max(exact.values(), default=-1) >= 0:
+        yield _hole(column, column.place, exact, exact=True)
+    numbered = {_numbers(name): row for name, row in index.items()}
+    widths = set(map(len, numbered))
+    if len(numbered) < len(index) or len(widths) != 1 or 0 in widths:
+        return
+    width = widths.pop()
+    numbers = {label: _numbers(label) for label in labels}
+    most = max(map(len, numbers.values()), default=0)
+    for start in range(min(most - width + 1, _MOST_NUMBERS)):
+        place = column.place if most == width else f"number {start + 1} of {column.place}"
+        for shift, words in ((0, ""), (-1, ", counted from 1"), (1, ", counted from 0")):
+            if shift and (stated is None or "counted" not in stated):
+                continue  # an identity is never taken for its neighbour unasked
+            found = {
+                label: numbered.get(
+                    (*each[start : start + width - 1], each[start + width - 1] + shift), -1
+                )
+                if len(each) >= start + width
+                else -1
+                for label, each in numbers.items()
+            }
+            if max(found.values()) >= 0:
+                yield _hole(column, place + words, found, exact=_contained(found, images.ids))
+
+
+def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
+    """The first of a list for the first name in order, where there are as many."""
+    positions = sorted(
+        {each for each in column.labels if isinstance(each, (int, str))}, key=_natural
+    )
+    if len(positions) != len(images.ids) or not images.complete:
+        return
+    index = {name: row for row, name in enumerate(images.ids)}
+    by_number, by_text = sorted(images.ids, key=_natural), sorted(images.ids)
+    for words, names in (("", by_number), ("text ", by_text)):
+        if names is by_number or by_text != by_number:
+            ranks: dict[Label, int] = {
+                position: index[name] for position, name in zip(positions, names, strict=True)
+            }
+            yield _hole(column, words + column.place, ranks)
+
+
+def _view_holes(column: Column, images: Images) -> Iterator[Hole]:
+    labels = dict.fromkeys(column.labels)
+    numbers = {label: _numbers(label) for label in labels}
+    most = max(map(len, numbers.values()), default=0)
+    starts = {min(len(each) - 1, _MOST_NUMBERS) for each in numbers.values() if each}
+    for start in range(max(starts, default=-1) + 1):
+        place = column.place if most == 1 else f"number {start + 1} of {column.place}"
+        found = {
+            label: each[start] if start < len(each) and each[start] < VIEW_LIMIT else -1
+            for label, each in numbers.items()
+        }
+        for label in labels:
+            # Blender's first camera is `Camera`, the next `Camera.001`.
+            if not numbers[label] and isinstance(label, str) and f"{label}.001" in labels:
+                found[label] = 0
+        yield _hole(column, place, found)
+        lowest = min((number for number in found.values() if number >= 0), default=-1)
+        first = int((images.codes % VIEW_LIMIT).min())
+        if column.tier == ORDERED:
+            if images.complete:
+                yield _hole(column, place, found, ranked=True)
+        elif lowest == 1:
+            shifted = {label: number - 1 for label, number in found.items()}
+            yield _hole(column, f"{place}, counted from 1", shifted)
+        elif lowest == 0 and first == 1 and images.complete:
+            shifted = {label: number + (number >= 0) for label, number in found.items()}
+            yield _hole(column, f"{place}, counted from 0", shifted)
+
+
+def _hole(
+    column: Column,
+    place: str,
+    found: Mapping[Label, int],
+    *,
+    exact: bool = False,
+    ranked: bool = False,
+) -> Hole:
+    values = np.array([found.get(label, -1) for label in column.labels], dtype=np.int64)
+    return Hole(place, column.tier, values, exact, ranked, column.labels)
+
+
+def _spellings(label: Label) -> tuple[str, ...]:
+    text = "" if label is None else str(label)
+    stem = _EXTENSION.sub("", text)
+    return (text,) if stem == text else (text, stem)
+
+
+def _fold(name: str) -> str:
+    return _SEPARATORS.sub("_", name.casefold())
+
+
+def _numbers(label: Label) -> tuple[int, ...]:
+    if isinstance(label, int):
+        return (label,) if label >= 0 else ()
+    return tuple(map(int, _NUMBER.findall(_EXTENSION.sub("", label)))) if label else ()
+
+
+def _natural(name: Label) -> tuple[tuple[int, str], ...]:
+    """Sort `2` before `10`."""
+    parts = re.split(r"([0-9]{1,18})", str(name))
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
+
+
+def _contained(found: Mapping[Label, int], ids: Sequence[str]) -> bool:
+    """Whether every identity's whole name, not only its number, is in its label."""
+    pairs = [(_fold(ids[row]), _fold(str(label))) for label, row in found.items() if row >= 0]
+    return all(name in label and not name.isdigit() for name, label in pairs)
+
+
+def _inside_affixes(labels: list[Label], index: Mapping[str, int]) -> dict[Label, int]:
+    """Names with the same words before and behind each, such as `metadata_` and `_cameras`."""
+    texts = {label: _fold(_spellings(label)[-1]) for label in labels if label is not None}
+    best: dict[Label, int] = {}
+    if not texts:
+        return best
+    first = next(iter(texts.values()))
+    within = [name for name in index if len(name) > 1 and name in first]
+    for before, after in {tuple(first.split(name, 1)) for name in within}:
+        found: dict[Label, int] = {}
+        for label, text in texts.items():
+            fits = text.startswith(before) and text.endswith(after)
+            bare = text[len(before) : len(text) - len(after)] if fits else ""
+            found[label] = index.get(bare, -1)
+        if sum(v >= 0 for v in found.values()) > sum(v >= 0 for v in best.values()):
+            best = found
+    return best
+
+
+def refuse(
+    readings: Sequence[Reading], columns: Sequence[Column], images: Images, found: str
+) -> MetadataError:
+    """Say why cameras cannot be told apart by name, and what states a reading that works.
+
+    Args:
+        readings: Those that fit and disagree; none if nothing fits.
+        columns: The labels of all cameras.
+        images: What they were to be mapped onto.
+        found: What was found in the metadata, for the message.
+
+    Returns:
+        The error to raise.
+    """
+    if readings:
+        one, other = readings[:2]
+        row = int(np.flatnonzero(one.codes != other.codes)[0])
+        names = [
+            f"{images.ids[r.subjects[row]] if r.subjects[row] >= 0 else 'no identity'} view "
+            f"{r.views[row]} by ({r})"
+            for r in (one, other)
+        ]
+        return MetadataError(
+            explain(
+                "the metadata can be read in two ways that disagree",
+                expected="one way to map cameras onto images",
+                found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
+                remedy=f"state the right one: {one.remedy} or {other.remedy}",
+            )
+        )
+    possible = find_readings(columns, images, any_order=True)
+    example = f"{found}; the first camera has {_labels_of(columns, 0)}"
+    if possible:
+        remedy = f"if the order is right, state it: {possible[0].remedy}"
+    else:
+        remedy = (
+            "state where the names are with camera_schema (subject, view), or give all parts of "
+            "one release"
+        )
+    return MetadataError(
+        explain(
+            "the cameras of the metadata do not map one-to-one onto the images",
+            expected=f"cameras for {images.sample}",
+            found=example,
+            remedy=remedy,
+        )
+    )
+
+
+def _in_order(column: Column) -> Column:
+    """Names that say nothing as positions: files by name, keys as they follow one another."""
+    if not column.place.startswith("key of "):
+        return replace(column, place=f"order of {column.place}", tier=ORDERED)
+    position = {label: row for row, label in enumerate(dict.fromkeys(column.labels))}
+    labels = [position[label] for label in column.labels]
+    return Column(f"order of {column.place.removeprefix('key of ')}", labels, ORDERED)
+
+
+def _labels_of(columns: Sequence[Column], row: int) -> str:
+    return ", ".join(f"{c.place} {str(c.labels[row])[:60]!r}" for c in columns[:8])

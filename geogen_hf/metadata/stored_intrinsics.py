@@ -1,0 +1,284 @@
+"""Intrinsics as metadata gives them, and as pixels once the image's size is known.
+
+Open this module to see or change how a focal length, an angle or a matrix of unsaid unit is
+understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from geogen_hf.cameras.intrinsics import (
+    intrinsics_from_focal_mm,
+    intrinsics_from_fov,
+    intrinsics_matrix,
+)
+from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.metadata.plan import (
+    ACCEPTED,
+    CameraPlan,
+    CameraValueError,
+    Dims,
+    Node,
+    Units,
+    dotted,
+)
+from geogen_hf.metadata.tree import value_at
+from geogen_hf.metadata.values import numbers
+
+IntrinsicsKind = Literal["pixels", "normalised", "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
+DefaultIntrinsics = Literal["upstream"]
+
+UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
+"""What the publisher's page calls the average."""
+
+# A view of 130 to 12 degrees whose axis meets the image's middle half, divided by the image size;
+# and one that no image of 8 pixels or more could have in those units.
+_NORMALISED_FOCAL, _NORMALISED_CENTRE = (0.2, 5.0), (0.25, 0.75)
+_LEAST_FOCAL_PX, _LEAST_CENTRE_PX = 7.5, 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class StoredIntrinsics:
+    """Intrinsics in the unit they came in.
+
+    Attributes:
+        kind: What `values` are.
+        values: `(V, 3, 3)` float64 matrices in pixels or divided by the image size; `(V, 2)` focal
+            length and sensor width in mm, or fx and fy in pixels with a centred principal point;
+            `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`.
+        size_wh: `(V, 2)` float64 image width and height as the metadata has them, or None.
+    """
+
+    kind: IntrinsicsKind
+    values: FloatArray
+    size_wh: FloatArray | None = None
+
+    def at(self, rows: slice | Sequence[int] | NDArray[np.intp]) -> StoredIntrinsics:
+        """The same for some of the views, in this order."""
+        size_wh = None if self.size_wh is None else self.size_wh[rows]
+        return StoredIntrinsics(self.kind, self.values[rows], size_wh)
+
+
+def pixel_intrinsics(
+    stored: StoredIntrinsics,
+    width: ArrayLike,
+    height: ArrayLike,
+    default_intrinsics: DefaultIntrinsics | None = None,
+) -> FloatArray:
+    """Intrinsics in pixels of the images.
+
+    Args:
+        stored: Of V views.
+        width: Of the images, pixels; `(V,)` or one for all.
+        height: Likewise.
+        default_intrinsics: `"upstream"` puts a 50 mm lens on a 36 mm wide sensor where the metadata
+            says nothing; None refuses that.
+
+    Returns:
+        `(V, 3, 3)` float64 pixels.
+
+    Raises:
+        CameraError: There are no intrinsics and no default is to be used, or the metadata is of
+            another image size.
+        UsageError: An unknown default.
+
+    Example:
+        >>> stored = StoredIntrinsics("focal_mm", np.array([[50.0, 36.0]]))
+        >>> pixel_intrinsics(stored, 72, 36)[0, :2].tolist()
+        [[100.0, 0.0, 36.0], [0.0, 100.0, 18.0]]
+    """
+    if default_intrinsics not in (None, "upstream"):
+        what = "unknown default_intrinsics"
+        raise UsageError(explain(what, expected="'upstream' or None", found=default_intrinsics))
+    count, values = len(stored.values), stored.values
+    width = np.broadcast_to(np.asarray(width, np.float64), (count,))
+    height = np.broadcast_to(np.asarray(height, np.float64), (count,))
+    _demand_size(stored, np.stack([width, height], axis=-1))
+    if stored.kind == "pixels":
+        return values
+    if stored.kind == "normalised":
+        return np.asarray(values * np.stack([width, height, np.ones(count)], axis=-1)[:, :, None])
+    if stored.kind == "focal_mm":
+        return intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
+    if stored.kind == "focal_px":
+        return intrinsics_matrix(values[:, 0], values[:, 1], width / 2, height / 2)
+    if stored.kind in ("fov_x", "fov_y"):
+        tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
+        return intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
+    if default_intrinsics is None:
+        raise CameraError(
+            explain(
+                "the metadata has no intrinsics",
+                expected="a matrix, fx fy cx cy, a lens in mm or a field of view",
+                found="none under a known key",
+                remedy='name the key with camera_schema, or default_intrinsics="upstream" for the '
+                f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
+            )
+        )
+    return intrinsics_from_focal_mm([UPSTREAM_FOCAL_MM] * count, UPSTREAM_SENSOR_MM, width, height)
+
+
+def _demand_size(stored: StoredIntrinsics, size_wh: FloatArray) -> None:
+    """Where the metadata names an image size, in either order, it must be the image's."""
+    if stored.size_wh is None:
+        return
+    same = np.sort(stored.size_wh, axis=1) == np.sort(size_wh, axis=1)
+    if not same.all():
+        row = int(np.argwhere(~same)[0, 0])
+        raise CameraError(
+            explain(
+                "the metadata is of images of another size",
+                where=f"row {row}",
+                expected="{:g} × {:g} pixels, as the image has".format(*size_wh[row]),
+                found="{:g} × {:g}".format(*stored.size_wh[row]),
+                remedy="use the images the metadata was made for: a resize cannot be told from a "
+                "crop",
+            )
+        )
+
+
+def read_intrinsics(plan: CameraPlan, nodes: Sequence[Node]) -> tuple[FloatArray, ...]:
+    """Take the numbers of intrinsics, and of the image size, out of cameras with the same plan.
+
+    Args:
+        plan: Where they are.
+        nodes: V cameras.
+
+    Returns:
+        `(V, *shape)` float64 of each value, those of the size last.
+
+    Raises:
+        CameraValueError: A value is not what its key says, or too little is given.
+    """
+    said = plan.intrinsics
+    if said.form == "incomplete":
+        known = [path for path in said.paths if isinstance(path, tuple)]
+        focal = dotted(known[:1])
+        raise CameraValueError(
+            None,
+            "fx fy cx cy; or a focal length in mm and the sensor's width; or a matrix",
+            f"only {dotted(known)}",
+            f'if it is in mm, camera_schema={{"intrinsics": {{"focal_mm": "{focal}", "sensor_mm": '
+            f'36}}}}; if in pixels, camera_schema={{"intrinsics": {{"focal_px": "{focal}"}}}}',
+        )
+    shapes: tuple[Dims, ...] = ((25,),) if said.form == "label" else ((),)
+    if said.form in ("matrix", "focal", "focal_px"):
+        shapes = ACCEPTED["matrix" if said.form == "matrix" else "focal"]
+    found: list[FloatArray] = []
+    for path in said.paths:
+        if isinstance(path, tuple):
+            wanted = (
+                ((25,),)
+                if said.form == "label"
+                else ((2,),)
+                if found and said.form == "focal"
+                else shapes
+            )
+            values = [value_at(node, path) for node in nodes]
+            found.append(numbers(values, dotted([path]), wanted)[0])
+        else:
+            found.append(np.full(len(nodes), float(path)))
+    for path in plan.size:
+        values = [value_at(node, path) for node in nodes]
+        found.append(numbers(values, dotted([path]), ACCEPTED["resolution"])[0])
+    return tuple(found)
+
+
+def compose_intrinsics(
+    plan: CameraPlan, values: Sequence[FloatArray], count: int
+) -> StoredIntrinsics:
+    """Make intrinsics of numbers, and tell their unit by its range where it is not said.
+
+    Args:
+        plan: Where the numbers came from.
+        values: As `read_intrinsics` gives them.
+        count: How many cameras, V.
+
+    Returns:
+        Those of V cameras, as stored.
+
+    Raises:
+        CameraValueError: A value cannot be what its key says, or the unit cannot be told.
+    """
+    said = plan.intrinsics
+    values, size = values[: len(said.paths)], _size(plan, values[len(said.paths) :])
+    if said.form == "absent":
+        return StoredIntrinsics("absent", np.zeros((count, 0)), size)
+    names = [dotted([path]) if isinstance(path, tuple) else f"{path:g}" for path in said.paths]
+    if said.form in ("fov_x", "fov_y"):
+        degrees = bool(values[0].max() > np.pi) if said.degrees is None else said.degrees
+        angle = np.radians(values[0]) if degrees else values[0]
+        good = (angle > 0) & (angle < np.pi)
+        _require(good, names[0], "an angle between 0 and 180 degrees", values[0])
+        return StoredIntrinsics(said.form, angle[:, None], size)
+    if said.form in ("focal_mm", "focal_px"):
+        pair = [each if each.ndim == 2 else each[:, None] for each in values]
+        both = np.concatenate([*pair, *pair][: 2 // pair[0].shape[1]], axis=1)
+        _require((both > 0).all(axis=1), names[0], "lengths > 0", both)
+        return StoredIntrinsics(said.form, both, size)
+    matrices = _matrices(said.form, values)
+    return StoredIntrinsics(_unit(matrices, said.units, names[0]), matrices, size)
+
+
+def _require(good: Any, name: str, expected: str, values: FloatArray) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise CameraValueError(row, f"{name} to be {expected}", str(values[row]))
+
+
+def _matrices(form: str, values: Sequence[FloatArray]) -> FloatArray:
+    first = values[0]
+    if form == "label":
+        return first[:, 16:].reshape(-1, 3, 3)
+    if form == "entries":
+        return intrinsics_matrix(*values)
+    if form == "focal":
+        both = first if first.ndim == 2 else np.stack([first, first], axis=-1)
+        return intrinsics_matrix(both[:, 0], both[:, 1], values[1][:, 0], values[1][:, 1])
+    if first.shape[1:] == (4,):
+        return intrinsics_matrix(*first.T)
+    if first.shape[1:] in ((4, 4), (3, 4), (16,)):
+        matrices = first.reshape(len(first), -1, 4)[:, :3, :3]
+    else:
+        matrices = first.reshape(-1, 3, 3)
+    lower = (matrices[:, :2, 2] == 0).all() and (matrices[:, 2, :2] != 0).any()
+    # Intrinsics have their centre in the last column: in the last row, they go column by column.
+    return matrices.swapaxes(1, 2) if lower else matrices
+
+
+def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
+    if said is not None:
+        return said
+    focal, centre = np.abs(matrices[:, [0, 1], [0, 1]]), matrices[:, :2, 2]
+    (low, high), (near, far) = _NORMALISED_FOCAL, _NORMALISED_CENTRE
+    normal = (focal >= low) & (focal <= high) & (centre >= near) & (centre <= far)
+    pixels = (focal >= _LEAST_FOCAL_PX) & (centre >= _LEAST_CENTRE_PX)
+    if normal.all():
+        return "normalised"
+    if pixels.all():
+        return "pixels"
+    row = int(np.argmin(pixels.all(axis=1) | normal.all(axis=1)))
+    fx, fy, cx, cy = np.concatenate([focal[row], centre[row]]).tolist()
+    raise CameraValueError(
+        row,
+        f"{name} in pixels, or divided by the image size with the centre near 0.5",
+        f"fx fy cx cy = {fx:.4g} {fy:.4g} {cx:.4g} {cy:.4g}, which could be either or neither",
+        'say it with camera_schema={"intrinsics_units": "pixels"} (or "normalised")',
+    )
+
+
+def _size(plan: CameraPlan, values: Sequence[FloatArray]) -> FloatArray | None:
+    if not values:
+        return None
+    size = values[0] if len(values) == 1 else np.stack(values, axis=-1)
+    size = size[:, :2] if size.ndim == 2 else np.stack([size, size], axis=-1)
+    name = dotted(plan.size)
+    _require((size >= 1).all(axis=1), name, "an image's size in pixels", size)
+    return size
