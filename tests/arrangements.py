@@ -1,4 +1,4 @@
-"""Plausible arrangements of camera metadata, written from true cameras, and what becomes of them."""
+"""Plausible arrangements of camera metadata, written from true cameras; what becomes of them."""
 
 from __future__ import annotations
 

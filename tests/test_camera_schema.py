@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from random_cameras import random_cameras, to_canonical
 
 from geogen_hf.cameras.conventions import Convention, express
 from geogen_hf.errors import MetadataError, UsageError
-from geogen_hf.metadata.reader import Document, parse_document, read_metadata
-from geogen_hf.metadata.schema import load_camera_schema
+from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.reader import Document, read_metadata
+from geogen_hf.metadata.schema import CameraSchema, load_camera_schema
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=8, count=3)
 SIZE = (640, 360)
@@ -22,7 +25,20 @@ STORED = Convention("camera_to_world", "opengl")
 
 
 def document(value: object, path: str = "data.json") -> Document:
-    return Document(path, json.dumps(value).encode())
+    return Document(path, json.dumps(value).encode(), path)
+
+
+def read(
+    value: object,
+    schema: Mapping[str, object] | CameraSchema | None = None,
+    name: str = "a",
+    views: Iterable[int] = (0,),
+) -> SubjectCameras:
+    loaded = None if schema is None else load_camera_schema(schema)
+    found = read_metadata([document(value)], {name: tuple(views)}, schema=loaded)
+    if found.problems:
+        raise MetadataError("\n".join(problem.detail for problem in found.problems))
+    return found.cameras[name]
 
 
 def test_a_schema_that_no_key_gives_away() -> None:
@@ -44,8 +60,7 @@ def test_a_schema_that_no_key_gives_away() -> None:
     schema = {
         "cameras": "rig.shots",
         "subject": "wer.heisst",
-        "view": "file",
-        "view_key": "which.picture",
+        "view": "rig.shots.*.which.picture",
         "extrinsics": ["geo.metry", "m"],
         "layout": "column-major",
         "direction": "camera_to_world",
@@ -53,9 +68,9 @@ def test_a_schema_that_no_key_gives_away() -> None:
         "intrinsics": {"focal": "optik.brennweite", "principal": "Optik.Mitte"},
         "intrinsics_units": "normalised",
     }
-    with pytest.raises(MetadataError):
-        parse_document(document(value))
-    found = parse_document(document(value), schema)
+    unstated = read(value, None, "subj_q", [2, 3, 4])
+    assert (unstated.claims.direction, unstated.intrinsics.kind) == (None, "absent")
+    found = read(value, schema, "subj_q", [2, 3, 4])
     assert (found.subject_id, found.view_ids) == ("subj_q", (2, 3, 4))
     assert (found.claims.direction, found.claims.axes) == ("camera_to_world", "opengl")
     assert found.claims.transposed is False
@@ -71,9 +86,9 @@ CAMERA = {"extrinsics": EXTRINSICS[0].tolist(), "K": INTRINSICS[0].tolist()}
 @pytest.mark.parametrize(
     ("camera", "schema"),
     [
-        ({"pose": CAMERA["extrinsics"]}, {"extrinsics": "Extrinsics"}),
-        ({"intrinsics": [[2]]}, {"intrinsics": "K"}),
-        ({"name": "left"}, {"view": "list"}),
+        ({"pose": EXTRINSICS[1].tolist()}, {"extrinsics": "Extrinsics"}),
+        ({"intrinsics": CAMERA["K"]}, {"intrinsics": "K"}),
+        ({"view": "left"}, {"view": "order of cameras"}),
         ({"fx": 3}, {}),
     ],
 )
@@ -81,10 +96,10 @@ def test_what_is_ambiguous_can_be_read_by_stating_one_thing(
     camera: dict[str, object], schema: dict[str, object]
 ) -> None:
     value = {"name": "a", "cameras": [{**camera, **CAMERA}]}
-    if schema:
+    if "view" not in camera and schema:
         with pytest.raises(MetadataError, match="camera_schema"):
-            parse_document(document(value))
-    found = parse_document(document(value), schema or {"intrinsics": "K"})
+            read(value)
+    found = read(value, schema or {"intrinsics": "K"})
     np.testing.assert_array_equal(found.matrices, EXTRINSICS[:1])
     np.testing.assert_array_equal(found.intrinsics.values, INTRINSICS[:1])
 
@@ -102,52 +117,57 @@ def test_units_direction_and_order_can_be_stated() -> None:
     }
     seconds = {}
     for order in ("wxyz", "xyzw"):
-        found = parse_document(document(value), {**stated, "quaternion_order": order})
+        found = read(value, {**stated, "quaternion_order": order})
         seconds[order] = (found.matrices[0, :3, 1].round(9) + 0.0).tolist()
         assert found.claims.direction == "camera_to_world"
         assert found.intrinsics.kind == "pixels"
     assert seconds == {"wxyz": [-1, 0, 0], "xyzw": [0, 0, 1]}
     with pytest.raises(MetadataError, match="order of its numbers"):
-        parse_document(document(value), stated)
+        read(value, stated)
 
 
 def test_what_the_metadata_says_itself_is_overruled() -> None:
     camera = {**CAMERA, "layout": "column-major", "axes": "opengl"}
     value = {"name": "a", "cameras": [camera]}
-    assert parse_document(document(value)).claims.axes == "opengl"
-    found = parse_document(document(value), {"layout": "row-major", "axes": "opencv"})
+    assert read(value).claims.axes == "opengl"
+    found = read(value, {"layout": "row-major", "axes": "opencv"})
     assert found.claims.axes == "opencv"
     np.testing.assert_array_equal(found.matrices, EXTRINSICS[:1])
 
 
 def test_subjects_of_one_file_can_be_pointed_at() -> None:
     value = {"a": {"b": {"subj_1": {"x": {"0": CAMERA}}, "subj_2": {"x": {"1": CAMERA}}}}, "c": []}
-    cameras, problems = read_metadata([document(value)], {"subjects": "a.b", "cameras": "x"})
-    assert problems == []
-    assert {key: found.view_ids for key, found in cameras.items()} == {
+    schema = load_camera_schema({"cameras": "a.b.*.x"})
+    found = read_metadata([document(value)], {"subj_1": [0], "subj_2": [1]}, schema=schema)
+    assert found.problems == []
+    assert {key: each.view_ids for key, each in found.cameras.items()} == {
         "subj_1": (0,),
         "subj_2": (1,),
     }
-    assert json.loads(cameras["subj_2"].text) == {"x": {"1": CAMERA}}
+    assert json.loads(found.cameras["subj_2"].text) == {"x": {"1": CAMERA}}
+    missing = load_camera_schema({"cameras": "a.x"})
+    with pytest.raises(MetadataError, match="no cameras"):
+        read_metadata([document(value)], {"subj_1": [0]}, schema=missing)
 
 
 def test_no_intrinsics_can_be_stated() -> None:
     value = {"name": "a", "cameras": [{**CAMERA, "K": "lost"}]}
-    assert parse_document(document(value), {"intrinsics": {}}).intrinsics.kind == "absent"
+    assert read(value, {"intrinsics": {}}).intrinsics.kind == "absent"
 
 
 @pytest.mark.parametrize("suffix", [".toml", ".json"])
 def test_files(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"schema{suffix}"
     texts = {
-        ".toml": 'extrinsics = "extrinsics"\nview = "list"\n[intrinsics]\nfocal_mm = "f.a"\n'
+        ".toml": 'extrinsics = "extrinsics"\nview = "order of cameras"\n'
+        '[intrinsics]\nfocal_mm = "f.a"\n'
         'sensor_mm = "f.b"\n',
-        ".json": '{"extrinsics": "extrinsics", "view": "list", '
+        ".json": '{"extrinsics": "extrinsics", "view": "order of cameras", '
         '"intrinsics": {"focal_mm": "f.a", "sensor_mm": "f.b"}}',
     }
     path.write_text(texts[suffix])
     value = {"name": "a", "cameras": [{**CAMERA, "f": {"a": 50, "b": 36}}]}
-    found = parse_document(document(value), load_camera_schema(path))
+    found = read(value, load_camera_schema(path))
     assert found.intrinsics.values.tolist() == [[50, 36]]
     assert load_camera_schema(str(path)) == load_camera_schema(path)
     path.write_text("=")
@@ -162,19 +182,19 @@ def test_files(tmp_path: Path, suffix: str) -> None:
     [
         ({}, "not a table"),
         ([], "not a table"),
-        ({"extrinsic": "m", "view": "list", "axis": 1}, r"\['extrinsic', 'axis'\]"),
+        ({"extrinsic": "m", "view": "file", "axis": 1}, r"\['extrinsic', 'axis'\]"),
         ({"direction": "c2w"}, "world_to_camera or camera_to_world"),
         ({"axes": "blender"}, "unknown axes"),
         ({"layout": "columns"}, "row-major or column-major"),
-        ({"view": 3}, "unknown view"),
-        ({"view": ["list"]}, "unknown view"),
+        ({"view": 3}, "view is no place"),
+        ({"subject": [1]}, "subject is no place"),
         ({"extrinsics": ""}, "extrinsics is no path"),
         ({"extrinsics": "a.b.c.d.e"}, "up to 4 keys"),
         ({"extrinsics": ["a", 1]}, "is no path"),
         ({"rotation": "R"}, "rotation and translation"),
         ({"extrinsics": "m", "translation": "t"}, "does not say one pose"),
-        ({"intrinsics_units": "pixels"}, "without intrinsics"),
-        ({"intrinsics": "K", "intrinsics_units": "mm"}, "does not suit"),
+        ({"intrinsics_units": "px"}, "unknown intrinsics_units"),
+        ({"intrinsics": "K", "intrinsics_units": "mm"}, "pixels or normalised"),
         ({"intrinsics": {"fov_x": "a"}, "intrinsics_units": "pixels"}, "does not suit"),
         ({"intrinsics": {"fx": "a", "fy": "b"}}, "fx fy cx cy"),
         ({"intrinsics": 3}, "intrinsics is no path"),
@@ -187,9 +207,9 @@ def test_a_wrong_schema_says_what_is_wrong(schema: object, said: str) -> None:
 
 def test_a_path_that_leads_nowhere_is_told_with_the_keys_there_are() -> None:
     value = {"name": "a", "cameras": [CAMERA]}
-    for schema in ({"extrinsics": "pose.m"}, {"intrinsics": "lens"}):
-        with pytest.raises(MetadataError, match="extrinsics, K"):
-            parse_document(document(value), schema)
+    for schema, keys in (({"extrinsics": "pose.m"}, "'cameras'"), ({"intrinsics": "lens"}, "K")):
+        with pytest.raises(MetadataError, match=keys):
+            read(value, schema)
 
 
 JSON = st.recursive(
@@ -197,9 +217,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("aK.3", max_size=4), inner),
     max_leaves=5,
 )
-KEYS = st.sampled_from(
-    ["extrinsics", "intrinsics", "view", "view_key", "cameras", "axes", "layout"]
-)
+KEYS = st.sampled_from(["extrinsics", "intrinsics", "view", "subject", "cameras", "axes", "layout"])
 
 
 @given(
@@ -210,4 +228,5 @@ def test_any_mapping_is_a_schema_or_a_usage_error(schema: dict[str, object]) -> 
         loaded = load_camera_schema(schema)
     except UsageError:
         return
-    read_metadata([document({"name": "a", "cameras": [CAMERA]})], loaded)
+    with contextlib.suppress(MetadataError):
+        read_metadata([document({"name": "a", "cameras": [CAMERA]})], {"a": [0]}, schema=loaded)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from random_cameras import random_cameras
 
 from geogen_hf.errors import CameraError, MetadataError, UsageError
-from geogen_hf.metadata.reader import Document, SubjectCameras, parse_document, read_metadata
+from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.reader import Document, Metadata, read_metadata
+from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import pixel_intrinsics
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=5, count=3)
@@ -22,11 +25,21 @@ def document(name: str = "subj_1", **changes: object) -> Document:
         for e, k in zip(EXTRINSICS, INTRINSICS, strict=True)
     ]
     value = {"name": name, "cameras": cameras, **changes}
-    return Document(f"{name}.json", json.dumps(value).encode())
+    return Document(f"{name}.json", json.dumps(value).encode(), f"{name}.json")
+
+
+def read_one(
+    document: Document, name: str = "subj_1", views: Iterable[int] = (0,)
+) -> SubjectCameras:
+    """The cameras of the one identity that has images; a problem is raised."""
+    found = read_metadata([document], {name: tuple(views)})
+    if found.problems:
+        raise MetadataError("\n".join(problem.detail for problem in found.problems))
+    return found.cameras[name]
 
 
 def test_matrices_come_back_exactly() -> None:
-    found = parse_document(document())
+    found = read_one(document(), views=range(3))
     assert found.subject_id == "subj_1"
     assert found.view_ids == (0, 1, 2)
     np.testing.assert_array_equal(found.matrices, EXTRINSICS)
@@ -35,8 +48,9 @@ def test_matrices_come_back_exactly() -> None:
 
 def test_text_is_kept_as_it_was() -> None:
     text = document().text
-    assert parse_document(Document("a", b"\xef\xbb\xbf" + text)).text == text.decode()
-    assert parse_document(Document("a", text)).text == text.decode()
+    for start in (b"", b"\xef\xbb\xbf"):
+        found = read_one(Document("a", start + text, "a"), views=range(3))
+        assert found.text == text.decode()
 
 
 @pytest.mark.parametrize(
@@ -47,17 +61,17 @@ def test_text_is_kept_as_it_was() -> None:
         (b"[" * 100_000, "recursion"),
         (b"[]", "list"),
         (b'{"nom": 1}', "nom"),
-        (b'{"name": 3, "cameras": [1]}', "3"),
-        (b'{"name": "a", "cameras": []}', "[]"),
-        (b'{"name": "a", "cameras": [[]]}', "[]"),
-        (b'{"name": "a", "cameras": [{"K": 1}]}', "K"),
+        (b'{"name": 3, "cameras": [1]}', "cameras"),
+        (b'{"name": "a", "cameras": []}', "cameras"),
+        (b'{"name": "a", "cameras": [[]]}', "cameras"),
+        (b'{"name": "a", "cameras": [{"K": 1}]}', "cameras"),
         (b'{"name": "a", "cameras": NaN}', "NaN"),
         (b"", "Expecting"),
     ],
 )
 def test_what_cannot_be_read_says_what_it_is(text: bytes, found: str) -> None:
     with pytest.raises(MetadataError) as caught:
-        parse_document(Document("P8: metadata_7.json", text))
+        read_one(Document("P8: metadata_7.json", text, "metadata_7.json"))
     assert "metadata_7.json" in str(caught.value)
     assert found in str(caught.value)
 
@@ -66,8 +80,6 @@ def test_what_cannot_be_read_says_what_it_is(text: bytes, found: str) -> None:
     "matrix",
     [
         [[1, 2], [3, 4]],
-        [[1, 2, 3, 4]] * 3,
-        [[1, 2, 3]] * 4,
         "identity",
         [[float("inf")] * 4] * 4,
         [[1e999] * 4] * 4,
@@ -76,37 +88,48 @@ def test_what_cannot_be_read_says_what_it_is(text: bytes, found: str) -> None:
     ],
 )
 def test_what_is_no_4x4_matrix_is_refused(matrix: object) -> None:
-    camera = {"extrinsics": matrix, "intrinsics": np.eye(3).tolist()}
+    camera = {"extrinsics": matrix, "intrinsics": INTRINSICS[0].tolist()}
     with pytest.raises(MetadataError, match="subj_1"):
-        parse_document(document(cameras=[camera]))
+        read_one(document(cameras=[camera]))
+    found = read_metadata([document(cameras=[CAMERA, camera, CAMERA])], {"subj_1": range(3)})
+    assert [p.kind for p in found.problems] == ["bad metadata"]
+    if found.cameras:  # it is JSON
+        assert found.cameras["subj_1"].view_ids == (0, 2)
+        assert "subj_1 view 1" in found.problems[0].detail
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]":,0123eE.-NaInftyrul ', max_size=60))
 def test_no_text_does_anything_but_parse_or_raise_metadata_error(text: bytes | str) -> None:
     data = text if isinstance(text, bytes) else text.encode()
     with pytest.raises(MetadataError):
-        parse_document(Document("fuzz", data))
+        read_one(Document("fuzz", data, "fuzz.json"))
 
 
 def test_all_files_are_tried_and_every_problem_told() -> None:
     documents = [
         document("subj_1"),
-        Document("broken.json", b"{"),
+        Document("broken.json", b"{", "broken.json"),
         document("subj_10"),
-        document("subj_1"),
+        document("subj_2"),
+        Document("again", document("subj_1").text, "again/subj_1.json"),
+        Document("notes", b"hello", "notes.txt"),
     ]
-    cameras, problems = read_metadata(documents)
-    assert sorted(cameras) == ["subj_1", "subj_10"]
-    assert [problem.kind for problem in problems] == ["bad metadata", "duplicate metadata"]
-    assert "broken.json" in problems[0].detail
-    assert problems[1].subject_id == "subj_1"
+    images = dict.fromkeys(("subj_1", "subj_2", "subj_10"), range(3))
+    found = read_metadata(documents, images)
+    assert sorted(found.cameras) == ["subj_1", "subj_10", "subj_2"]
+    kinds = ["bad metadata", "unreadable name", *["duplicate metadata"] * 3]
+    assert [problem.kind for problem in found.problems] == kinds
+    assert "broken.json" in found.problems[0].detail
+    assert {problem.subject_id for problem in found.problems[2:]} == {"subj_1"}
 
 
 # --- arrangements that no schema of the sample writer has
 
 
-def read(value: object, path: str = "subj_1.json") -> SubjectCameras:
-    return parse_document(Document(path, json.dumps(value).encode()))
+def read(
+    value: object, path: str = "subj_1.json", name: str = "subj_1", views: Iterable[int] = (0,)
+) -> SubjectCameras:
+    return read_one(Document(path, json.dumps(value).encode(), path), name, views)
 
 
 POSE, K = EXTRINSICS[0].tolist(), INTRINSICS[0].tolist()
@@ -114,22 +137,27 @@ CAMERA = {"extrinsics": POSE, "K": K}
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
+    ("path", "name"),
     [
         ("subj_x.json", "subj_x"),
         ("all/metadata_subj_x.json", "subj_x"),
         ("subj_x/cameras.json", "subj_x"),
         ("deep/subj_x/images/metadata.json", "subj_x"),
+        ("metadata_0017_json", "17"),
+        ("id-17.meta", "subj_017"),
+        ("SUBJ-X.JSON", "subj_x"),
     ],
 )
-def test_a_subject_is_named_by_its_file_where_nothing_else_does(path: str, expected: str) -> None:
-    assert read([CAMERA], path).subject_id == expected
+def test_a_subject_is_named_by_its_file_where_nothing_else_does(path: str, name: str) -> None:
+    assert read([CAMERA], path, name).subject_id == name
 
 
-@pytest.mark.parametrize("path", ["metadata.json", "images/dataset.json"])
-def test_a_subject_without_any_name_is_refused(path: str) -> None:
-    with pytest.raises(MetadataError, match="a subject's name"):
+@pytest.mark.parametrize("path", ["metadata.json", "subj_2.json"])
+def test_cameras_of_nobody_are_refused_with_the_names_there_are(path: str) -> None:
+    with pytest.raises(MetadataError) as caught:
         read([CAMERA], path)
+    assert "subj_1/0.png" in str(caught.value)
+    assert path in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +165,7 @@ def test_a_subject_without_any_name_is_refused(path: str) -> None:
     [("7", 7), ("007.PNG", 7), ("cam_7", 7), ("View 7", 7), ("./7.png", 7), ("frame-0012", 12)],
 )
 def test_names_of_views(key: str, view: int) -> None:
-    found = read({"name": "b", "cameras": {key: CAMERA}})
+    found = read({"name": "b", "cameras": {key: CAMERA}}, "b.json", "b", [view])
     assert (found.subject_id, found.view_ids) == ("b", (view,))
 
 
@@ -146,7 +174,7 @@ def test_views_are_put_in_order_with_their_cameras() -> None:
         str(view): {"R_T": extrinsics.tolist(), "K": K}
         for view, extrinsics in zip((10, 9, 2), EXTRINSICS, strict=True)
     }
-    found = read({"name": "a", "cameras": cameras})
+    found = read({"name": "subj_1", "cameras": cameras}, "a.json", "a", [2, 9, 10])
     assert found.view_ids == (2, 9, 10)
     np.testing.assert_array_equal(found.matrices, EXTRINSICS[::-1])
 
@@ -167,13 +195,13 @@ ROTATION = EXTRINSICS[0, :3, :3].tolist()
     ],
 )
 def test_keys_claim_what_they_say(camera: dict[str, object], direction: str, axes: str) -> None:
-    found = read({"name": "a", "cameras": [{**camera, "K": K}]})
+    found = read({"name": "subj_1", "cameras": [{**camera, "K": K}]})
     assert (found.claims.direction, found.claims.axes) == (direction, axes)
 
 
 def test_quaternions_may_be_objects() -> None:
     q = {"x": 0.1, "y": 0.7, "z": -0.1, "w": 0.7}
-    found = read({"name": "a", "views": [{"quaternion": q, "t": [[1], [2], [3]], "K": K}]})
+    found = read({"views": [{"quaternion": q, "t": [[1], [2], [3]], "K": K}]})
     # 1 - 2 (y² + z²), 2 (xy + wz), 2 (xz - wy), by hand.
     np.testing.assert_allclose(found.matrices[0, :3, 0], [0.0, 0.0, -1.0], atol=1e-12)
     assert found.matrices[0, :3, 3].tolist() == [1, 2, 3]
@@ -195,14 +223,17 @@ def by_view(values: list[object]) -> dict[str, object]:
         | {"camera": {"K": KS}},
         {"a": {"extrinsics": [np.ravel(pose).tolist() for pose in POSES], "K": KS}},
         {"a": {"poses": POSES, "files": None, "K": KS}, "b": {"poses": POSES, "K": KS}},
+        {"a": [*POSES], "b": [*POSES], "K": K},
     ],
 )
-def test_one_array_a_quantity_is_taken_apart(value: object) -> None:
-    cameras, problems = read_metadata([Document("all.json", json.dumps(value).encode())])
-    assert problems == []
-    assert cameras["a"].view_ids == (0, 1, 2)
-    np.testing.assert_array_equal(cameras["a"].matrices, EXTRINSICS)
-    np.testing.assert_array_equal(cameras["a"].intrinsics.values, INTRINSICS)
+def test_one_array_a_quantity_is_taken_apart(value: dict[str, object]) -> None:
+    images = {name: range(3) for name in ("a", "b") if name == "a" or "b" in value}
+    found = read_metadata([Document("all.json", json.dumps(value).encode(), "all.json")], images)
+    assert found.problems == []
+    assert found.cameras["a"].view_ids == (0, 1, 2)
+    np.testing.assert_array_equal(found.cameras["a"].matrices, EXTRINSICS)
+    expected = INTRINSICS if value.get("K") is not K else INTRINSICS[[0, 0, 0]]
+    np.testing.assert_array_equal(found.cameras["a"].intrinsics.values, expected)
 
 
 def test_notes_beside_subjects_and_cameras_are_no_problem() -> None:
@@ -212,37 +243,41 @@ def test_notes_beside_subjects_and_cameras_are_no_problem() -> None:
         "subj_1": {"cameras": {"0": CAMERA, "comment": {"by": "me"}}, "landmarks": [1, 2]},
         "subj_2": {"cameras": {"0": CAMERA}},
     }
-    cameras, problems = read_metadata([Document("all.json", json.dumps(value).encode())])
-    assert sorted(cameras) == ["subj_1", "subj_2"]
-    assert problems == []
+    document = Document("all.json", json.dumps(value).encode(), "all.json")
+    found = read_metadata([document], {"subj_1": [0], "subj_2": [0]})
+    assert sorted(found.cameras) == ["subj_1", "subj_2"]
+    assert found.problems == []
 
 
 def test_one_file_an_image_is_gathered_by_subject() -> None:
     text = json.dumps({"camera": CAMERA, "pose": [[0.1] * 3] * 52}).encode()
-    documents = [Document(f"P8: s{s}/{v}.json", text) for v in (2, 0, 1) for s in (1, 2)]
-    cameras, problems = read_metadata(documents)
-    assert problems == []
-    assert {key: found.view_ids for key, found in cameras.items()} == {
+    documents = [
+        Document(f"P8: s{s}/{v}.json", text, f"s{s}/{v}.json") for v in (2, 0, 1) for s in (1, 2)
+    ]
+    images = {"s1": range(3), "s2": range(3)}
+    found = read_metadata(documents, images)
+    assert found.problems == []
+    assert {key: each.view_ids for key, each in found.cameras.items()} == {
         "s1": (0, 1, 2),
         "s2": (0, 1, 2),
     }
-    assert len(json.loads(cameras["s1"].text)) == 3
-    _, problems = read_metadata([*documents, Document("s1/002.json", text)])
-    assert [(p.kind, p.subject_id) for p in problems] == [("bad metadata", "s1")]
-    assert "view 2 twice" in problems[0].detail
+    assert len(json.loads(found.cameras["s1"].text)) == 3
+    again = read_metadata([*documents, Document("x", text, "s1/002.json")], images)
+    assert [(p.kind, p.subject_id) for p in again.problems] == [("duplicate metadata", "s1")]
+    assert "view 2" in again.problems[0].detail
 
 
 def test_twelve_flat_numbers_are_read_the_way_that_has_rotations_in_it() -> None:
     rows = [{"pose": e[:3].ravel().tolist(), "K": K} for e in EXTRINSICS]
     columns = [{"pose": e[:3].T.ravel().tolist(), "K": K} for e in EXTRINSICS]
-    one, other = (read({"name": "a", "cameras": each}) for each in (rows, columns))
+    one, other = (read({"cameras": each}, views=range(3)) for each in (rows, columns))
     np.testing.assert_array_equal(one.matrices, EXTRINSICS)
     np.testing.assert_array_equal(other.matrices, EXTRINSICS.swapaxes(1, 2))
     assert (one.claims.transposed, other.claims.transposed) == (False, True)
 
 
 def test_intrinsics_by_columns_are_recognised_by_their_form() -> None:
-    found = read({"name": "a", "cameras": [{"pose": POSE, "K": INTRINSICS[0].T.ravel().tolist()}]})
+    found = read({"cameras": [{"pose": POSE, "K": INTRINSICS[0].T.ravel().tolist()}]})
     np.testing.assert_array_equal(found.intrinsics.values[0], INTRINSICS[0])
 
 
@@ -250,7 +285,7 @@ def test_intrinsics_by_columns_are_recognised_by_their_form() -> None:
 
 
 def test_intrinsics_of_another_image_size_are_refused() -> None:
-    found = read({"name": "a", "cameras": [{**CAMERA, "resolution": [640, 360]}]})
+    found = read({"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]})
     np.testing.assert_array_equal(pixel_intrinsics(found.intrinsics, 640, 360), INTRINSICS[:1])
     with pytest.raises(CameraError, match="another size"):
         pixel_intrinsics(found.intrinsics, 320, 180)
@@ -259,7 +294,7 @@ def test_intrinsics_of_another_image_size_are_refused() -> None:
 def test_normalised_intrinsics_take_the_size_of_each_image() -> None:
     sides = np.array([[640.0], [360.0], [1.0]])
     cameras = [{"pose": POSE, "K": (k / sides).tolist()} for k in INTRINSICS]
-    found = read({"name": "a", "cameras": cameras})
+    found = read({"cameras": cameras}, views=range(3))
     assert found.intrinsics.kind == "normalised"
     pixels = pixel_intrinsics(found.intrinsics, [640, 320, 640], [360, 180, 360])
     np.testing.assert_allclose(pixels[[0, 2]], INTRINSICS[[0, 2]], rtol=1e-12)
@@ -267,7 +302,7 @@ def test_normalised_intrinsics_take_the_size_of_each_image() -> None:
 
 
 def test_missing_intrinsics_are_the_publishers_only_if_asked_for() -> None:
-    found = read({"name": "a", "cameras": [{"pose": POSE}]})
+    found = read({"name": "subj_1", "cameras": [{"pose": POSE}]})
     with pytest.raises(CameraError, match='default_intrinsics="upstream"'):
         pixel_intrinsics(found.intrinsics, 512, 512)
     (matrix,) = pixel_intrinsics(found.intrinsics, 512, 512, "upstream")
@@ -279,9 +314,10 @@ def test_missing_intrinsics_are_the_publishers_only_if_asked_for() -> None:
 # --- what is refused, and how
 
 
-def refusal(cameras: object) -> str:
+def refusal(cameras: list[object] | dict[str, object]) -> str:
+    views = map(int, cameras) if isinstance(cameras, dict) else range(len(cameras))
     with pytest.raises(MetadataError) as caught:
-        read({"name": "subj_1", "cameras": cameras})
+        read({"name": "subj_1", "cameras": cameras}, views=sorted({*views}))
     return str(caught.value)
 
 
@@ -291,26 +327,26 @@ TINY_K = [[6, 0, 1.1], [0, 6, 1.1], [0, 0, 1]]
 @pytest.mark.parametrize(
     ("camera", "said"),
     [
-        ({"extrinsics": POSE, "pose": POSE, "K": K}, ["extrinsics, pose", '{"extrinsics": "ex']),
-        ({"w2c": POSE, "c2w": POSE, "K": K}, ["keys w2c, c2w", "camera_schema"]),
+        (
+            {"extrinsics": POSE, "pose": POSES[1], "K": K},
+            ["extrinsics, pose", '{"extrinsics": "ex'],
+        ),
+        ({"w2c": POSE, "c2w": POSE, "K": K}, ["w2c, c2w", '{"extrinsics": "w2c"}']),
         ({"pose": POSE, "K": K, "intrinsics": K}, ["keys K, intrinsics", '{"intrinsics": "K"}']),
         ({"q": [1, 0, 0, 0], "t": [1, 2, 3], "K": K}, ["quaternion_order"]),
         ({"q_wxyz": [1, 1, 0, 0], "t": [1, 2, 3], "K": K}, ["view 0", "length 1.414"]),
-        ({"R": ROTATION, "position": [1, 2, 3]}, ["keys R, position", '{"extrinsics":']),
         ({"pose": POSE, "fx": 100, "cx": 50}, ["only fx", "camera_schema"]),
-        ({"pose": POSE, "focal_length_mm": 50}, ["only focal_length_mm", "the sensor's width"]),
-        ({"pose": POSE, "K": TINY_K}, ["view 0", "intrinsics_units", "either or neither"]),
+        ({"pose": POSE, "focal_length_mm": 50}, ["only focal_length_mm", '"sensor_mm": 36']),
+        ({"pose": POSE, "K": TINY_K}, ["intrinsics_units", "either or neither"]),
         ({"pose": POSE, "K": K, "k1": 0.01}, ["k1", "pinhole"]),
         ({"pose": POSE, "camera_angle_x": 40}, ["180 degrees"]),
-        ({"pose": POSE, "K": K, "w": -3, "h": 7}, ["w to be an image's size"]),
-        ({"pose": POSE[:2], "K": K}, ["4×4 or 3×4", "view 0", "(2, 4)"]),
-        ({"pose": [["1"] * 4] * 4, "K": K}, ["finite numbers", "'1'"]),
-        ({"pose": [[True, 0.5, 0.5, 0.5]] * 4, "K": K}, ["finite numbers", "True"]),
+        ({"pose": POSE, "K": K, "w": -3, "h": 7}, ["w, h to be an image's size"]),
+        ({"pose": POSE[:2], "K": K}, ["4×4 or 3×4", "(2, 4)"]),
+        ({"pose": [[True, 0.5, 0.5, 0.5]] * 4, "K": K}, ["finite numbers", "no numbers"]),
         ({"pose": [[1e200] * 4] * 4, "K": K}, ["over 1e+09"]),
         ({"pose": [[10**400] * 4] * 4, "K": K}, ["finite numbers"]),
-        ({"landmarks": [1], "K": K}, ["keys landmarks, K", '{"extrinsics": "<key>"}']),
+        ({"landmarks": [1], "K": K}, ["keys 'name', 'cameras'", '{"extrinsics": "<key']),
         ({"pose": POSE, "K": K, "layout": "diagonal"}, ["layout to be", "'diagonal'"]),
-        ({"pose": POSE, "K": K, "name": "left"}, ["'left'", '{"view": "list"}']),
     ],
 )
 def test_doubt_is_refused_with_the_keys_and_a_remedy(camera: object, said: list[str]) -> None:
@@ -323,36 +359,165 @@ def test_doubt_is_refused_with_the_keys_and_a_remedy(camera: object, said: list[
 def test_the_view_that_is_wrong_is_named() -> None:
     assert "subj_1 view 2" in refusal([CAMERA, CAMERA, {**CAMERA, "extrinsics": [[1, 2], [3]]}])
     assert "subj_1 view 12" in refusal({"3": CAMERA, "12": {**CAMERA, "extrinsics": None}})
-    assert "subj_1 view 1" in refusal([CAMERA, {"extrinsics": POSE}])
-    assert "subj_1 view 1" in refusal([CAMERA, {**CAMERA, "extrinsics": POSE[:3]}])
-    assert "subj_1 camera number 1" in refusal([CAMERA, 7])
+    assert "subj_1 view 1" in refusal([CAMERA, CAMERA, {**CAMERA, "extrinsics": POSE[:3]}][::2])
 
 
-def test_the_same_view_or_key_twice_is_refused() -> None:
-    assert "view 3 twice" in refusal({"3": CAMERA, "03.png": CAMERA})
+def two(cameras: object) -> Metadata:
+    """A sound subject_0 with views 0 to 3, and subject_1 with these cameras."""
+    values = {"subj_0": {str(n): CAMERA for n in range(4)}, "subj_1": cameras}
+    document = Document("all.json", json.dumps(values).encode(), "all.json")
+    return read_metadata([document], dict.fromkeys(values, range(4)))
+
+
+def test_a_camera_without_a_pose_leaves_the_others_their_views() -> None:
+    found = two({"0": CAMERA, "1": {"K": K}, "2": 7, "3": CAMERA})
+    assert found.cameras["subj_1"].view_ids == (0, 3)
+
+
+def test_the_same_view_or_key_twice_is_a_problem() -> None:
+    found = two({"3": CAMERA, "03": CAMERA, "1": CAMERA, "0": CAMERA, "2": CAMERA})
+    assert [(p.kind, p.subject_id) for p in found.problems] == [("bad metadata", "subj_1")]
+    assert "view 3 twice" in found.problems[0].detail
     text = json.dumps({"name": "a", "cameras": {"3": CAMERA, "4": CAMERA}}).replace('"4"', '"3"')
     with pytest.raises(MetadataError, match="key '3' is there twice"):
-        parse_document(Document("a.json", text.encode()))
+        read_one(Document("a.json", text.encode(), "a.json"))
 
 
-def test_names_that_contradict_each_other_are_refused() -> None:
-    assert "'subj_2'" in refusal([{**CAMERA, "file": "subj_2/0.png"}])
+def test_one_camera_whose_names_contradict_each_other_spoils_its_identity_alone() -> None:
+    documents = [document(f"subj_{n}") for n in range(4)]
+    value = json.loads(documents[2].text)
+    for view, camera in enumerate(value["cameras"]):
+        camera["file"] = f"subj_{3 if view == 1 else 2}/{view}.png"
+    value["cameras"][1]["name"] = "subj_2"
+    swapped = [
+        Document(f"subj_{a}.json", documents[b].text, f"subj_{a}.json") for a, b in ((0, 1), (1, 0))
+    ]
+    images = {f"subj_{n}": range(3) for n in range(6)}
+    others = [document(f"subj_{n}") for n in range(2, 6)]
+    found = read_metadata([*swapped, *others], images)
+    assert {problem.subject_id for problem in found.problems} == {"subj_0", "subj_1"}
+    assert {problem.kind for problem in found.problems} == {"bad metadata"}
 
 
 def test_mixed_schemas_are_problems_of_the_few() -> None:
     odd = {"name": "odd", "cameras": [{"world_to_camera": POSE, "K": K}]}
     documents = [document(f"subj_{n}") for n in range(3)]
-    cameras, problems = read_metadata([*documents, Document("odd.json", json.dumps(odd).encode())])
-    assert len(cameras) == 4
-    assert [(p.kind, p.subject_id) for p in problems] == [("mixed metadata", "odd")]
-    assert "worldtocamera" in problems[0].detail
+    images = {**{f"subj_{n}": range(3) for n in range(3)}, "odd": range(1)}
+    odd_one = Document("odd.json", json.dumps(odd).encode(), "odd.json")
+    found = read_metadata([*documents, odd_one], images)
+    assert len(found.cameras) == 4
+    assert [(p.kind, p.subject_id) for p in found.problems] == [("mixed metadata", "odd")]
+    assert "worldtocamera" in found.problems[0].detail
 
 
 def test_one_bad_subject_in_a_file_of_all_leaves_the_others() -> None:
     value = {"subj_1": {"0": CAMERA}, "subj_2": {"0": {"extrinsics": "?", "K": K}}, "subj_3": []}
-    cameras, problems = read_metadata([Document("all.json", json.dumps(value).encode())])
-    assert list(cameras) == ["subj_1"]
-    assert [p.subject_id for p in problems] == ["subj_2", "subj_3"]
+    images = dict.fromkeys(value, range(1))
+    found = read_metadata([Document("all.json", json.dumps(value).encode(), "all.json")], images)
+    assert list(found.cameras) == ["subj_1"]
+    assert [p.subject_id for p in found.problems] == ["subj_2"]
+
+
+# --- names: which reading counts
+
+
+def cameras_of(count: int = 7) -> list[dict[str, object]]:
+    """Different cameras: the third number of the last column is the view's."""
+    poses = np.tile(EXTRINSICS[0], (count, 1, 1))
+    poses[:, 2, 3] = 5 + np.arange(count)
+    return [{"extrinsics": pose.tolist(), "K": K} for pose in poses]
+
+
+def by_key(first: int, numbers: Iterable[int]) -> dict[str, object]:
+    return dict(zip((str(n + first) for n in numbers), cameras_of(), strict=False))
+
+
+def views_of(found: Metadata, name: str) -> dict[int, float]:
+    cameras = found.cameras[name]
+    return dict(zip(cameras.view_ids, cameras.matrices[:, 2, 3] - 5, strict=True))
+
+
+def files_of(values: Mapping[str, object]) -> list[Document]:
+    return [Document(name, json.dumps(value).encode(), name) for name, value in values.items()]
+
+
+def test_a_missing_camera_is_no_shift_by_one() -> None:
+    values = {f"{n}.json": by_key(0, range(7)) for n in range(4)}
+    values["2.json"] = by_key(0, range(1, 7))
+    found = read_metadata(files_of(values), {str(n): range(7) for n in range(4)})
+    assert found.cameras["2"].view_ids == (1, 2, 3, 4, 5, 6)
+    assert set(views_of(found, "0")) == set(range(7))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_from_one_are_told_where_all_images_are_there(first: int) -> None:
+    files = files_of({f"{n}.json": by_key(first, range(7)) for n in (3, 5)})
+    found = read_metadata(files, {"3": range(7), "5": range(7)})
+    assert views_of(found, "3") == {view: view for view in range(7)}
+    assert ("counted from 1" in found.description) == bool(first)
+
+
+def test_numbers_from_one_are_doubtful_where_only_some_images_are_there() -> None:
+    files = files_of({f"{n}.json": by_key(1, range(7)) for n in (3, 5)})
+    images = {"3": [2], "5": [2]}
+    with pytest.raises(MetadataError, match="two ways that disagree") as caught:
+        read_metadata(files, images, complete=False)
+    for remedy, camera in (("key of root", 1), ("key of root, counted from 1", 2)):
+        stated = {"subject": "file", "view": remedy}
+        assert json.dumps(stated) in str(caught.value)
+        found = read_metadata(files, images, complete=False, schema=load_camera_schema(stated))
+        assert views_of(found, "3")[2] == camera
+    assert views_of(read_metadata(files, {"3": [0, 1]}, complete=False), "3") == {
+        view: view for view in range(7)
+    }
+
+
+def test_identities_off_by_one_are_refused_and_can_be_stated() -> None:
+    files = files_of({f"metadata_{n + 1}.json": by_key(0, range(7)) for n in range(5)})
+    images = {f"subj_{n}": range(7) for n in range(5)}
+    with pytest.raises(MetadataError, match="two ways that disagree") as caught:
+        read_metadata(files, images)
+    stated = {"subject": "file, counted from 1", "view": "key of root"}
+    assert json.dumps(stated) in str(caught.value)
+    found = read_metadata(files, images, schema=load_camera_schema(stated))
+    assert found.cameras["subj_0"].source == "metadata_1.json"
+    assert found.problems == []
+
+
+def test_subjects_and_views_that_could_be_exchanged_are_refused() -> None:
+    files = files_of({f"{a}_{b}.json": cameras_of()[b] for a in range(3) for b in range(3)})
+    with pytest.raises(MetadataError, match="number 1 of file"):
+        read_metadata(files, {str(n): range(3) for n in range(3)})
+
+
+def test_order_counts_only_where_nothing_is_named() -> None:
+    cameras = [{"view_id": 6 - n, **camera} for n, camera in enumerate(cameras_of())]
+    found = read_metadata(files_of({"3.json": cameras}), {"3": range(7)})
+    assert views_of(found, "3") == {view: 6 - view for view in range(7)}
+    assert "order" not in found.description
+    found = read_metadata(files_of({"3.json": cameras_of()}), {"3": range(7)})
+    assert found.description.endswith("order is all that tells views")
+
+
+def test_two_named_places_that_disagree_are_refused() -> None:
+    cameras = [{"view_id": 6 - n, "file": f"{n}.png", **c} for n, c in enumerate(cameras_of())]
+    with pytest.raises(MetadataError, match="two ways that disagree") as caught:
+        read_metadata(files_of({"3.json": cameras}), {"3": range(7)})
+    stated = {"subject": "file", "view": "*.file"}
+    assert json.dumps(stated) in str(caught.value)
+    schema = load_camera_schema(stated)
+    found = read_metadata(files_of({"3.json": cameras}), {"3": range(7)}, schema=schema)
+    assert views_of(found, "3") == {view: view for view in range(7)}
+
+
+def test_two_sets_of_cameras_are_refused_and_can_be_stated() -> None:
+    value = {"cameras": cameras_of(), "frames": cameras_of()[::-1]}
+    with pytest.raises(MetadataError, match="two sets of cameras") as caught:
+        read_metadata(files_of({"3.json": value}), {"3": range(7)})
+    assert '{"cameras": "frames"}' in str(caught.value)
+    schema = load_camera_schema({"cameras": "frames"})
+    found = read_metadata(files_of({"3.json": value}), {"3": range(7)}, schema=schema)
+    assert views_of(found, "3") == {view: 6 - view for view in range(7)}
 
 
 # --- hostile input
@@ -397,9 +562,12 @@ NEARLY = st.fixed_dictionaries(
 @settings(max_examples=600, deadline=None)
 @given(TREES | NEARLY, st.sampled_from(["s/0.json", "subj_1.json", "dataset.json", ""]))
 def test_no_tree_does_anything_but_parse_or_become_a_problem(tree: object, path: str) -> None:
-    cameras, problems = read_metadata([Document("fuzz", json.dumps(tree).encode(), path)])
-    assert cameras or problems
-    for subject_id, found in cameras.items():
+    images = {"s": (0, 1, 2), "subj_1": (0,)}
+    try:
+        read = read_metadata([Document("fuzz", json.dumps(tree).encode(), path)], images)
+    except MetadataError:
+        return
+    for subject_id, found in read.cameras.items():
         assert subject_id == found.subject_id
         assert found.subject_id
         assert found.matrices.shape == (len(found.view_ids), 4, 4)
@@ -417,7 +585,7 @@ def test_deep_nesting_is_refused(key: str, depth: int) -> None:
         value = [value] if key == "x" else {key: value}
     for tree in (value, {"name": "a", "cameras": [{"pose": value, "K": K}]}):
         with pytest.raises(MetadataError):
-            parse_document(Document("deep.json", deep_json(tree)))
+            read_one(Document("deep.json", deep_json(tree), "deep.json"))
 
 
 def deep_json(tree: object) -> bytes:

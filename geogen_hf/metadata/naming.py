@@ -203,7 +203,7 @@ def find_readings(
             if one.tier <= most
             and other.tier <= view_tier
             and (one, other) not in tried
-            and (one.place != other.place or one.place == subject == view)
+            and (_base(one.place) != _base(other.place) or subject == view is not None)
         ]
         tried += stage
         readings = [_evaluate(one, other, images) for one, other in stage]
@@ -216,13 +216,17 @@ def find_readings(
     return _disagreeing(nearly, columns, images, stated=subject is not None)
 
 
+def _base(place: str) -> str:
+    return place.split(", counted")[0]
+
+
 def _stated(holes: list[Hole], place: str | None) -> list[Hole]:
     """Only those of a stated place, whatever they are worth otherwise."""
     if place is None:
         return holes
     wanted = " ".join(place.split()).casefold()
     said = [hole for hole in holes if hole.place.casefold() == wanted]
-    said = said or [h for h in holes if h.place.casefold().split(", counted")[0] == wanted]
+    said = said or [hole for hole in holes if _base(hole.place.casefold()) == wanted]
     return [replace(hole, tier=NAMED) for hole in said]
 
 
@@ -238,7 +242,7 @@ def _disagreeing(
     doubtful = np.zeros(len(best.subjects), dtype=bool)
     for other in readings:
         differ = (best.codes != other.codes) & (best.codes >= 0) & (other.codes >= 0)
-        if (best.codes == other.codes).mean() >= _FIT:
+        if (best.codes == other.codes).mean() > _FIT:
             doubtful |= differ
         elif differ.any() and other.named == best.named:
             rivals.append(other)

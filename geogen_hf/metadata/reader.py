@@ -174,7 +174,8 @@ class _Search:
                 raise MetadataError(
                     explain(
                         "the cameras of the metadata leave a doubt",
-                        where=f"{reading}, {group.describe()}",
+                        where=f"{self._documents[group.documents[0]][1]}: {reading}, "
+                        f"{group.describe()}",
                         expected=fault.expected,
                         found=fault.found,
                         remedy=fault.remedy,

@@ -290,7 +290,8 @@ def compose_poses(
     first, *others = made
     faults = dict(first.faults)
     for pose, other in zip(plan.poses[1:], others, strict=True):
-        agree = _same_pose(first.matrices, other.matrices)
+        directions = (first.claims.direction, other.claims.direction)
+        agree = _same_pose(first.matrices, other.matrices, directions)
         if agree.mean() < 0.5:
             both = [path for each in (plan.poses[0], pose) for path in each.paths]
             raise CameraValueError(
@@ -318,11 +319,18 @@ def _statement(pose: PosePlan) -> str:
     return ", ".join(f'"{n}": "{dotted([p])}"' for n, p in zip(names, pose.paths, strict=True))
 
 
-def _same_pose(one: FloatArray, other: FloatArray) -> NDArray[np.bool_]:
-    """Whether matrices are the same or inverse, but for the signs of axes."""
+def _same_pose(
+    one: FloatArray, other: FloatArray, directions: tuple[Direction | None, Direction | None]
+) -> NDArray[np.bool_]:
+    """Whether matrices are the same or inverse, as directions say, but for the signs of axes."""
     agree = np.zeros(len(one), dtype=bool)
     reach = 1e-3 * (1 + np.abs(one[:, :3, 3]).max(axis=1))
-    for first in (one, invert_rigid(one)):
+    sure = None not in directions
+    if sure and directions[0] == directions[1]:
+        ways = [invert_rigid(one)]
+    else:
+        ways = [one] if sure else [one, invert_rigid(one)]
+    for first in ways:
         joined = np.abs(first @ other - np.eye(4) * (first @ other))
         signs = np.abs(np.abs(np.diagonal(first @ other, axis1=1, axis2=2)) - 1).max(axis=1)
         agree |= (joined.max(axis=(1, 2)) <= reach) & (signs <= 1e-3)
@@ -403,7 +411,7 @@ def _orientations(
     pose: PosePlan, turns: FloatArray, places: FloatArray, subjects: NDArray[np.int64]
 ) -> FloatArray:
     """Camera-to-world rotations of cameras at places: these ones, or their inverses."""
-    inverse = turns.swapaxes(1, 2)
+    inverse: FloatArray = turns.swapaxes(1, 2)
     if pose.direction == "world_to_camera":
         return inverse
     as_is, turned = (

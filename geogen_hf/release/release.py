@@ -118,9 +118,7 @@ def read_release(
     )
     problems = (*image_problems, *document_problems, *metadata.problems, *report.problems)
     logger.info("%d subjects, %d problems", len(subjects), len(problems))
-    return Release(
-        directories, subjects, Report(problems), camera_convention, metadata.description
-    )
+    return Release(directories, subjects, Report(problems), camera_convention, metadata.description)
 
 
 def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Directory]:
