@@ -8,6 +8,7 @@ with OriginServer(folder) as origin:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -66,6 +67,9 @@ class Faults:
         weak: Whether the ETag is weak and the date is left out.
         head: Whether HEAD is allowed (else 405).
         on_piece: Called with the offset before each piece is sent.
+        redirect: Where all requests are redirected to.
+        drip: What is sent again and again, 20 times a second, in place of an answer.
+        claimed_length: Sent as Content-Length, whatever the length is.
     """
 
     cut_at: list[int] = field(default_factory=list)
@@ -94,6 +98,9 @@ class Faults:
     weak: bool = False
     head: bool = True
     on_piece: Callable[[int], None] | None = None
+    redirect: str | None = None
+    drip: tuple[bytes, bytes] | None = None
+    claimed_length: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ class Request:
     if_range: str | None
     status: int
     authorization: str | None
+    key: str | None
 
 
 class OriginServer:
@@ -199,6 +207,10 @@ class _Handler(QuietHandler):
             faults.html_times -= page
         if stalls:
             self._stall()
+        elif faults.drip is not None:
+            self._drip(*faults.drip)
+        elif faults.redirect is not None:
+            self._short(302, b"elsewhere", {"Location": faults.redirect}, with_body=with_body)
         elif fails:
             headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}
             self._short(faults.status, b"", headers, with_body=with_body)
@@ -246,7 +258,10 @@ class _Handler(QuietHandler):
                 self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{claimed}")
             self.send_header("Content-Type", "application/zip")
             extra = self.faults.extra_length if stop == size and status != 416 else 0
-            if self.faults.length or not with_body:
+            if self.faults.claimed_length is not None:
+                self.send_header("Content-Length", self.faults.claimed_length)
+                self.close_connection = True
+            elif self.faults.length or not with_body:
                 self.send_header("Content-Length", str(stop - start + extra))
             else:
                 self.send_header("Connection", "close")
@@ -342,10 +357,25 @@ class _Handler(QuietHandler):
             if readable:
                 return
 
+    def _drip(self, first: bytes, more: bytes) -> None:
+        """Send bytes slowly until the client goes away."""
+        self._note(0)
+        self.close_connection = True
+        self.wfile.write(first)
+        with contextlib.suppress(OSError):
+            while not self.server.origin.closing.wait(0.05):
+                self.wfile.write(more)
+
     def _note(self, status: int) -> None:
         get = self.headers.get
         request = Request(
-            self.command, self.name, get("Range"), get("If-Range"), status, get("Authorization")
+            self.command,
+            self.name,
+            get("Range"),
+            get("If-Range"),
+            status,
+            get("Authorization"),
+            get("X-Key"),
         )
         with self.server.origin.lock:
             self.server.origin.requests.append(request)

@@ -195,6 +195,26 @@ def test_options_that_only_datasets_understands_are_left_to_it(
     assert not list((tmp_path / "cache").glob("*.part*"))
 
 
+def test_signatures_stay_out_of_the_cache(tmp_path: Path, origin: OriginServer) -> None:
+    builder = Rows(cache_dir=str(tmp_path / "arrow"), data_dir=f"{origin.url}?sig=s3cret")
+    builder.download_and_prepare(download_config=DownloadConfig(cache_dir=tmp_path / "cache"))
+    assert builder.as_dataset("train").num_rows == len(PARTS)
+    notes = [path for path in tmp_path.rglob("*.json") if path.is_file()]
+    assert len(notes) > len(PARTS)
+    assert not any("s3cret" in path.read_text() for path in notes)
+
+
+def test_without_the_names_of_the_cache_datasets_downloads(
+    tmp_path: Path, origin: OriginServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = download(manager(tmp_path), urls(origin))
+    monkeypatch.setattr("geogen_hf.compat.cached_file_name", lambda url, etag: None)
+    origin.reset_counts()
+    assert download(manager(tmp_path), urls(origin)) == ours
+    assert origin.bytes_sent == 0
+    assert right(download(manager(tmp_path / "other"), urls(origin)), origin)
+
+
 def test_offline_is_left_to_datasets(
     tmp_path: Path, origin: OriginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
-from origin_server import OriginServer, quick_retry, replace, write_zip
+from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 
-from geogen_hf.errors import FetchError, UsageError
+from geogen_hf.durable import write_durably
+from geogen_hf.errors import FetchError, GeoGenError, UsageError
 from geogen_hf.source.fetch import fetch_parts
 from geogen_hf.source.http_reader import hub_address
 from geogen_hf.source.lockfile import LockEntry, read_lock, record
@@ -195,6 +198,63 @@ def test_an_unreadable_lock_file_is_refused(out: Path, content: str) -> None:
     (out / "parts.lock.json").write_text(content)
     with pytest.raises(UsageError, match=r"parts\.lock\.json"):
         fetch_parts(out, parts=NUMBERS, place="http://127.0.0.1:9")
+
+
+def test_passwords_and_signatures_are_neither_kept_nor_shown(
+    served: dict[Part, bytes], out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unsafe(text: str) -> bool:
+        return "s3cret" in text or "sig=" in text
+
+    caplog.set_level(logging.INFO)
+    with OriginServer(out.parent / "served") as origin:
+        place = origin.url.replace("http://", "http://me:s3cret@") + "?sig=s3cret"
+        origin.faults[FIRST.name] = Faults(cut_at=[100_000], status=503)
+        faults = origin.faults[FIRST.name]
+        faults.on_piece = lambda offset: setattr(faults, "status_times", 99)
+        with pytest.raises(FetchError, match=FIRST.name) as caught:
+            get(origin, out, place=place)
+        sidecar = out / f"{FIRST.name}.part.json"
+        kept = [sidecar.read_text(), (out / "parts.lock.json").read_text()]
+        origin.faults.clear()
+        origin.reset_counts()
+        assert_whole(get(origin, out, place=place), served)
+        assert origin.sent[FIRST.name] < len(served[FIRST])  # resumed: it is known to be the same
+        assert {r.authorization for r in origin.requests} == {"Basic bWU6czNjcmV0"}
+        gone = place
+    with pytest.raises(FetchError, match="Connection refused") as refused:
+        get(origin, out, place=gone)
+    kept += [str(caught.value), str(refused.value), (out / "parts.lock.json").read_text()]
+    kept += ["".join(traceback.format_exception(caught.value)), caplog.text]
+    kept += ["".join(traceback.format_exception(refused.value))]
+    assert not any(map(unsafe, kept))
+
+
+def test_ctrl_c_while_a_note_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", press)
+    with pytest.raises(KeyboardInterrupt):
+        write_durably(tmp_path / "note", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed(served: dict[Part, bytes], out: Path) -> None:
+    out.mkdir()
+    left = out / f".{FIRST.name}.part.json.4711.42"
+    left.touch()
+    with OriginServer(out.parent / "served") as origin:
+        assert_whole(get(origin, out), served)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("place", ["://", "://x", "foo://x", "http://[::1", "http://"])
+def test_places_that_are_no_urls(out: Path, place: str) -> None:
+    with pytest.raises(GeoGenError, match="URL"):
+        fetch_parts(out, place=place, options=QUICK)
 
 
 def test_lock_entries_of_many_writers_are_merged(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from reading import list_archive
 import geogen
 import geogen_hf
 from geogen_hf.errors import FetchError
+from geogen_hf.source import http_reader
 from geogen_hf.source.fetch import fetch_parts
 from geogen_hf.source.fsspec_reader import FsspecFile
 from geogen_hf.source.hf_cache import credentials_of
 from geogen_hf.source.http_reader import HttpFile, hub_address
 from geogen_hf.source.location import Credentials, Location, open_remote
+from geogen_hf.source.parts import ALL_PARTS
 from geogen_hf.source.retry import TransferOptions
 
 pytestmark = pytest.mark.datasets
@@ -122,6 +124,43 @@ def test_a_download_from_the_hub_goes_on(raw: HubServer, tmp_path: Path) -> None
     assert found == {name: entry.sha256 for name, entry in files.items()}
     assert cut.seen > 8
     assert raw.counters.sent["blob"] == sum(entry.size for entry in files.values())
+
+
+def test_each_file_is_resolved_once(raw: HubServer) -> None:
+    rows = load(raw, raw.tokens.owner)
+    for _ in range(2):
+        assert len(ids(rows)) > 100
+    names = [path for method, path, status in raw.counters.log if "/resolve/" in path]
+    assert len(names) == len(set(names)) == len(ALL_PARTS)
+    assert raw.counters.calls["blob"] > len(ALL_PARTS)
+
+
+def test_an_expired_address_is_resolved_again(raw: HubServer) -> None:
+    rows = load(raw, raw.tokens.owner)
+    expected = ids(rows)
+    raw.faults += [Fault("blob", status=403), Fault("blob", status=403, call=5)]
+    raw.counters.reset()
+    assert ids(rows) == expected
+    assert raw.counters.calls["resolve"] == 2
+    # The storage refuses tokens, so it was shown none.
+    assert {s for _, path, s in raw.counters.log if "/blob/" in path} == {206, 403}
+
+
+def test_a_rate_limit_is_waited_out(raw: HubServer, caplog: pytest.LogCaptureFixture) -> None:
+    expected = ids(load(raw, raw.tokens.owner))
+    attempts = http_reader.OPTIONS.retry.total
+    assert isinstance(attempts, int)
+    limited = Fault("resolve", status=429, retry_after=0, times=attempts + 3)
+    raw.faults.append(limited)
+    url = f"{RAW}/metadata_files.zip"
+    where = Credentials({"hf": {"endpoint": raw.url, "token": raw.tokens.owner}})
+    with caplog.at_level(logging.WARNING):
+        assert len(list_archive(url, where).members) == 40
+    assert limited.seen > attempts + 1
+    assert [record.message for record in caplog.records] == [
+        "metadata_files.zip: the server limits requests; waiting for it"
+    ]
+    assert expected
 
 
 def test_single_identities(raw: HubServer) -> None:

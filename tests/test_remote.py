@@ -21,7 +21,8 @@ from geogen_hf.release.identities import UnknownSubjectError
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
 from geogen_hf.source import http_reader
 from geogen_hf.source.http_reader import HttpFile
-from geogen_hf.source.location import Location, open_remote
+from geogen_hf.source.location import Credentials, Location, open_remote
+from geogen_hf.source.parts import ALL_PARTS
 from geogen_hf.source.retry import TransferOptions
 from geogen_hf.source.zip_directory import TAIL_BYTES, Directory
 from geogen_hf.source.zip_reader import Archives
@@ -220,6 +221,75 @@ def test_closing_ends_reads_in_other_threads(origin: OriginServer) -> None:
     assert len(outcome) == 1
 
 
+@pytest.mark.parametrize(
+    "drip",
+    [
+        (b"HTTP/1.1 20", b"0"),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_headers_that_never_end_are_given_up(
+    origin: OriginServer, drip: tuple[bytes, bytes]
+) -> None:
+    spoil(origin, drip=drip)
+    options = with_changes(HASTE, retry=quick_retry(2), read_s=0.3)
+    with pytest.raises(FetchError, match=r"given up after 2[^;]*no complete headers in 0\.3 s"):
+        http_file(f"{origin.url}/a.bin", options=options).read_range(0, 10)
+
+
+def test_a_length_of_thousands_of_digits_is_no_length(origin: OriginServer, content: bytes) -> None:
+    spoil(origin, claimed_length="9" * 5_000)
+    file = http_file(f"{origin.url}/a.bin")
+    assert bytes(file.read_range(0, 1_000)) == content[:1_000]
+    spoil(origin, claimed_length="9" * 5_000, ignore_range=True)
+    with pytest.raises(FetchError, match="the size of the file"):
+        http_file(f"{origin.url}/a.bin").read_tail(10)
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("http://[::1", "a redirect to"),
+        ("ftp://host/a.bin", "a redirect to"),
+        ("/a.bin", "at most 10 redirects"),
+    ],
+)
+def test_redirects_that_lead_nowhere(origin: OriginServer, target: str, found: str) -> None:
+    spoil(origin, redirect=target)
+    with pytest.raises(FetchError, match=found):
+        http_file(f"{origin.url}/a.bin").read_range(0, 10)
+
+
+def with_headers(url: str) -> HttpFile:
+    credentials = Credentials({"headers": {"X-Key": "k", "Authorization": "Bearer x"}})
+    return HttpFile(Location(url, remote=True, credentials=credentials))
+
+
+def test_headers_stay_with_their_host(origin: OriginServer, content: bytes) -> None:
+    with OriginServer(origin.folder) as first:
+        first.faults["a.bin"] = Faults(redirect=f"{origin.url}/a.bin")
+        first.faults["b.bin"] = Faults(redirect=f"{first.url}/c.bin")
+        (first.folder / "c.bin").write_bytes(content)
+        assert bytes(with_headers(f"{first.url}/a.bin").read_range(0, 9)) == content[:9]
+        assert bytes(with_headers(f"{first.url}/b.bin").read_range(0, 9)) == content[:9]
+        assert {(r.key, r.authorization) for r in first.requests} == {("k", "Bearer x")}
+    assert [(r.key, r.authorization) for r in origin.requests] == [(None, None)]
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1", "169.254.169.254", "10.1.2.3", "[::1]"])
+def test_a_public_host_cannot_redirect_into_a_private_network(
+    origin: OriginServer, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", origin.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    spoil(origin, redirect=f"http://{target}/latest")
+    # 93.184.215.14 is a public address, which the proxy answers for.
+    with pytest.raises(FetchError, match="redirected into a private network"):
+        http_file("http://93.184.215.14/a.bin").read_range(0, 10)
+    assert [request.name for request in origin.requests] == ["a.bin"]
+
+
 def many_members(folder: Path, count: int) -> str:
     with zipfile.ZipFile(folder / "many.zip", "w") as zipped:
         for index in range(count):
@@ -349,6 +419,29 @@ def test_parts_limits_what_is_touched(by_subject: Path) -> None:
             release[release.subject_ids[0]]
         touched = {request.name for request in origin.requests}
     assert touched == {"images_batch_2.zip", "metadata_files.zip"}
+
+
+def test_one_cause_is_told_once(by_subject: Path) -> None:
+    with OriginServer(by_subject) as origin:
+        gone = origin.url
+    with pytest.raises(FetchError) as caught:
+        geogen_hf.open_release(gone)
+    text = str(caught.value)
+    assert text.count("Connection refused") == text.count("given up") == 1
+    assert all(f"{gone}/{part.name}" in text for part in ALL_PARTS)
+
+
+def test_a_server_without_ranges_is_told_once(tmp_path: Path) -> None:
+    for part in ALL_PARTS:
+        (tmp_path / part.name).write_bytes(bytes(1_000_000))
+    with OriginServer(tmp_path) as origin:
+        for part in ALL_PARTS:
+            spoil(origin, part.name, ignore_range=True)
+        with pytest.raises(FetchError) as caught:
+            geogen_hf.open_release(origin.url)
+    text = str(caught.value)
+    assert text.count("does not serve byte ranges") == text.count("geogen download") == 1
+    assert all(f"{origin.url}/{part.name}" in text for part in ALL_PARTS)
 
 
 def test_all_parts_that_are_missing_are_named(by_subject: Path) -> None:

@@ -18,6 +18,7 @@ from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention, resolve_convention
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report
+from geogen_hf.source.download import join_failures
 from geogen_hf.source.location import Location
 from geogen_hf.source.parts import (
     IMAGE_PARTS,
@@ -125,18 +126,18 @@ def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Director
     """List all archives at a time: behind URLs, that is mostly waiting."""
     ordered = sorted(locations.items(), key=lambda item: item[0].number)
     directories: dict[Part, Directory] = {}
-    failures: list[ArchiveError | FetchError] = []
+    failures: dict[str, ArchiveError | FetchError] = {}
     with ThreadPoolExecutor(max(1, len(ordered))) as pool:
         listings = {part: pool.submit(_list, location) for part, location in ordered}
     for part, listing in listings.items():
         try:
             directories[part] = listing.result()
         except (ArchiveError, FetchError) as error:
-            failures.append(error)
+            failures[part.name] = error
     if failures:
-        damaged = any(isinstance(failure, ArchiveError) for failure in failures)
-        kind = ArchiveError if damaged else FetchError
-        raise kind("\n".join(map(str, failures))) from failures[0]
+        first = next(iter(failures.values()))
+        damaged = any(isinstance(failure, ArchiveError) for failure in failures.values())
+        raise (ArchiveError if damaged else FetchError)(join_failures(failures)) from first
     return directories
 
 

@@ -28,6 +28,7 @@ from geogen_hf.source.responses import ResponseChecks
 
 MAX_REDIRECTS = 10
 _MAX_DRAINED_BYTES = 64 * 2**10
+_EXPIRED = frozenset({401, 403, 404, 410})
 _CONNECTIONS = 32
 
 
@@ -57,13 +58,16 @@ class _HeaderDeadline:
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()  # type: ignore[misc]
-        except Exception as error:
-            if late.is_set():
-                raise TimeoutError(f"no complete headers in {self.timeout:g} s") from error
-            raise
+            response = super().getresponse()  # type: ignore[misc]
+        except Exception:
+            if not late.is_set():
+                raise
         finally:
             timer.cancel()
+        if late.is_set():  # http.client takes headers that end with the connection for complete
+            response.close()
+            raise TimeoutError(f"no complete headers in {self.timeout:g} s")
+        return response
 
 
 class _Connection(_HeaderDeadline, HTTPConnection):
@@ -114,10 +118,25 @@ def make_session(pool: int) -> requests.Session:
     return session
 
 
+class _Connections:
+    """What all clients of a process share.
+
+    Attributes:
+        session: The open connections.
+        redirects: By address and headers, the signed URL that a GET was redirected to last.
+        locks: By the same, held while one thread follows the redirect.
+    """
+
+    def __init__(self) -> None:
+        self.session = make_session(_CONNECTIONS)
+        self.redirects: dict[Any, str] = {}
+        self.locks: dict[Any, threading.Lock] = {}
+
+
 @lru_cache(maxsize=1)
-def _session_of(process: int) -> requests.Session:
+def _connections_of(process: int) -> _Connections:
     # One for each process: a connection must not be shared with a forked child.
-    return make_session(_CONNECTIONS)
+    return _Connections()
 
 
 class HttpClient:
@@ -143,17 +162,14 @@ class HttpClient:
             headers: Sent along, for example for authorization; never to another host.
             checks: Describe failures.
             timeout: For a connection, and for the next bytes, seconds.
-            keep_redirect: Whether the address that a GET was redirected to serves the next ones, as
-                long as it does. The Hub counts each request that it redirects; the signed URL that
-                it redirects to holds for an hour or so.
+            keep_redirect: Whether the address that a GET was redirected to serves the next ones of
+                this process, until it expires. The Hub counts each request that it redirects.
         """
         self.address = address
         self._headers = dict(headers)
         self._checks = checks
         self._timeout = timeout
-        self._keep_redirect = keep_redirect
-        self._kept: str | None = None
-        self._lock = threading.Lock()
+        self._key = (address, tuple(sorted(headers.items()))) if keep_redirect else None
         self._prepared: dict[str, tuple[requests.PreparedRequest, dict[str, Any]]] = {}
         self._allowed: set[str] = set()
 
@@ -172,22 +188,37 @@ class HttpClient:
             FetchError: A redirect leads nowhere, or where it must not.
         """
         # A signed URL is good for the method that it was signed for.
-        if not self._keep_redirect or method != "GET":
+        if self._key is None or method != "GET":
             return self._follow(method, headers)[0]
-        kept = self._kept
+        shared = _connections_of(os.getpid())
+        kept = shared.redirects.get(self._key)
         if kept is None:
-            with self._lock:  # so that threads that start together ask the Hub once
-                if self._kept is None:
-                    response, self._kept = self._follow(method, headers)
-                    return response
-                kept = self._kept
-        response = self._send_once(method, kept, headers)
-        if kept != self.address and response.status_code in (401, 403, 404, 410):
-            response.close()  # expired
-            with self._lock:
-                if self._kept == kept:
-                    self._kept = None
-            response, self._kept = self._follow(method, headers)
+            # Threads that start together ask the Hub once.
+            with shared.locks.setdefault(self._key, threading.Lock()):
+                kept = shared.redirects.get(self._key)
+                if kept is None:
+                    return self._follow_and_keep(shared, headers)
+        response = self._send_once("GET", kept, headers)
+        if kept == self.address or response.status_code not in _EXPIRED:
+            return response
+        response.close()
+        with shared.locks.setdefault(self._key, threading.Lock()):
+            if shared.redirects.get(self._key) == kept:
+                return self._follow_and_keep(shared, headers)
+            kept = shared.redirects.get(self._key, self.address)
+        return self._send_once("GET", kept, headers)
+
+    def forget_redirect(self) -> None:
+        """Have the next GET ask at the address itself: it may serve another version by now."""
+        _connections_of(os.getpid()).redirects.pop(self._key, None)
+
+    def _follow_and_keep(
+        self, shared: _Connections, headers: Mapping[str, str]
+    ) -> requests.Response:
+        shared.redirects.pop(self._key, None)
+        response, url = self._follow("GET", headers)
+        if response.ok:
+            shared.redirects[self._key] = url
         return response
 
     def _follow(self, method: str, headers: Mapping[str, str]) -> tuple[requests.Response, str]:
@@ -196,7 +227,7 @@ class HttpClient:
             response = self._send_once(method, url, headers)
             if not response.is_redirect:
                 return response, url
-            target = _session_of(os.getpid()).get_redirect_target(response) or ""
+            target = _connections_of(os.getpid()).session.get_redirect_target(response) or ""
             self._discard(response)
             try:
                 url = urljoin(url, target)
@@ -209,7 +240,7 @@ class HttpClient:
         raise self._checks.refused(f"at most {MAX_REDIRECTS} redirects", "more of them")
 
     def _send_once(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        session = _session_of(os.getpid())
+        session = _connections_of(os.getpid()).session
         with self._checks.network_errors():
             if url not in self._prepared:
                 # Once: looking up proxies, certificates and .netrc takes longer than the rest.

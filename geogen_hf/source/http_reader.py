@@ -141,6 +141,8 @@ class HttpFile:
         address, headers = hub_address(url, given) if on_hub else (url, given.get("headers", {}))
         timeout = (self._options.connect_s, self._options.read_s)
         self._client = HttpClient(address, headers, self._checks, timeout, keep_redirect=on_hub)
+        if self._info is None:
+            self._client.forget_redirect()
 
     @property
     def location(self) -> Location:

@@ -355,7 +355,7 @@ class ResponseChecks:
                 found=f"{type(root).__name__}: {root}",
                 remedy="check the certificates (REQUESTS_CA_BUNDLE) of a proxy in between"
                 if isinstance(root, ssl.SSLCertVerificationError)
-                else "check the connection and run again: what has arrived is kept",
+                else "check the connection",
             )
             # A traceback prints the cause, whose text may hold the URL's password or signature.
             cause = error if redact(str(error)) == str(error) else None

@@ -120,7 +120,7 @@ def retry(
             control.check()
             asked_s = min(error.retry_after_s or 0.0, options.max_retry_after_s)
             if error.rate_limited:
-                control.tell_once(f"{label}: the server limits requests; waiting {asked_s:.0f} s")
+                control.tell_once(f"{label}: the server limits requests; waiting for it")
                 control.wait(max(asked_s, _LEAST_RATE_LIMIT_WAIT_S))
                 continue
             if offset() >= farthest + LEAST_PROGRESS_BYTES:
@@ -138,14 +138,17 @@ def retry(
 def _given_up(
     label: str, url: str, attempts: int, offset: int, error: TransientError
 ) -> FetchError:
-    again = "run again later" if error.remedy is None else f"{error.remedy}; else run again later"
+    again = "run again later"
+    again += (
+        f": {offset:,} bytes are kept and not fetched again"
+        if offset
+        else ", or choose another source with base_url"
+    )
     return FetchError(
         explain(
             f"{label}: given up after {attempts} attempts in a row without progress",
             where=url,
             found=error.reason,
-            remedy=f"{again}: {offset:,} bytes are kept and not fetched again"
-            if offset
-            else f"{again}, or choose another source with base_url",
+            remedy=again if error.remedy is None else f"{error.remedy}; {again}",
         )
     )
