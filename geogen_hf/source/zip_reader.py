@@ -7,24 +7,16 @@ large requests (`prefetch`), those on disk with one positioned read each.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from geogen_hf.errors import ArchiveError, explain
 from geogen_hf.images import PNG_HEADER_BYTES, png_header
 from geogen_hf.source.location import ArchiveFile, Location
 from geogen_hf.source.prefetch import Limits, Run, stream_records
 from geogen_hf.source.zip_directory import Member
-
-if TYPE_CHECKING:
-    import zlib as deflate
-else:
-    try:
-        from isal import isal_zlib as deflate  # zlib's interface over ISA-L, which is faster
-    except ImportError:  # no wheel for this platform
-        import zlib as deflate
 
 Record = bytes | bytearray | memoryview
 """A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
@@ -53,7 +45,7 @@ def unpack_member(member: Member, record: Record) -> bytes:
     data = _decompress(member, packed, member.size + 1)
     if len(data) != member.size:
         raise _damaged(member, f"{member.size:,} bytes when unpacked", f"{len(data):,} or more")
-    crc = deflate.crc32(data)
+    crc = zlib.crc32(data)
     if crc != member.crc:
         raise _damaged(member, f"CRC-32 {member.crc:08x}", f"{crc:08x}")
     return data
@@ -79,8 +71,8 @@ def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
         return bytes(packed[:max_size])
     try:
         # Negative: a raw stream without zlib's header, as zip members hold it (APPNOTE 4.4.5).
-        return deflate.decompressobj(wbits=-15).decompress(packed, max_size)
-    except deflate.error as error:
+        return zlib.decompressobj(wbits=-15).decompress(packed, max_size)
+    except zlib.error as error:
         raise _damaged(member, "a deflate stream", str(error)) from error
 
 
