@@ -57,6 +57,7 @@ class _HeaderDeadline:
         timer = threading.Timer(self.timeout + 1.0, end)
         timer.daemon = True
         timer.start()
+        response = None
         try:
             response = super().getresponse()  # type: ignore[misc]
         except Exception:
@@ -65,7 +66,8 @@ class _HeaderDeadline:
         finally:
             timer.cancel()
         if late.is_set():  # http.client takes headers that end with the connection for complete
-            response.close()
+            if response is not None:
+                response.close()
             raise TimeoutError(f"no complete headers in {self.timeout:g} s")
         return response
 
