@@ -23,8 +23,8 @@ from geogen_hf._version import __version__
 
 if TYPE_CHECKING:
     from geogen_hf.errors import GeoGenError
-    from geogen_hf.export.exported import open_export
     from geogen_hf.export.folder import export_release
+    from geogen_hf.export.lookup import open_export
     from geogen_hf.export.options import ExportOptions
     from geogen_hf.export.verify import verify_export
     from geogen_hf.formats.driver import convert
@@ -62,7 +62,7 @@ _MODULES = {
     "export_release": "export.folder",
     "fetch_parts": "source.fetch",
     "inspect_release": "release.inspection",
-    "open_export": "export.exported",
+    "open_export": "export.lookup",
     "open_release": "release.identities",
     "push_export": "hub.push",
     "verify_export": "export.verify",

@@ -60,7 +60,8 @@ def preview(
 
 
 def _views(source: str | None, subjects: list[str] | None, cameras: CameraOptions) -> list[Views]:
-    from geogen_hf.export.exported import is_export, open_export
+    from geogen_hf.export.exported import is_export
+    from geogen_hf.export.lookup import open_export
     from geogen_hf.release.identities import open_release
     from geogen_hf.release.preview import decode_views
 

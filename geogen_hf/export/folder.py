@@ -120,7 +120,7 @@ def export_release(
 
     Example:
         >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=3, size=16)
+        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
         >>> export_release(parts, tmp_path / "geogen", workers=1).rows["cameras"]
         {'train': 14, 'validation': 7}
     """

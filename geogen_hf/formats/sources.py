@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from geogen_hf._version import __version__
 from geogen_hf.errors import PartsError, UsageError, explain
-from geogen_hf.export.exported import SUMS, DataFile, ExportedFolder, ids_of, read_identities
+from geogen_hf.export.exported import SUMS, DataFile, ExportedFolder
+from geogen_hf.export.lookup import ids_of, read_identities
 from geogen_hf.export.provenance import directory_digest
 from geogen_hf.formats.scene import Scene, make_scene
 from geogen_hf.release.convention import CameraOptions

@@ -1,6 +1,6 @@
 """Read single identities by name, on disk or behind a URL, without loading the rest.
 
-`open_release` opens the eight zips; `geogen_hf.export.exported.open_export` opens an exported
+`open_release` opens the eight zips; `geogen_hf.export.lookup.open_export` opens an exported
 folder. Both give `Identity` objects.
 """
 

@@ -1,0 +1,296 @@
+"""Damaged and foreign output folders: named errors everywhere, and nothing outside is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import ReleaseMaker
+
+from geogen_hf import convert, export_release, open_export, open_release, verify_export
+from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, OutputError, ReleaseError
+from geogen_hf.export.options import ExportOptions
+from geogen_hf.release.convention import CameraOptions
+
+NAMED = CameraOptions("world_to_camera opencv unchecked")
+
+
+@pytest.fixture(scope="module")
+def sound(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound") / "geogen"
+    return export_release(by_subject, str(folder), cameras=NAMED, workers=1).folder
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "geogen"))
+
+
+def shard(folder: Path, config: str = "sequences") -> Path:
+    return sorted(folder.glob(f"data/{config}/train-*"))[0]
+
+
+# --- Single identities ---
+
+
+@pytest.mark.parametrize("config", ["sequences", "views"])
+def test_identities_of_an_export_are_those_of_its_release(
+    config: str, by_subject: Path, tmp_path: Path
+) -> None:
+    options = ExportOptions((config,))
+    folder = export_release(by_subject, tmp_path / "x", options, cameras=NAMED).folder
+    with open_release(by_subject, cameras=NAMED) as release, open_export(str(folder)) as export:
+        assert set(export) == set(release)
+        assert len(export) == 40
+        assert "subj_00007" in export
+        assert "subj_7" not in export
+        for subject_id in release:
+            one, other = release[subject_id], export[subject_id]
+            assert (one.view_ids, one.images, one.split) == (
+                other.view_ids, other.images, other.split
+            )  # fmt: skip
+            np.testing.assert_allclose(one.extrinsics, other.extrinsics, atol=1e-6)
+            np.testing.assert_allclose(one.intrinsics, other.intrinsics, rtol=1e-6)
+        with pytest.raises(KeyError, match="no subject 'subj_7' in this export"):
+            export["subj_7"]
+
+
+# --- Changed after the end ---
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_a_finished_export_that_was_damaged_is_written_again(
+    damage: str, folder: Path, sound: Path, by_subject: Path
+) -> None:
+    path = shard(folder)
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(data[:-100])
+    elif damage == "changed":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        path.unlink()
+    assert export_release(by_subject, folder, cameras=NAMED).written > 0
+    assert shard(folder).read_bytes() == shard(sound).read_bytes()
+    assert export_release(by_subject, folder, cameras=NAMED).written == 0
+
+
+# --- Images that do not decode, cameras of another resolution ---
+
+
+def undecodable(data: bytes) -> bytes:
+    return data[:8] + data[8:33] + b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def test_an_image_that_does_not_decode_obeys_the_policy(
+    maker: ReleaseMaker, tmp_path: Path
+) -> None:
+    zip_name, member = maker.first_image()
+    maker.zips[zip_name][member] = undecodable(maker.zips[zip_name][member])
+    parts, subject_id = maker.write(), member.split("/")[0]
+    told = rf"does not decode(.|\n)*{zip_name}: '{member}'.*subject {subject_id}, view 0"
+    with pytest.raises(ArchiveError, match=told):
+        export_release(parts, tmp_path / "x", cameras=NAMED)
+    for number, options in enumerate([ExportOptions(), ExportOptions(image_format="webp")]):
+        done = export_release(
+            parts, tmp_path / str(number), options, cameras=NAMED, on_bad_subject="skip"
+        )
+        assert sum(done.rows["sequences"].values()) == 6
+        left_out = json.loads((done.folder / "provenance.json").read_text())["left_out"]
+        assert left_out == [subject_id]
+        assert verify_export(done.folder).failures == ()
+
+
+def test_an_export_without_any_image_that_decodes_is_refused(
+    maker: ReleaseMaker, tmp_path: Path
+) -> None:
+    for members in maker.zips.values():
+        for name in [name for name in members if name.endswith(".png")]:
+            members[name] = undecodable(members[name])
+    with pytest.raises(ReleaseError, match="no subject has images that can be decoded"):
+        export_release(maker.write(), tmp_path / "x", cameras=NAMED, on_bad_subject="skip")
+    assert not (tmp_path / "x").exists()
+
+
+def test_intrinsics_of_another_resolution_are_refused(maker: ReleaseMaker, tmp_path: Path) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    for members in maker.zips.values():
+        for name in [name for name in members if name.endswith(".png")]:
+            buffer = BytesIO()
+            Image.open(BytesIO(members[name])).resize((4, 4)).save(buffer, "PNG")
+            members[name] = buffer.getvalue()
+    with pytest.raises(CameraError, match=r"subject subj_\d+: intrinsics have an implausible cx"):
+        export_release(maker.write(), tmp_path / "x", cameras=NAMED)
+    assert not (tmp_path / "x").exists()
+
+
+# --- Links ---
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("place", ["data", ".export", "data/sequences", "README.md"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_export_follows_no_link_in_its_folder(
+    place: str, overwrite: bool, folder: Path, by_subject: Path, tmp_path: Path
+) -> None:
+    target, link = tmp_path / "else", folder / place
+    if link.is_file():
+        target.write_text("mine")
+        link.unlink()
+    elif link.exists():
+        link.rename(target)
+    else:
+        target.mkdir()
+        (target / "plan.json").write_text("mine")
+    link.symlink_to(target)
+    shard(folder, "cameras").write_bytes(b"")  # not finished
+    before = {path: path.is_file() and path.read_bytes() for path in [target, *target.rglob("*")]}
+    with pytest.raises(ReleaseError, match="contains a symbolic link"):
+        export_release(by_subject, folder, cameras=NAMED, overwrite=overwrite)
+    assert before == {
+        path: path.is_file() and path.read_bytes() for path in [target, *target.rglob("*")]
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("place", [".convert", "subj_00000"])
+def test_a_conversion_follows_no_link_in_its_folder(
+    place: str, by_subject: Path, tmp_path: Path
+) -> None:
+    out, target = tmp_path / "out", tmp_path / "else"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(by_subject, out, "eg3d", cameras=NAMED, progress=stop)
+    if (out / place).exists():
+        (out / place).rename(target)
+    else:
+        target.mkdir()
+    (target / "thesis.tex").write_text("years of work")
+    (out / place).symlink_to(target)
+    before = sorted(target.rglob("*"))
+    for overwrite in (False, True):
+        with pytest.raises(ReleaseError, match="contains a symbolic link"):
+            convert(by_subject, out, "eg3d", cameras=NAMED, overwrite=overwrite)
+    assert sorted(target.rglob("*")) == before
+
+
+# --- Contents that no export has ---
+
+
+def provenance(folder: Path, change: Callable[[dict[str, object]], None]) -> None:
+    path = folder / "provenance.json"
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def replace(name: str, pattern: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / name
+        path.write_text(re.sub(pattern, text, path.read_text(), count=1))
+
+    return change
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def cut_parquet(folder: Path) -> None:
+    path = shard(folder)
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def hollow_parquet(folder: Path) -> None:
+    """The footer is whole, and the pages are not."""
+    path = shard(folder)
+    data = path.read_bytes()
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    path.write_bytes(b"PAR1" + bytes(len(data) - length - 4) + data[-length:])
+
+
+def other_columns(folder: Path) -> None:
+    pq.write_table(pq.read_table(shard(folder)).drop_columns(["images"]), shard(folder))
+
+
+def nan_cameras(folder: Path) -> None:
+    table = pq.read_table(shard(folder))
+    index = table.schema.get_field_index("extrinsics")
+    values = table["extrinsics"].combine_chunks()
+    storage = values.storage.to_pylist()
+    storage[0][0][0][0] = float("nan")
+    import pyarrow as pa
+
+    changed = pa.ExtensionArray.from_storage(values.type, pa.array(storage, values.storage.type))
+    pq.write_table(table.set_column(index, table.schema.field(index), changed), shard(folder))
+
+
+MUTATIONS: dict[str, Callable[[Path], None]] = {
+    "rows are a number": lambda f: provenance(f, lambda v: v.update(rows=5)),
+    "rows of text": lambda f: provenance(f, lambda v: v.update(rows={"views": {"train": "x"}})),
+    "source is a list": lambda f: provenance(f, lambda v: v.update(source=[1])),
+    "huge number": replace("provenance.json", r'"split_seed": 0', '"split_seed": 1e400'),
+    "deep JSON": write("provenance.json", b"[" * 100_000),
+    "YAML infinity": replace("README.md", r"num_examples: \d+", "num_examples: .inf"),
+    "YAML timestamp": replace("README.md", r"num_examples: \d+", "num_examples: !!timestamp x"),
+    "YAML list": replace("README.md", r"(?s)\A---\n.*?\n---\n", "---\n- a\n---\n"),
+    "bare CR": replace("splits.csv", r"\n", "\rx\n"),
+    "CSV with NUL": write("splits.csv", b"subject_id,split\n\0,train\n"),
+    "sums are not UTF-8": write("SHA256SUMS", b"\xff\xfe\n"),
+    "cut Parquet": cut_parquet,
+    "hollow Parquet": hollow_parquet,
+    "other columns": other_columns,
+    "NaN": nan_cameras,
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutated_export_ends_in_named_errors(
+    name: str, folder: Path, by_subject: Path, tmp_path: Path
+) -> None:
+    MUTATIONS[name](folder)
+    assert verify_export(folder).failures
+    with suppress(GeoGenError):  # any other error fails the test
+        convert(folder, tmp_path / "out", "nerfstudio")
+        with open_export(folder) as export:
+            for subject_id in export:
+                export[subject_id]
+    # It is not believed: either refused, or written again.
+    with suppress(ReleaseError):
+        assert export_release(by_subject, folder, cameras=NAMED).written > 0
+        assert verify_export(folder).failures == ()
+
+
+# --- Places that cannot be written ---
+
+
+def test_places_that_cannot_be_written_are_named(by_subject: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place, fault in (
+        (tmp_path / "file" / "below", "Not a directory"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "link", "File exists"),
+        (Path("/proc/geogen"), "cannot write"),
+    ):
+        with pytest.raises(OutputError, match=fault):
+            export_release(by_subject, place, cameras=NAMED)
+        with pytest.raises(OutputError, match=fault):
+            convert(by_subject, place, "eg3d", cameras=NAMED)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
