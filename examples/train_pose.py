@@ -83,7 +83,6 @@ def train(args: argparse.Namespace) -> None:
     rows = training_rows(args, augment, RANK, WORLD)
     parallel = DistributedDataParallel(model) if WORLD > 1 else model
     while progress.epoch < args.epochs:
-        augment.set_epoch(progress.epoch)
         rows.set_epoch(progress.epoch)
         for group in optimizer.param_groups:
             group["lr"] = args.lr * (1 + math.cos(math.pi * progress.epoch / args.epochs)) / 2

@@ -1,7 +1,8 @@
-"""What `datasets` leaves to do around a builder: clear errors, stale caches, a loader.
+"""The base class of the builder in `geogen.py`, and `load_from`, which drives such a builder.
 
 `load_dataset` runs no scripts from `datasets` 4.0 on, but a builder class that is imported still
-works there; `load_from` drives one the way `load_dataset` does.
+works there; `load_from` drives one the way `load_dataset` does. Open this module to change how rows
+are prepared as Arrow files, when prepared files are out of date, or what `geogen.load` accepts.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import datasets
 import pyarrow as pa
 from datasets.exceptions import DatasetGenerationError
 
+from geogen_hf.compat import BuilderHooks, ResumableShards
 from geogen_hf.errors import GeoGenError, UsageError, explain
 from geogen_hf.release.rows import TableBuilder, batched_tables
-from geogen_hf.release.shards import Shard
-from geogen_hf.release.streaming import ShardExamples
+from geogen_hf.release.shards import Shard, split_shard
+from geogen_hf.release.streaming import ShardReader
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.parts import folder_stamp, resolve_place, select_parts
 from geogen_hf.threads import read_ahead
@@ -33,6 +35,7 @@ _STAMP_FILE = "parts.json"
 
 
 class ReleaseBuilder(
+    BuilderHooks,
     datasets.ArrowBasedBuilder,  # type: ignore[misc]
     datasets.GeneratorBasedBuilder,  # type: ignore[misc]
 ):
@@ -105,35 +108,18 @@ class ReleaseBuilder(
         for number, table in enumerate(read_ahead(tables)):
             yield str(number), table
 
-    def _get_examples_iterable_for_split(self, split_generator: Any) -> ShardExamples:
-        """Stream across shards; a `datasets` that no longer asks this streams shard by shard."""
-        # Rows with a view are one a view.
-        by_view = "view_id" in self.info.features
-        return ShardExamples(
-            self._generate_examples,
-            split_generator.gen_kwargs,
-            _count_views if by_view else _count_one,
-        )
+    def resumable_shards(self, gen_kwargs: dict[str, Any]) -> ResumableShards[Shard]:
+        """See `BuilderHooks`."""
+        # A row is one view where it has a view's number, else one subject.
+        row_count = _count_views if "view_id" in self.info.features else _count_one
+        reader = ShardReader(self._generate_examples, row_count)
+        return ResumableShards(reader, gen_kwargs["shards"], split_shard)
 
-    def _prepare_split(
-        self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any
-    ) -> None:
+    def processes(self, gen_kwargs: dict[str, Any], num_proc: int) -> int | None:
         """Prepare small splits in this process: starting others takes longer than their bytes."""
-        shards = split_generator.gen_kwargs["shards"]
-        size = sum(image.size for s in shards for subject in s.subjects for image in subject.images)
-        if num_proc and size < SMALL_SPLIT_BYTES:
-            num_proc = None
-        kwargs.pop("check_duplicate_keys", None)  # in datasets 3.6; tables have no keys
-        super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)
-
-    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Put the reason into the error: pickled back from a worker, it loses its cause."""
-        try:
-            yield from super()._prepare_split_single(*args, **kwargs)
-        except DatasetGenerationError as error:
-            if isinstance(error.__cause__, GeoGenError):
-                raise DatasetGenerationError(str(error.__cause__)) from error.__cause__
-            raise
+        subjects = [subject for shard in gen_kwargs["shards"] for subject in shard.subjects]
+        size = sum(image.size for subject in subjects for image in subject.images)
+        return None if size < SMALL_SPLIT_BYTES else num_proc
 
 
 def _count_views(subject: Subject) -> int:

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,7 +226,9 @@ T = TypeVar("T")
 _END = object()
 
 
-def read_ahead(source: Iterator[T], depth: int | Callable[[T], int] = 2) -> Iterator[T]:
+def read_ahead(
+    source: Iterator[T], depth: int | Callable[[T], int] = 2
+) -> Generator[T, None, None]:
     """Iterate while a thread prepares the next items.
 
     Worth it where the items come from reads and decompression, which let other threads run.

@@ -52,18 +52,6 @@ def matrix(runs: Path) -> dict[str, list[list[str]]]:
     return found
 
 
-def test_the_snippet_in_the_readme_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
-    snippet = readme.split("## In training")[1].split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(runs)
-    names: dict[str, Any] = {}
-    exec(snippet, names)
-    assert names["images"].shape[1:] == (2, 3, 256, 256)
-    assert names["epoch"] == 1
-    names["loader"].load_state_dict(names["checkpoint"])  # of the end: nothing is left
-    assert list(names["loader"]) == []
-
-
 def scenario(runs: Path, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((runs / "scenarios.json").read_text())[name]
     assert "failed" not in found, found["failed"]

@@ -43,17 +43,12 @@ def source(kind: str, folder: str) -> Any:
     return datasets.load_dataset(path, split="train", streaming=streaming, cache_dir=cache)
 
 
-def tensors(rows: Any, shuffle: bool, epoch: int = 0) -> tuple[Any, ToTensors]:
+def tensors(rows: Any, shuffle: bool, epoch: int = 0) -> Any:
     transform = ToTensors(views=RandomViews(2), seed=3)
     block = SHUFFLE_BLOCK if shuffle else None
     stream = as_tensors(rows, transform, shuffle_block=block, batch_size=3)
-    move_on(stream, transform, epoch)
-    return stream, transform
-
-
-def move_on(stream: Any, transform: ToTensors, epoch: int) -> None:
     stream.set_epoch(epoch)
-    transform.set_epoch(epoch)
+    return stream
 
 
 def names(batch: dict[str, Any]) -> Rows:
@@ -75,7 +70,7 @@ def share(kind: str, folder: str, rank: int, nodes: int, workers: int, shuffle: 
         sampler: Any = DistributedSampler(rows, nodes, rank, shuffle=shuffle, seed=3)
         transform = ToTensors(views=RandomViews(2), seed=3)
         return read(DataLoader(as_tensors(rows, transform), sampler=sampler, **options))
-    stream, _ = tensors(split_dataset_by_node(rows, rank, nodes), shuffle)
+    stream = tensors(split_dataset_by_node(rows, rank, nodes), shuffle)
     return read(DataLoader(stream, **options))
 
 
@@ -113,7 +108,7 @@ def matrix(folder: str) -> None:
 
 def trainer(kind: str, folder: str, workers: int, checkpoint: str, pace_s: float) -> None:
     """Train for an epoch, and save after every batch: where the data is, and what was seen."""
-    stream, _ = tensors(source(kind, folder), shuffle=True, epoch=2)
+    stream = tensors(source(kind, folder), shuffle=True, epoch=2)
     loader = StatefulDataLoader(stream, batch_size=2, num_workers=workers, collate_fn=collate)
     seen: Rows = []
     if os.path.exists(checkpoint):  # noqa: PTH110
@@ -147,7 +142,7 @@ def killed(kind: str, folder: str, workers: int) -> dict[str, Any]:
         process.join()
         exits.append(process.exitcode)
         seen_when_killed.append(_seen(checkpoint))
-    stream, _ = tensors(source(kind, folder), shuffle=True, epoch=2)
+    stream = tensors(source(kind, folder), shuffle=True, epoch=2)
     whole = read(DataLoader(stream, batch_size=2, num_workers=workers, collate_fn=collate))
     seen = torch.load(checkpoint, weights_only=False)["seen"]
     return {"exits": exits, "stops": seen_when_killed, "seen": seen, "whole": whole}
@@ -163,16 +158,16 @@ def persistent(kind: str, folder: str, method: str | None) -> dict[str, Rows]:
     """Epochs 0, 1 and 0 again with workers that stay; and 0 and 1 with a new loader each."""
     workers = 2 if method else 0
     options: dict[str, Any] = {"batch_size": 2, "collate_fn": collate, "num_workers": workers}
-    stream, transform = tensors(source(kind, folder), shuffle=True)
+    stream = tensors(source(kind, folder), shuffle=True)
     loader = DataLoader(
         stream, **options, multiprocessing_context=method, persistent_workers=bool(method)
     )
     found = {}
     for label, epoch in (("0", 0), ("1", 1), ("0 again", 0)):
-        move_on(stream, transform, epoch)
+        stream.set_epoch(epoch)
         found[label] = read(loader)
     for epoch in (0, 1):
-        stream, _ = tensors(source(kind, folder), shuffle=True, epoch=epoch)
+        stream = tensors(source(kind, folder), shuffle=True, epoch=epoch)
         found[f"new {epoch}"] = read(DataLoader(stream, **options))
     return found
 

@@ -1,8 +1,8 @@
-"""Rows into training: tensors, fast, from whichever source; the rest is PyTorch's and `datasets`'.
+"""Rows to tensors for PyTorch, whether they come from the zips, a prepared data set or the Hub.
 
-`undecoded` leaves images encoded, `ToTensors` decodes them and keeps the cameras right,
-`as_tensors` does both, `collate` makes batches. Needs the extra `torch`; with the
-extra `fast` PNGs are decoded in a third of the time.
+`as_tensors` connects a data set with `ToTensors`, which decodes images and keeps the cameras right;
+`collate` makes batches, `ray_maps` and `plucker_maps` make maps of rays on any device. Needs the
+extra `torch`; with the extra `fast` PNGs are decoded in a third of the time.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ from geogen_hf.errors import explain
 
 if find_spec("torch") is None:
     raise ImportError(
-        explain("geogen_hf.training needs torch", remedy='pip install "geogen-hf[torch,fast]"')
+        explain(
+            "geogen_hf.training needs torch",
+            remedy='pip install "geogen-hf[torch,fast]", in a checkout pip install ".[torch,fast]"',
+        )
     )
 
 from geogen_hf.images import decode_rgb
+from geogen_hf.training.choices import AllViews, RandomViews, SourceTargetViews
 from geogen_hf.training.collate import collate
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
-from geogen_hf.training.streams import as_tensors, undecoded
-from geogen_hf.training.transform import AllViews, RandomViews, SourceTargetViews, ToTensors
+from geogen_hf.training.streams import TensorStream, as_tensors, undecoded
+from geogen_hf.training.transform import ToTensors
 
 __all__ = [
     "AllViews",
     "RandomViews",
     "SourceTargetViews",
+    "TensorStream",
     "ToTensors",
     "as_tensors",
     "collate",

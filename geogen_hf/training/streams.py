@@ -1,172 +1,192 @@
-"""What `datasets` is told so that rows come out as tensors, whichever kind of data set it is."""
+"""Connect a data set with `ToTensors`: rows come out as tensors, and streams resume at any row.
+
+Open this module to see in which order a stream is read, what is read ahead, and what the state of a
+stream holds. `as_tensors` is the way in, for every kind of data set.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from copy import copy, deepcopy
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import datasets
-from datasets.iterable_dataset import (
-    BufferShuffledExamplesIterable,
-    SkipExamplesIterable,
-    _BaseExamplesIterable,
-)
+import fsspec
+import pyarrow.parquet as pq
+from torch.utils.data import IterableDataset
 
+from geogen_hf import compat
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.threads import read_ahead
-from geogen_hf.training.chance import Epoch, draw
+from geogen_hf.training.choices import draw
 from geogen_hf.training.transform import ToTensors
 
-
-@dataclass(frozen=True)
-class BlockShuffle:
-    """Shuffles the rows of a batch, for `stream.map(..., batched=True, batch_size=block)`.
-
-    The shuffle buffer of `datasets` is lost when a run is resumed, and its rows with it. A block
-    holds nothing back beyond itself: `datasets` reads it again, and it is shuffled as before.
-
-    Attributes:
-        seed: Of the order.
-        epoch: Another one gives another order.
-    """
-
-    seed: int
-    epoch: Epoch
-
-    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """The same rows in another order."""
-        first = f"{batch['subject_id'][0]} {batch.get('view_id', [''])[0]}"
-        chance = draw(self.seed, int(self.epoch), first, "order")
-        order = chance.permutation(len(batch["subject_id"]))
-        return {name: [column[index] for index in order] for name, column in batch.items()}
-
-
-def in_order(stream: Any, block: int | None, seed: int, epoch: Epoch) -> Any:
-    """Put a stream into an order that it can be resumed in, row by row.
-
-    Args:
-        stream: An `IterableDataset`, images undecoded; split over nodes before, if at all.
-        block: Shuffle the shards, and the rows in blocks of so many: held in memory by each worker,
-            and read again on resuming. None for the stored order.
-        seed: Of both orders.
-        epoch: Of the blocks' order; the shards' follows the `set_epoch` of the stream.
-
-    Returns:
-        An `IterableDataset` of the same rows.
-    """
-    one_by_one = "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters
-    if block is not None:
-        # One shard after the other: several at once cannot be resumed.
-        options = {"max_buffer_input_shards": 1} if one_by_one else {}
-        stream = stream.shuffle(seed=seed, buffer_size=1, **options)
-    if not one_by_one:
-        stream = _counted_by_rows(stream)
-    if block is None:
-        return stream
-    return stream.map(BlockShuffle(seed, epoch), batched=True, batch_size=block)
-
-
-def _counted_by_rows(stream: Any) -> Any:
-    """Make states exact in `datasets` 3.6, which forgets up to a row group of rows on resuming.
-
-    It reads a row ahead into a shuffle buffer, even if that holds one; and it counts the row groups
-    of Parquet instead of rows, except below a `skip`.
-    """
-    stream = copy(stream)
-    rows = stream._ex_iterable
-    if isinstance(rows, BufferShuffledExamplesIterable):
-        rows = rows.ex_iterable
-    stream._ex_iterable = SkipExamplesIterable(
-        rows, 0, block_sources_order_when_shuffling=False, split_when_sharding=True
-    )
-    return stream
-
-
 AHEAD_BYTES = 24 * 2**20
-"""Roughly what each worker holds of what is next; always one table or row."""
-MOST_AHEAD = 4
-Items = Iterator[tuple[Any, Any]]
-"""Keys, each with a row or a table."""
+"""About how many bytes of images each worker holds of the rows that come next; at least one row."""
+MOST_AHEAD = 64
+"""Rows; at most so many are read ahead, however small they are."""
 
 
-def reading_ahead(stream: Any) -> Any:
-    """Let a thread of each worker read what comes next: `datasets` reads only when asked.
+class TensorStream(IterableDataset[dict[str, Any]]):
+    """A stream of rows of tensors, for `DataLoader` and `StatefulDataLoader`.
 
-    Where bytes come from afar, a worker would wait for them, then decode, then wait again.
+    `as_tensors` makes it from a stream of `datasets`, whose public states it keeps. A thread in
+    each worker reads ahead, so that it waits for bytes and decodes images at the same time.
 
     Args:
-        stream: An `IterableDataset`.
-
-    Returns:
-        One of the same rows, whose states are those of the rows that have been given out.
+        rows: An `IterableDataset` of `datasets` with encoded images.
+        transform: Turns rows into tensors.
+        shuffle_block: How many rows are shuffled together; None for the order of `rows`.
+        batch_size: How many rows are transformed together.
     """
-    stream = copy(stream)
-    stream._ex_iterable = _ReadAhead(stream._ex_iterable)
-    return stream
 
-
-class _ReadAhead(_BaseExamplesIterable):  # type: ignore[misc]
-    """Keeps the state that the rows below it had when they yielded, with what they yielded."""
-
-    def __init__(self, ex_iterable: Any) -> None:
-        super().__init__()
-        self.ex_iterable = ex_iterable  # `datasets` looks for the rows below by this name
-
-    def __iter__(self) -> Items:
-        return self._ahead(self.ex_iterable.__iter__)
-
-    @property
-    def iter_arrow(self) -> Callable[[], Items] | None:
-        return None if self.ex_iterable.iter_arrow is None else self._iter_arrow
-
-    def _iter_arrow(self) -> Items:
-        return self._ahead(self.ex_iterable.iter_arrow)
-
-    def _ahead(self, read: Callable[[], Items]) -> Items:
-        state, below = self._state_dict, self.ex_iterable
-        if state is not None:
-            below._init_state_dict()
-            below.load_state_dict(state["examples_iterable"])
-        with_states = ((item, below.state_dict() if state is not None else None) for item in read())
-        for item, state_below in read_ahead(with_states, lambda found: _depth(found[0][1])):
-            if state is not None:
-                state["examples_iterable"] = state_below
-            yield item
-
-    def _init_state_dict(self) -> dict[str, Any]:
-        # A copy, since the thread moves the state below on before its rows are given out.
-        below = deepcopy(self.ex_iterable._init_state_dict())
-        self._state_dict = {"examples_iterable": below, "type": type(self).__name__}
-        return self._state_dict
-
-    @property
-    def is_typed(self) -> bool:
-        return bool(self.ex_iterable.is_typed)
-
-    @property
-    def features(self) -> Any:
-        return self.ex_iterable.features
+    def __init__(
+        self, rows: Any, transform: ToTensors, shuffle_block: int | None, batch_size: int
+    ) -> None:
+        self._rows, self._transform = rows, transform
+        self._block, self._batch_size = shuffle_block, batch_size
+        self._start: dict[str, Any] | None = None
+        self._state = _state(None, 0)
 
     @property
     def num_shards(self) -> int:
-        return int(self.ex_iterable.num_shards)
+        """How many workers can share the stream."""
+        return int(self._rows.num_shards)
 
-    def shuffle_data_sources(self, *args: Any, **options: Any) -> _ReadAhead:
-        return _ReadAhead(self.ex_iterable.shuffle_data_sources(*args, **options))
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: other views, crops and flips, and another order if it is shuffled.
 
-    def shard_data_sources(self, *args: Any, **options: Any) -> _ReadAhead:
-        return _ReadAhead(self.ex_iterable.shard_data_sources(*args, **options))
+        Reaches the transform, and workers that are running (`persistent_workers`).
 
-    def reshard_data_sources(self) -> _ReadAhead:
-        return _ReadAhead(self.ex_iterable.reshard_data_sources())
+        Args:
+            epoch: Its number. The same number gives the same rows again.
+        """
+        self._rows.set_epoch(epoch)
+        self._transform.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say where the stream is, after the last row that it gave out.
+
+        Returns:
+            A state for `load_state_dict`, of this epoch.
+        """
+        return dict(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next iteration begin after the last row that was given out.
+
+        Args:
+            state: What `state_dict` returned. It counts in its own epoch only: call `set_epoch`
+                with the same number before iterating.
+
+        Raises:
+            UsageError: It is the state of another kind of data set.
+        """
+        if not {"rows", "given", "epoch"} <= state.keys():
+            raise UsageError(
+                explain(
+                    "this is not a state of a stream of tensors",
+                    expected="what its state_dict() returned",
+                    found=f"a dictionary with the keys {', '.join(map(str, state)) or 'none'}",
+                )
+            )
+        self._start = dict(state)
+        self._rows.load_state_dict(state["rows"] or {})  # which is no state: from the beginning
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        start = self._start
+        if start is None or start["epoch"] != int(self._transform.epoch):
+            start = _state(None, int(self._transform.epoch))
+        before, given = start["rows"], start["given"]
+        self._state = dict(start)
+        with closing(self._blocks()) as blocks:
+            for block, after in blocks:
+                for index, row in enumerate(self._tensors(block, given), start=given + 1):
+                    done = index == len(block)
+                    self._state["rows"] = after if done else before
+                    self._state["given"] = 0 if done else index
+                    yield row
+                before, given = after, 0
+
+    def _blocks(self) -> Generator[tuple[list[dict[str, Any]], Any], None, None]:
+        """Yield the rows that are shuffled or transformed together, and the state after them."""
+        ahead = read_ahead(_with_states(self._rows), lambda found: _rows_ahead(found[0]))
+        with closing(ahead):
+            while found := list(islice(ahead, self._block or self._batch_size)):
+                rows = [row for row, _ in found]
+                yield (self._shuffled(rows) if self._block else rows), found[-1][1]
+
+    def _shuffled(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        first = f"{rows[0]['subject_id']} {rows[0].get('view_id', '')}"
+        chance = draw(self._transform.seed, int(self._transform.epoch), first, "order")
+        return [rows[index] for index in chance.permutation(len(rows))]
+
+    def _tensors(self, rows: list[dict[str, Any]], given: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows after the first `given`, transformed in the same batches as without."""
+        size = self._batch_size
+        for first in range(given - given % size, len(rows), size):
+            batch = rows[first : first + size]
+            columns = self._transform({name: [row[name] for row in batch] for name in batch[0]})
+            for index in range(max(given - first, 0), len(batch)):
+                yield {name: column[index] for name, column in columns.items()}
 
 
-def _depth(row_or_table: Any) -> int:
-    size = getattr(row_or_table, "nbytes", 0)  # rows are small
-    return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(size, 1)))
+def _state(rows: Any, epoch: int) -> dict[str, Any]:
+    """Make a state: that of the rows before a block, and how many of the block were given out."""
+    return {"rows": rows, "given": 0, "epoch": epoch}
+
+
+def _with_states(rows: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    # The state is taken at once: it moves on while this row waits to be used.
+    for row in rows:
+        yield row, rows.state_dict()
+
+
+def _rows_ahead(row: dict[str, Any]) -> int:
+    images = [row["image"]] if "image" in row else row.get("images", [])
+    encoded = [image["bytes"] for image in images if isinstance(image, dict) and image["bytes"]]
+    return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(1, sum(map(len, encoded)))))
+
+
+@dataclass(frozen=True)
+class ParquetReader:
+    """Reads the rows of an exported folder's Parquet files, from any row on; picklable.
+
+    A file is read by the row group, so that starting in its midst costs its footer and the row
+    group in question.
+
+    Attributes:
+        options: fsspec's options by protocol, such as `{"hf": {"token": …}}`.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, files: list[str], skip: int) -> Iterator[compat.Row]:
+        """Read the rows of files.
+
+        Args:
+            files: Paths and URLs, in the order to read them.
+            skip: How many rows of the first file to leave out.
+
+        Yields:
+            The number of a row's file among `files`, a key, and the row with encoded images.
+        """
+        for number, name in enumerate(files):
+            protocol = name.partition("://")[0] if "://" in name else ""
+            with (
+                fsspec.open(name, **self.options.get(protocol, {})) as file,
+                pq.ParquetFile(file, pre_buffer=True) as parquet,
+            ):
+                for group in range(parquet.num_row_groups):
+                    count = parquet.metadata.row_group(group).num_rows
+                    if skip < count:
+                        rows = parquet.read_row_group(group).slice(skip).to_pylist()
+                        for index, row in enumerate(rows, start=skip):
+                            yield number, f"{number} {group} {index}", row
+                    skip = max(0, skip - count)
+            skip = 0
 
 
 def undecoded(dataset: Any) -> Any:
@@ -181,7 +201,7 @@ def undecoded(dataset: Any) -> Any:
         The same kind.
 
     Raises:
-        UsageError: It does not know its features, as after `map`.
+        UsageError: The data set does not know its features, as after `map`.
 
     Example:
         >>> pictures = {"image": [{"bytes": b"x", "path": None}]}
@@ -200,12 +220,7 @@ def undecoded(dataset: Any) -> Any:
     )
     if isinstance(dataset, datasets.IterableDataset):
         return dataset.cast(features)
-    # Dataset.cast would write all images to disk once more, to arrive at the same Arrow table.
-    info = dataset.info.copy()
-    info.features = features
-    return datasets.Dataset(
-        dataset.data, info=info, split=dataset.split, indices_table=dataset._indices
-    )
+    return compat.with_features(dataset, features)
 
 
 def _encoded(feature: Any) -> Any:
@@ -220,41 +235,48 @@ def _encoded(feature: Any) -> Any:
 def as_tensors(
     dataset: Any, transform: ToTensors, *, shuffle_block: int | None = None, batch_size: int = 8
 ) -> Any:
-    """Rows of `dataset` through `transform`, lazily; images are not decoded before that.
-
-    A stream is read ahead in a thread, by some 24 MiB, so that waiting for bytes and decoding take
-    place at the same time.
+    """Pass the rows of a data set through `transform`; images are not decoded before that.
 
     Args:
-        dataset: As for `undecoded`; of the config `sequences` or `views`. Split over nodes before,
-            if at all.
+        dataset: A `Dataset`, an `IterableDataset`, or a dictionary of them; of the config
+            `sequences` or `views`. Split it over nodes before, if at all
+            (`datasets.distributed.split_dataset_by_node`).
         transform: What to do with the rows.
         shuffle_block: Shuffle a stream: the order of its shards, and the rows within blocks of so
-            many, which each worker holds encoded in memory. None for the stored order. Depends on
-            the transform's seed and epoch; the shards' order follows `set_epoch` of the stream too.
-        batch_size: Rows transformed at a time, of a stream; resuming does a batch again.
+            many, which each worker holds encoded in memory. None for the order of the stream. Both
+            orders depend on the transform's seed and the epoch alone, and can be resumed: the
+            shuffle buffer of `datasets` loses its rows.
+        batch_size: Rows of a stream that are transformed together. A multiple of the loader's
+            batch size, so that batches take the memory that images were decoded into.
 
     Returns:
-        The same kind, whose rows are what `ToTensors` returns. It goes on from its `state_dict`
-        with exactly the rows that are missing.
+        A `Dataset`, or a `TensorStream` for an `IterableDataset`, whose rows are what `ToTensors`
+        returns. A stream goes on from its `state_dict` with exactly the rows that are missing, and
+        reads at most one block, row group or subject again.
 
     Raises:
-        UsageError: `shuffle_block` for a `Dataset`, which a sampler shuffles.
+        UsageError: `shuffle_block` is given for a `Dataset`, which a sampler shuffles, or a number
+            is below 1.
 
     Example:
         See `ToTensors`.
     """
+    for name, number in (("shuffle_block", shuffle_block), ("batch_size", batch_size)):
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise UsageError(explain(f"bad {name}", expected="an integer, 1 or more", found=number))
     if isinstance(dataset, dict):
         parts = {
             name: as_tensors(part, transform, shuffle_block=shuffle_block, batch_size=batch_size)
             for name, part in dataset.items()
         }
         return type(dataset)(parts)
-    dataset = undecoded(dataset)
     if isinstance(dataset, datasets.IterableDataset):
-        columns = dataset.column_names
-        rows = in_order(reading_ahead(dataset), shuffle_block, transform.seed, transform.epoch)
-        return rows.map(transform, batched=True, batch_size=batch_size, remove_columns=columns)
+        rows = compat.raw_stream(dataset, ParquetReader)
+        if rows is None:
+            rows = compat.counted_by_rows(undecoded(dataset))
+        if shuffle_block is not None:
+            rows = compat.in_shuffled_shards(rows, transform.seed)
+        return TensorStream(rows, transform, shuffle_block, batch_size)
     if shuffle_block is not None:
         raise UsageError(
             explain(
@@ -262,4 +284,4 @@ def as_tensors(
                 remedy="pass a sampler, or shuffle=True, to the DataLoader",
             )
         )
-    return dataset.with_transform(transform)
+    return undecoded(dataset).with_transform(transform)

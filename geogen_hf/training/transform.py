@@ -1,10 +1,14 @@
-"""Rows with encoded images to rows of tensors."""
+"""Turn rows with encoded images into rows of tensors, and keep the cameras right.
+
+Open this module to change what happens to an image between its bytes and its tensor (cutting,
+scaling, flipping), or which forms of the cameras can be had.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,113 +21,9 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.tools import to_camera_to_world, to_eg3d
 from geogen_hf.errors import ImageError, UsageError, explain
 from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
-from geogen_hf.training.chance import Epoch, draw
+from geogen_hf.training.choices import AllViews, Epoch, Indices, ViewChoice, draw
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
 from geogen_hf.training.shared_memory import Room, make_room
-
-Indices = NDArray[np.intp]
-"""Places in a row, not numbers of views."""
-
-
-class ViewChoice(Protocol):
-    """Chooses among the views of a row; picklable."""
-
-    def choose(self, count: int, chance: np.random.Generator) -> Indices:
-        """Choose among `count` views.
-
-        Args:
-            count: Views that the row has.
-            chance: To draw from, if anything is drawn.
-
-        Returns:
-            `(V,)` indices below `count`.
-
-        Raises:
-            UsageError: There are too few.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class AllViews:
-    """Every view, in the row's order.
-
-    Example:
-        >>> AllViews().choose(4, np.random.default_rng(0))
-        array([0, 1, 2, 3])
-    """
-
-    def choose(self, count: int, chance: np.random.Generator) -> Indices:
-        """See `ViewChoice.choose`."""
-        return np.arange(count)
-
-
-@dataclass(frozen=True)
-class RandomViews:
-    """A random subset of the views, in the row's order.
-
-    Attributes:
-        views: How many.
-
-    Example:
-        >>> RandomViews(3).choose(7, np.random.default_rng(0))
-        array([3, 4, 6])
-    """
-
-    views: int
-
-    def __post_init__(self) -> None:
-        _check_count("RandomViews.views", self.views)
-
-    def choose(self, count: int, chance: np.random.Generator) -> Indices:
-        """See `ViewChoice.choose`."""
-        _check_enough(self.views, count)
-        return np.sort(chance.choice(count, self.views, replace=False))
-
-
-@dataclass(frozen=True)
-class SourceTargetViews:
-    """Random source views, then random target views; none of them twice.
-
-    Of the `V = sources + targets` views that come out, the first `sources` are the sources.
-
-    Attributes:
-        sources: How many are given to a model.
-        targets: How many it is to predict.
-
-    Example:
-        >>> SourceTargetViews(1, 2).choose(7, np.random.default_rng(0))
-        array([2, 4, 3])
-    """
-
-    sources: int = 1
-    targets: int = 1
-
-    def __post_init__(self) -> None:
-        _check_count("SourceTargetViews.sources", self.sources)
-        _check_count("SourceTargetViews.targets", self.targets)
-
-    def choose(self, count: int, chance: np.random.Generator) -> Indices:
-        """See `ViewChoice.choose`."""
-        _check_enough(self.sources + self.targets, count)
-        return chance.permutation(count)[: self.sources + self.targets]
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise UsageError(explain(f"bad {name}", expected="1 or more", found=value))
-
-
-def _check_enough(wanted: int, count: int) -> None:
-    if wanted > count:
-        raise UsageError(
-            explain(
-                "a row has too few views",
-                expected=f"{wanted} or more",
-                found=count,
-                remedy="choose fewer views, or use the config 'sequences', or filter the rows",
-            )
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,15 +217,28 @@ class ToTensors:
             if isinstance(value, str) or set(value) - set(choices):
                 expected = f"of {', '.join(choices)}"
                 raise UsageError(explain(f"bad {name}", expected=expected, found=repr(value)))
+        if not hasattr(self.views, "choose"):
+            found = repr(self.views)
+            remedy = f"pass views=RandomViews({found})" if found.isdigit() else None
+            expected = "AllViews(), RandomViews(…) or SourceTargetViews(…)"
+            raise UsageError(explain("bad views", expected=expected, found=found, remedy=remedy))
         for name in ("crop_wh", "size_wh", "stored_wh"):
             size = getattr(self, name)
-            if size is not None and (len(size) != 2 or min(size) < 1):
-                raise UsageError(explain(f"bad {name}", expected="(width, height)", found=size))
+            if size is not None and not _is_size(size):
+                remedy = f"pass {name}=({size}, {size})" if isinstance(size, int) else None
+                expected = "(width, height), integers of 1 or more"
+                found = repr(size)
+                raise UsageError(
+                    explain(f"bad {name}", expected=expected, found=found, remedy=remedy)
+                )
         if not 0 <= self.flip_chance <= 1:
             raise UsageError(explain("bad flip_chance", expected="0 to 1", found=self.flip_chance))
 
     def set_epoch(self, epoch: int) -> None:
-        """Move on to another epoch, also in workers that are running."""
+        """Draw other views, crops and flips, also in workers that are running.
+
+        For a map-style `Dataset`; the `set_epoch` of a stream calls this.
+        """
         self.epoch.set(epoch)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -438,6 +351,12 @@ class ToTensors:
         if "plucker" in self.cameras:
             forms["plucker"] = plucker_maps(*matrices, size_wh)
         return forms
+
+
+def _is_size(value: Any) -> bool:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        return False
+    return all(isinstance(side, int) and side >= 1 for side in value)
 
 
 @dataclass(frozen=True, eq=False)
