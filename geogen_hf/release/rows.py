@@ -1,4 +1,4 @@
-"""Rows to Arrow tables, for Parquet and for prepared Arrow files alike."""
+"""Make rows of subjects, and Arrow tables of rows, for Parquet files and prepared Arrow files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geogen_hf.release.shards import Shard, read_image_sizes, read_images
 from geogen_hf.release.subjects import Subject
 
 Row = tuple[str, dict[str, Any]]
-"""A unique key, and the columns of `schema.FEATURES`."""
+"""A unique key, and the columns of `features.FEATURES`."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -93,7 +93,7 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Put rows into one table.
 
     Args:
-        rows: As `rows.subject_rows` gives them, without their keys.
+        rows: The rows of `subject_rows`, without their keys.
         schema: Arrow schema of their config.
 
     Returns:
