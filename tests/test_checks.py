@@ -80,7 +80,7 @@ def test_report_gives_determinant_and_error() -> None:
         checks.validate_extrinsics(extrinsics)
 
 
-def test_verdict_for_each_rotation() -> None:
+def test_each_rotation_is_told_apart() -> None:
     rotations = random_rotations(np.random.default_rng(7), 5)
     rotations[1] = rotations[1][:, [1, 0, 2]]
     rotations[2] *= 1 + 2e-3
@@ -140,7 +140,7 @@ def test_bad_intrinsics_are_refused_with_index(
     assert "1 of 3" in str(caught.value)
 
 
-def test_principal_points_are_judged_only_where_the_size_is_known() -> None:
+def test_principal_points_are_checked_only_where_the_size_is_known() -> None:
     cropped = intrinsics.intrinsics_matrix(700, 500, 20, 200)
     checks.validate_intrinsics(cropped)
     checks.validate_intrinsics(cropped, 640, 360, max_offset=0.5)

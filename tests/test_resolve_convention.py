@@ -17,6 +17,7 @@ import geogen_hf
 from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
 from geogen_hf.errors import CameraError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.sample import subject_cameras, write_release
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
@@ -133,6 +134,7 @@ def test_an_unsettled_release_stops_with_the_scores_and_loads_by_name(
     )  # fmt: skip
     assert run.returncode == 1
     assert "camera convention: not settled" in run.stdout
+    # Inconclusive: what is stated is taken, with a warning.
     named = geogen.load("cameras", camera_convention="world_to_camera opencv", **options)
     assert sum(map(len, named.values())) == 14
 
@@ -189,3 +191,74 @@ def test_a_proven_convention_is_remembered_for_this_release_only(
     judged = opened(other, options).camera_convention
     assert judged.proof is not None
     assert judged.convention == Convention("camera_to_world", "opengl")
+
+
+def test_a_stated_convention_that_the_data_contradicts_stops(
+    two_heads: Path, tmp_path: Path
+) -> None:
+    options = CameraOptions("camera_to_world opengl")
+    release = opened(two_heads, options)
+    assert release.camera_convention.convention is None
+    with pytest.raises(CameraError, match="contradicts the stated camera convention") as caught:
+        release.sound_subjects()
+    assert "world_to_camera opencv" in str(caught.value)
+    assert "camera_convention='camera_to_world opengl unchecked'" in str(caught.value)
+    with pytest.raises(CameraError, match="contradicts the stated"):
+        geogen.load(
+            "cameras",
+            data_dir=str(two_heads),
+            cache_dir=str(tmp_path / "cache"),
+            camera_convention="camera_to_world opengl",
+        )
+
+
+def test_unchecked_insists_on_the_stated_convention(two_heads: Path) -> None:
+    name = "world_to_camera opencv_turned"
+    assert opened(two_heads, CameraOptions(name)).camera_convention.convention is None
+    insisted = opened(two_heads, CameraOptions(f"{name} unchecked")).camera_convention
+    assert insisted.require() == Convention.from_name(name)
+    assert (insisted.how, insisted.proof) == ("unchecked", None)
+    assert [warning.kind for warning in insisted.warnings] == ["not_checked"]
+
+
+def test_a_stated_convention_that_is_right_is_checked_and_taken(two_heads: Path) -> None:
+    found = opened(two_heads, CameraOptions("w2c opencv")).camera_convention
+    assert (found.require(), found.how, found.warnings) == (CANONICAL, "stated", ())
+    assert found.proof is not None
+    assert found.proof.convention == CANONICAL
+
+
+def test_what_cannot_be_proven_is_taken_as_stated_with_a_warning(
+    two_heads: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(two_heads / METADATA_PART.name) as zipped:
+        texts = {name: json.loads(zipped.read(name)) for name in zipped.namelist()}
+    folder = rewritten(two_heads, tmp_path / "parts", "list", CANONICAL, 2, SIZE)
+    with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:
+        for name, value in texts.items():
+            value["cameras"] = value["cameras"][1:] + value["cameras"][:1]
+            zipped.writestr(name, json.dumps(value))
+    found = opened(folder, CameraOptions("world_to_camera opencv")).camera_convention
+    assert (found.require(), found.how) == (CANONICAL, "stated")
+    (warning,) = found.warnings
+    assert warning.kind == "not_proven"
+    assert "look shuffled" in warning.text or "look exchanged" in warning.text
+    assert warning.text in found.describe()
+
+
+def test_the_picture_shows_what_the_next_best_convention_cuts_away(two_heads: Path) -> None:
+    picture = proof_picture(opened(two_heads), subjects=1, cell_px=96)
+    pixels = np.asarray(picture).astype(int)
+    red = (pixels[..., 0] > pixels[..., 1] + 80) & (pixels[..., 0] > pixels[..., 2] + 80)
+    green = (pixels[..., 1] > pixels[..., 0] + 40) & (pixels[..., 1] > pixels[..., 2] + 20)
+    middle = picture.width // 2
+    assert green[:, :middle].sum() > 500
+    assert red[:, middle:].sum() > red[:, :middle].sum() + 100
+
+
+def test_the_picture_of_an_unsettled_release_has_the_two_best(
+    two_heads: Path,
+) -> None:
+    release = opened(two_heads, CameraOptions("camera_to_world opengl"))
+    assert release.camera_convention.convention is None
+    assert proof_picture(release, subjects=2, cell_px=64).height > 256

@@ -22,8 +22,8 @@ WarningKind = Literal[
     "odd_subject", "mirrored", "not_checked", "not_proven",
 ]  # fmt: skip
 
-# Where nothing is wrong, outlines that are soft by 1 px of 96 bring corrections of 0.6 % and 1.0 %.
-_LEAST_SHIFT, _LEAST_SCATTER, _LEAST_FOCAL = 0.5, 0.9, 1.1
+# In %. Outlines frayed by 1 px of 96 bring corrections of 0.6 % and 1.0 % where nothing is wrong.
+_LEAST_SHIFT, _LEAST_SCATTER, _LEAST_FOCAL = 0.5, 0.8, 1.1
 _LEAST_SOFTNESS = 0.25
 _LEAST_GAIN = 0.3  # of the misfit that corrections take away, else it is the outlines
 _LEVEL_ERROR = 0.6  # a shift less certain than this is not told
@@ -157,7 +157,12 @@ def _intrinsics(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
             f"{unknown}: the true one is that much further right and down.",
             {"x": told[0], "y": told[1]},
         )
-    corrections = np.concatenate([each.adjusted.corrections for each in subjects])
+    corrections = np.concatenate(
+        [
+            each.silhouettes.adjust(each.world_to_camera, each.centre, stiffness=0.1).corrections
+            for each in subjects
+        ]
+    )
     scatter = _percent(float(np.sqrt(corrections[:, :2].var(axis=0).mean())))
     focal = 100 * float(corrections[:, 2].std())
     if scatter >= _LEAST_SCATTER:
@@ -167,7 +172,7 @@ def _intrinsics(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
             "direction: principal points differ between views, or rotations are imprecise.",
             {"scatter": scatter},
         )
-    if focal >= _LEAST_FOCAL and focal >= 1.7 * scatter:
+    if focal >= _LEAST_FOCAL and focal >= 2 * scatter:
         yield CameraWarning(
             "focal_lengths",
             f"The stated focal lengths seem to be an average: views differ from it by at least "

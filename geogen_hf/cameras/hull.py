@@ -119,18 +119,22 @@ class Silhouettes:
             least.append(self._worst(rays, depths, len(view.pixels)).min(axis=1))
         return float(np.concatenate(least).mean())
 
-    def adjust(self, world_to_camera: FloatArray, centre: FloatArray) -> Adjusted:
+    def adjust(
+        self, world_to_camera: FloatArray, centre: FloatArray, *, stiffness: float = 1.0
+    ) -> Adjusted:
         """Find small corrections of the intrinsics under which the silhouettes fit best.
 
         Args:
             world_to_camera: `(V, 4, 4)` extrinsics, OpenCV axes.
             centre: `(3,)` world point that the cameras look at, in front of them.
+            stiffness: How much corrections cost, 1 to compare candidates. With less they come
+                closer to their true size.
 
         Returns:
             The best that was found. Zero corrections are among what is tried.
         """
         corrections = np.zeros((len(self._views), 3))
-        penalty = _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._views))
+        penalty = stiffness * _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._views))
         best, least = Adjusted(FARTHEST_PX, corrections), np.inf
         for remaining in reversed(range(_ROUNDS + 1)):
             misfits, slopes = self._evaluate(world_to_camera, centre, corrections)

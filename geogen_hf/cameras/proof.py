@@ -268,11 +268,19 @@ def _objection(
 
 
 def _explained(outcome: ConventionResult, trials: Trials) -> ConventionResult:
-    """Add to the reason why nothing is settled whether null readings fit better."""
-    first = outcome.scores[0]
+    """Add to the reason why nothing is settled how null readings fit better.
+
+    Where the two best candidates are close, the null reading of either that fits best is told.
+    """
+    first, second = (*outcome.scores, outcome.scores[0])[:2]
     if outcome.settled or outcome.contradicted or not first.adjusted:
         return outcome
-    why = _wrong_on_purpose(first, trials)
+    close = [first, second] if second.misfit < 1.2 * first.misfit else [first]
+    nulls = {
+        score.convention: np.median([trials.null(s, score.convention)[0] for s in trials.seen])
+        for score in close
+    }
+    why = _wrong_on_purpose(min(close, key=lambda score: nulls[score.convention]), trials)
     if why is None or why in outcome.reason:
         return outcome
     return replace(outcome, reason=f"{outcome.reason}; {why}")

@@ -36,6 +36,15 @@ class Orbit:
         """Azimuth and elevation in degrees, and distance, as `cameras.orbit_angles` gives them."""
         return orbit_angles(world_to_camera, self.centre, self.up, self.front)
 
+    def __str__(self) -> str:
+        axis = int(np.argmax(np.abs(self.up)))
+        up = f"{'-' if self.up[axis] < 0 else '+'}{'xyz'[axis]}"
+        front = "xyz"[int(np.argmax(self.front))]
+        return (
+            f"up is near {up} of the world; azimuth 0 is towards its +{front} and grows "
+            "anticlockwise from above"
+        )
+
 
 def fit_orbit(world_to_camera: ArrayLike) -> Orbit:
     """Find what the cameras of one subject have in common.
@@ -55,6 +64,8 @@ def fit_orbit(world_to_camera: ArrayLike) -> Orbit:
         >>> eyes = [(0, 0, 5), (5, 1, 0), (0, 2, -5)]
         >>> fit_orbit(look_at(eyes, (1, 2, 3), (0, 1, 0))).centre.round(6)
         array([1., 2., 3.])
+        >>> print(fit_orbit(look_at(eyes, (1, 2, 3), (0, 1, 0))))
+        up is near +y of the world; azimuth 0 is towards its +z and grows anticlockwise from above
     """
     extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
     axes = extrinsics[:, 2, :3]

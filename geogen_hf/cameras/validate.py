@@ -1,4 +1,7 @@
-"""Is a matrix what its name says? Verdicts, and errors that say what is wrong where."""
+"""Check that matrices are rotations, extrinsics and intrinsics, and say which is wrong and how.
+
+Metadata is checked here as it comes in; `nearest_rotation` repairs what rounding did.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def rotation_errors(rotation: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def is_rotation(rotation: ArrayLike, tolerance: float = ROTATION_TOLERANCE) -> NDArray[np.bool_]:
-    """Verdict for each `(..., 3, 3)` matrix: finite, orthonormal within `tolerance`, det > 0.
+    """Tell which `(..., 3, 3)` matrices are rotations: orthonormal in `tolerance`, det > 0.
 
     Example:
         >>> is_rotation([np.eye(3), np.diag([1, 1, -1]), 2 * np.eye(3)]).tolist()
