@@ -1,6 +1,7 @@
-"""Members out of remote archives in few, large requests: planned purely, fetched ahead in order.
+"""Fetch members of remote archives ahead of their use, in few large requests.
 
-Subjects come in windows. The records of a window, whichever archives they are in, are merged into
+`plan_ranges` and `plan_windows` decide what is requested together, and `stream_records` fetches it
+in threads. Subjects come in windows. The records of a window, whichever archives they are in, are merged into
 ranges, so that by-subject and by-view releases both need few requests. Requests for the windows to
 come are under way while the present one is used, within bounds of number and bytes.
 """
