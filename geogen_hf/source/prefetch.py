@@ -1,9 +1,9 @@
 """Fetch members of remote archives ahead of their use, in few large requests.
 
 `plan_ranges` and `plan_windows` decide what is requested together, and `stream_records` fetches it
-in threads. Subjects come in windows. The records of a window, whichever archives they are in, are merged into
-ranges, so that by-subject and by-view releases both need few requests. Requests for the windows to
-come are under way while the present one is used, within bounds of number and bytes.
+in threads. Subjects come in windows. The records of a window, whichever archives they are in, are
+merged into ranges, so that by-subject and by-view releases both need few requests. Requests for the
+windows to come are under way while the present one is used, within bounds of number and bytes.
 """
 
 from __future__ import annotations
