@@ -34,16 +34,23 @@ def folder(source: str, batch_size: int) -> Iterable[torch.Tensor]:
     return _images(folder_rows(source), batch_size)
 
 
+def folder_256(source: str, batch_size: int) -> Iterable[torch.Tensor]:
+    """Batches of 256 px, scaled down from what the folder holds."""
+    return _images(folder_rows(source), batch_size, ToTensors(size_wh=(256, 256)))
+
+
 def zips(source: str, batch_size: int) -> Iterable[torch.Tensor]:
     """Batches out of the zips."""
     return _images(zip_rows(source), batch_size)
 
 
-def _images(rows: Any, batch_size: int) -> Iterable[torch.Tensor]:
-    tensors = as_tensors(rows, ToTensors(), batch_size=batch_size)
+def _images(
+    rows: Any, batch_size: int, transform: ToTensors | None = None
+) -> Iterable[torch.Tensor]:
+    tensors = as_tensors(rows, transform or ToTensors(), batch_size=batch_size)
     loader = DataLoader(tensors, batch_size=batch_size, num_workers=WORKERS, collate_fn=collate)
     return (batch["images"] for batch in loader)
 
 
 if __name__ == "__main__":
-    run({"folder": folder, "zips": zips})
+    run({"folder": folder, "folder_256": folder_256, "zips": zips})

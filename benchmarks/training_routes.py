@@ -107,6 +107,8 @@ def routes(forms: Forms, *, subjects: int, mds_python: str | None) -> Iterator[R
     train = data / "train"  # the beginning of its files' names
     yield Route("folder", OURS, "folder", str(forms.folder), train, count, ours=True)
     yield Route("folder-hub", OURS, "folder", REPO, train, count, ours=True, remote=True)
+    yield Route("folder-to-256", OURS, "folder_256", str(forms.folder), train, count, ours=True,
+                compared=False)  # fmt: skip
     yield Route("zips", OURS, "zips", str(forms.parts), forms.parts, everyone, ours=True)
     yield Route("zips-http", OURS, "zips", "/parts", forms.parts, everyone, True, True)
     yield Route("webdataset", PEERS, "tars", str(forms.tars), forms.tars, count)
@@ -160,7 +162,9 @@ def reached(route: Route, servers: Servers) -> Iterator[Reached]:
         # A download that a killed worker leaves may still grow while it is removed.
         scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         kept = stack.enter_context(scratch)
+        # An empty cache: a first batch is one that proves its convention.
         variables = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TMPDIR": kept}
+        variables["HF_HOME"] = kept
         if not route.remote:
             yield Reached(route.source, variables, ())
             return

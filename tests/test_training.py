@@ -235,17 +235,27 @@ def test_views_of_other_sizes_and_too_few_are_errors() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"crop_at": "left"}, {"cameras": ("eg4d",)}, {"cameras": "eg3d"}, {"dtype": "float64"},
-     {"size_wh": (0, 4)}, {"flip_chance": 1.5}],
+     {"size_wh": (0, 4)}, {"size_wh": 64}, {"crop_wh": (3.5, 4)}, {"stored_wh": "64"}, {"views": 2},
+     {"flip_chance": 1.5}, {"flip_chance": "often"}],
 )  # fmt: skip
 def test_bad_options_are_errors(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"bad {next(iter(options))}"):
         ToTensors(**options)
 
 
+def test_a_bare_number_says_what_to_pass_instead() -> None:
+    with pytest.raises(UsageError, match=r"pass views=RandomViews\(2\)"):
+        ToTensors(views=2)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"pass size_wh=\(64, 64\)"):
+        ToTensors(size_wh=64)  # type: ignore[arg-type]
+
+
 def test_bad_counts_are_errors() -> None:
-    for wrong in (lambda: RandomViews(0), lambda: SourceTargetViews(0, 1)):
-        with pytest.raises(UsageError, match="1 or more"):
-            wrong()
+    wrong: Any
+    for wrong in (0, -1, 1.5, "2"):
+        for make in (RandomViews, lambda count: SourceTargetViews(count, 1)):
+            with pytest.raises(UsageError, match="1 or more"):
+                make(wrong)
 
 
 def test_batches_of_rows_with_fewer_views() -> None:

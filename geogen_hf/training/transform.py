@@ -231,8 +231,9 @@ class ToTensors:
                 raise UsageError(
                     explain(f"bad {name}", expected=expected, found=found, remedy=remedy)
                 )
-        if not 0 <= self.flip_chance <= 1:
-            raise UsageError(explain("bad flip_chance", expected="0 to 1", found=self.flip_chance))
+        if not isinstance(self.flip_chance, (int, float)) or not 0 <= self.flip_chance <= 1:
+            found = repr(self.flip_chance)
+            raise UsageError(explain("bad flip_chance", expected="0 to 1", found=found))
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other views, crops and flips, also in workers that are running.
