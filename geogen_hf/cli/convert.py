@@ -60,14 +60,43 @@ def convert(
     camera_convention: ConventionName = "auto",
     camera_schema: SchemaFile = None,
     default_intrinsics: UpstreamLens = False,
+    masks: Annotated[
+        bool | None,
+        typer.Option(
+            "--masks/--no-masks",
+            help="Derive foreground masks from the even background. Default: for co3d only.",
+        ),
+    ] = None,
+    holdout: Annotated[
+        str,
+        typer.Option(
+            metavar="N|none", help="Views of each identity, its last, held out of training."
+        ),
+    ] = "2",
+    centre: Annotated[
+        bool, typer.Option("--centre", help="Move the world so that cameras look at its origin.")
+    ] = False,
+    radius: Annotated[
+        float | None,
+        typer.Option(
+            help="With --centre: distance of the cameras. Default: what the tool expects."
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Scale images: pixels of the longer side.")
+    ] = None,
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="Add mirrored copies, with their cameras (eg3d).")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew where OUT holds another conversion.")
     ] = False,
 ) -> None:
-    """Write images and cameras as another tool reads them. Images are not changed.
+    """Write images and cameras as another tool reads them.
 
-    Interrupted in any way, the same command goes on where it stopped. In scenes of nerfstudio and
-    blender the last view is for testing and the one before it for validation.
+    Images are not changed unless an option says so. Interrupted in any way, the same command goes
+    on where it stopped. Of the views held out, the second half is for testing and the first half
+    for validation.
     """
     from geogen_hf.formats.driver import convert as convert_source
 
@@ -81,7 +110,24 @@ def convert(
             split_seed=split_seed,
             on_bad_subject=on_bad_subject.value,
             cameras=camera_options(camera_convention, camera_schema, default_intrinsics),
+            masks=masks,
+            holdout=_held_out(holdout),
+            centre=centre,
+            radius=radius,
+            image_size=image_size,
+            mirrored=mirrored,
             overwrite=overwrite,
             progress=progress,
         )
     say(f"{done.subjects:,} subjects, {done.images:,} images for {done.to}: {done.folder}")
+    say(f"licence and citation: {done.folder / 'ATTRIBUTION.md'}")
+    say(f"to train on it: {done.train}")
+
+
+def _held_out(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"expected a number or none, found {text!r}") from error

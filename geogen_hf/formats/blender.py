@@ -1,7 +1,8 @@
 """NeRF-synthetic ("Blender"): a folder an identity, with `transforms_{train,val,test}.json`.
 
 Fields as in `load_blender.py` of https://github.com/bmild/nerf: one angle for all images, square
-pixels, the principal point in the middle, paths without `.png`.
+pixels, the principal point in the middle, paths without `.png`. With masks the images are RGBA, as
+the readers expect them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from geogen_hf.cameras.tools import to_camera_to_world
 from geogen_hf.errors import CameraError, explain
 from geogen_hf.formats.layout import Format, json_bytes
-from geogen_hf.formats.scene import VIEW_SPLITS, Scene, divide_views
+from geogen_hf.formats.scene import Scene
 
 TOLERANCE_PX = 1e-3
 """Intrinsics printed with few decimals, or kept as float32, still fit."""
@@ -28,13 +29,14 @@ def transforms(scene: Scene) -> dict[str, bytes]:
     """
     angle_x = _angle_x(scene)
     matrices = to_camera_to_world(scene.extrinsics, "opengl")
-    parts = divide_views(len(scene.names))
     files = {}
-    for part in VIEW_SPLITS:
+    for part, rows in scene.view_lists().items():
         frames = [
-            {"file_path": f"./images/{view_id}", "transform_matrix": matrix.tolist()}
-            for view_id, matrix, of in zip(scene.view_ids, matrices, parts, strict=True)
-            if of == part
+            {
+                "file_path": f"./images/{scene.view_ids[row]}",
+                "transform_matrix": matrices[row].tolist(),
+            }
+            for row in rows
         ]
         content = {"camera_angle_x": angle_x, "frames": frames}
         files[f"transforms_{part}.json"] = json_bytes(content)
@@ -74,4 +76,20 @@ def _unheld(expected: str, found: object, where: str) -> CameraError:
     )
 
 
-FORMAT = Format(files=transforms)
+def _advice(scene: Scene) -> list[str]:
+    if scene.foregrounds:
+        return []
+    return [
+        "images without alpha: readers that set white_bkgd take blue for alpha, and half_res "
+        "fails; --masks writes RGBA"
+    ]
+
+
+FORMAT = Format(
+    train="python run_nerf.py --config configs/lego.txt --expname head --datadir {scene}",
+    up=(0.0, 0.0, 1.0),
+    radius=4.0,  # between the bounds 2 and 6 that load_blender.py's users hold fixed
+    files=transforms,
+    masks="alpha",
+    advice=_advice,
+)

@@ -1,7 +1,8 @@
 """CO3Dv2: frame and sequence annotations and set lists, as PyTorch3D's implicitron reads them.
 
 Fields: `FrameAnnotation` and `SequenceAnnotation` of `pytorch3d/implicitron/dataset/types.py`. The
-set lists are the data set's splits of identities. There are no masks, depths or point clouds.
+set lists are the data set's splits of identities. An evaluation batch is a held-out view of a test
+identity and the views known of it. There are no depths or point clouds.
 """
 
 from __future__ import annotations
@@ -9,18 +10,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
+from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.cameras.tools import to_pytorch3d
-from geogen_hf.formats.layout import Entries, Format, Index, Listing
+from geogen_hf.formats.layout import ATTRIBUTION, Entries, Format, Index, Listing, mask_path
 from geogen_hf.formats.scene import Scene
 from geogen_hf.release.splits import SPLITS, Split
 
 CATEGORY = "head"
 SUBSET = "geogen"
+_PROVIDER = (
+    "data_source_ImplicitronDataSource_args.dataset_map_provider_JsonIndexDatasetMapProviderV2_args"
+)
 _SET_NAMES: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
 def annotate(scene: Scene) -> Entries:
-    """An identity's frames, sequence and lines of the set lists.
+    """An identity's frames, sequence, lines of the set lists and evaluation batches.
 
     Raises:
         CameraError: There is skew.
@@ -34,7 +41,20 @@ def annotate(scene: Scene) -> Entries:
         "viewpoint_quality_score": None,
     }
     listed = [[f["sequence_name"], f["frame_number"], f["image"]["path"]] for f in frames]
+    lists = scene.view_lists()
+    # The first of a batch is the view to be shown, the others are what is known. implicitron knows
+    # no frame without a mask.
+    seen = [row for row, frame in enumerate(frames) if frame["mask"] is not None]
+    batches = [
+        [
+            listed[row],
+            *(listed[known] for known in lists["train"] if known in seen and known != row),
+        ]
+        for row in sorted({*lists["val"], *lists["test"]})
+        if row in seen and scene.split == "test"
+    ]
     return {
+        "batches": [json.dumps(batch) for batch in batches],
         "frames": [json.dumps(frame, allow_nan=False) for frame in frames],
         "sequences": [json.dumps(sequence)],
         _SET_NAMES[scene.split]: [json.dumps(line) for line in listed],
@@ -53,7 +73,7 @@ def _frame(scene: Scene, row: int) -> dict[str, Any]:
             "size": [height, width],
         },
         "depth": None,
-        "mask": None,
+        "mask": _mask(scene, row),
         "viewpoint": {
             "R": camera.R.tolist(),
             "T": camera.T.tolist(),
@@ -61,8 +81,34 @@ def _frame(scene: Scene, row: int) -> dict[str, Any]:
             "principal_point": camera.principal_point.tolist(),
             "intrinsics_format": "ndc_isotropic",
         },
-        "meta": None,
+        "meta": {
+            "frame_type": _frame_type(scene, row),
+            "mask_type": "derived" if scene.foregrounds else "none",
+        },
     }
+
+
+def _frame_type(scene: Scene, row: int) -> str:
+    """As in CO3Dv2: the set, and whether the view is given or is to be found."""
+    prefix = {"train": "train", "validation": "dev", "test": "test"}[scene.split]
+    return f"{prefix}_{'known' if row in scene.view_lists()['train'] else 'unseen'}"
+
+
+def _mask(scene: Scene, row: int) -> dict[str, Any] | None:
+    if not scene.foregrounds or scene.foregrounds[row].doubt is not None:
+        return None
+    return {
+        "path": f"{CATEGORY}/{scene.subject_id}/{mask_path(scene.names[row])}",
+        "mass": float(scene.foregrounds[row].alpha.sum(dtype=np.int64)) / 255,
+        "bounding_box_xywh": _bounding_box(scene.foregrounds[row]),
+    }
+
+
+def _bounding_box(foreground: Foreground) -> list[float]:
+    """Left, top, width and height in pixels of what is covered by half or more."""
+    rows, columns = (np.flatnonzero(foreground.mask.any(axis=axis)) for axis in (1, 0))
+    left, top = int(columns[0]), int(rows[0])
+    return [float(v) for v in (left, top, columns[-1] + 1 - left, rows[-1] + 1 - top)]
 
 
 def _set_lists() -> tuple[str | Listing, ...]:
@@ -74,11 +120,22 @@ def _set_lists() -> tuple[str | Listing, ...]:
 
 
 FORMAT = Format(
+    train="pytorch3d_implicitron_runner --config-name repro_multiseq_v2_nerformer "
+    f"{_PROVIDER}.dataset_root={{folder}} {_PROVIDER}.category={CATEGORY} "
+    f"{_PROVIDER}.subset_name={SUBSET}",
+    up=(0.0, 1.0, 0.0),
+    radius=16.0,  # the frame's half width is then 5.8, within AdaptiveRaySampler's extent of 8
     entries=annotate,
+    needs_masks=True,
     indexes=(
+        ATTRIBUTION,
         Index(f"{CATEGORY}/frame_annotations.jgz", ("[", Listing("frames"), "\n]\n")),
         Index(f"{CATEGORY}/sequence_annotations.jgz", ("[", Listing("sequences"), "\n]\n")),
         Index(f"{CATEGORY}/set_lists/set_lists_{SUBSET}.json", _set_lists()),
+        Index(
+            f"{CATEGORY}/eval_batches/eval_batches_{SUBSET}.json",
+            ("[", Listing("batches"), "\n]\n"),
+        ),
         Index(
             "category_to_subset_name_list.json",
             (json.dumps({CATEGORY: [SUBSET]}) + "\n",),

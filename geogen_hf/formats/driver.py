@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from geogen_hf.durable import (
@@ -28,6 +28,8 @@ from geogen_hf.durable import (
 )
 from geogen_hf.errors import CameraError, UsageError, explain
 from geogen_hf.formats.layout import Format, write_index
+from geogen_hf.formats.options import LayoutOptions
+from geogen_hf.formats.prepare import Preparer, settle_options
 from geogen_hf.formats.registry import FormatName, format_named
 from geogen_hf.formats.scene import Scene, check_folder_names
 from geogen_hf.formats.sources import Source, open_source
@@ -43,7 +45,7 @@ Progress = Callable[[int, int], None]
 
 MANIFEST = "convert.json"
 CONVERSION = OutputKind("conversion", ".convert", MANIFEST, "plan", MANIFEST)
-_LAYOUT_VERSION = 1
+_LAYOUT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Converted:
         subjects: Number of identities in it.
         images: Number of images in it.
         written: Number of identities that this run wrote; the others were there already.
+        train: A command of the tool that trains on the folder, or on its first identity.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class Converted:
     subjects: int
     images: int
     written: int
+    train: str
 
 
 def convert(
@@ -75,14 +79,23 @@ def convert(
     split_seed: int = 0,
     on_bad_subject: Policy = "raise",
     cameras: CameraOptions | None = None,
+    masks: bool | None = None,
+    holdout: int | None = 2,
+    centre: bool = False,
+    radius: float | None = None,
+    image_size: int | None = None,
+    mirrored: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Write identities in the layout of another tool; the image files are copied bit for bit.
+    """Write identities in the layout of another tool.
+
+    Without options, the image files are copied bit for bit, and world, unit of length and poses
+    are those of the release.
 
     One identity is in memory at a time. Its folder appears whole or not at all, and `convert.json`
     last. An interrupted call is resumed by the same call, and the folder ends up the same, byte for
-    byte. World, unit of length and poses are those of the release.
+    byte.
 
     Args:
         place: Folder with the eight zips, their base URL, or an exported folder or its URL; None
@@ -95,6 +108,14 @@ def convert(
         on_bad_subject: `"raise"` on problems of a release, or `"skip"` the identities concerned.
         cameras: How to read the cameras of a release; None finds it out from the metadata and the
             images.
+        masks: Derive foreground masks from the even background and write them; None where the
+            format needs them, which is co3d.
+        holdout: How many views of each identity, its last, are held out of training; None for no
+            views. eg3d holds none out.
+        centre: Move, turn and scale the world so that the cameras look at its origin.
+        radius: How far the cameras then stand from it; None for the format's default.
+        image_size: Scale images so that their longer side has so many pixels.
+        mirrored: Add a flipped copy of each image with its camera; eg3d only.
         overwrite: Start anew where the folder holds another conversion, or a finished one.
         progress: Called with the number of identities done and of all.
 
@@ -102,8 +123,10 @@ def convert(
         What the folder holds.
 
     Raises:
-        UsageError: An argument is impossible: no such format, split or subject, or none is left.
-        CameraError: The format cannot hold a camera. Nothing of this identity is written.
+        UsageError: An argument is impossible: no such format, split or subject, or none is left,
+            or the format has no use for it.
+        CameraError: The format cannot hold a camera, or cameras cannot be centred. Nothing of this
+            identity is written.
         ReleaseError: The folder holds another conversion or something else, or images and cameras
             do not match.
         OutputError: The folder cannot be written.
@@ -118,6 +141,9 @@ def convert(
         ['images', 'transforms.json']
     """
     form = format_named(to)
+    options = settle_options(
+        form, LayoutOptions(masks, holdout, centre, radius, image_size, mirrored)
+    )
     source = resolve_place(place)
     if isinstance(source, Path):
         refuse_source_in(out, source)
@@ -131,18 +157,20 @@ def convert(
         "format": to,
         "source": opened.identity,
         "subjects": {"count": len(chosen), "sha256": _digest(chosen)},
+        "options": asdict(options),
     }
     output = OutputFolder(out, CONVERSION, plan)
     written = 0
     if overwrite or not output.holds_finished():
         with output.claimed(overwrite=overwrite):
-            conversion = _Conversion(output, form)
+            conversion = _Conversion(output, form, Preparer(form, options))
             written = _write_unfinished(conversion, opened, chosen, progress)
             conversion.finish(chosen, plan)
     manifest = read_json(output.path / MANIFEST) or {}
     count, images = manifest.get("subjects", 0), manifest.get("images", 0)
     logger.info("%s: %d subjects, %d of them now", output.path, count, written)
-    return Converted(output.path, to, count, images, written)
+    train = form.train.format(folder=output.path, scene=output.path / form.home / chosen[0])
+    return Converted(output.path, to, count, images, written, train)
 
 
 def _write_unfinished(
@@ -168,8 +196,8 @@ class _Conversion:
     The record of each finished identity, in the state folder, holds its share of the indexes.
     """
 
-    def __init__(self, output: OutputFolder, form: Format) -> None:
-        self._output, self._form = output, form
+    def __init__(self, output: OutputFolder, form: Format, prepare: Preparer) -> None:
+        self._output, self._form, self._prepare = output, form, prepare
         self._home, self._records = output.path / form.home, output.state / "records"
         for folder in (self._home, self._records):
             folder.mkdir(parents=True, exist_ok=True)
@@ -182,8 +210,9 @@ class _Conversion:
         """Write the files of an identity, and put them in place in one step.
 
         Raises:
-            CameraError: The format cannot hold it.
+            CameraError: The format cannot hold it, or it cannot be centred.
         """
+        scene = self._prepare(scene)
         files, entries = self._form.files_of(scene), self._form.entries(scene)
         work, target = self._output.work / scene.subject_id, self._home / scene.subject_id
         if target.exists():  # of a run that ended before it wrote the record

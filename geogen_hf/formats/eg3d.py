@@ -1,7 +1,8 @@
 """EG3D: images below the folder, and `dataset.json` with 25 numbers an image.
 
 Read by `ImageFolderDataset` of https://github.com/NVlabs/eg3d (`training/dataset.py`). World and
-poses are as in the release; EG3D's own configurations expect heads at other distances.
+poses are as in the release unless centred; EG3D's configurations expect cameras at 2.7. Mirrored
+copies are named as by its `mirror_dataset.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import json
 
 from geogen_hf.cameras.tools import to_eg3d
 from geogen_hf.errors import CameraError, explain
-from geogen_hf.formats.layout import Entries, Format, Index, Listing
+from geogen_hf.formats.layout import ATTRIBUTION, Entries, Format, Index, Listing
 from geogen_hf.formats.scene import Scene
+
+SIZES = (128, 256, 512)
+"""Pixels that `train.py` has a module for superresolution for."""
 
 
 def labels(scene: Scene) -> Entries:
@@ -35,8 +39,26 @@ def labels(scene: Scene) -> Entries:
     return {"labels": lines}
 
 
+def _advice(scene: Scene) -> list[str]:
+    sizes = sorted({width for width, _ in scene.sizes} - set(SIZES))
+    if not sizes:
+        return []
+    return [
+        f"EG3D's train.py takes images of {', '.join(map(str, SIZES))} pixels, not of "
+        f"{sizes[0]}: --image-size scales them"
+    ]
+
+
 FORMAT = Format(
+    train="python train.py --outdir=runs --cfg=ffhq --data={folder} --gpus=8 --batch=32 "
+    "--gamma=1 --gen_pose_cond=True",
+    up=(0.0, 1.0, 0.0),
+    radius=2.7,  # its configuration ffhq samples depths of 2.25 to 3.3
     images="",
     entries=labels,
-    indexes=(Index("dataset.json", ('{"labels": [', Listing("labels"), "\n]}\n")),),
+    indexes=(ATTRIBUTION, Index("dataset.json", ('{"labels": [', Listing("labels"), "\n]}\n"))),
+    masks=None,  # any image in the folder is trained on
+    holds_views_out=False,
+    mirrors=True,
+    advice=_advice,
 )

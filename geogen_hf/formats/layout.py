@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.formats.scene import Scene
+from geogen_hf.formats.similarity import Vector
 
 Entries = Mapping[str, Sequence[str]]
 """An identity's share of the indexes: JSON values as text, by the name of the list they go in."""
+
+
+DERIVED = "derived from the published images and cameras by geogen-hf; not published with them"
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,29 @@ class Index:
     pieces: tuple[str | Listing, ...]
 
 
+ATTRIBUTION = Index(
+    "ATTRIBUTION.md",
+    (
+        """# Where these images and cameras are from
+
+Images and cameras of Microsoft's GeoGen data set, https://github.com/microsoft/GeoGen, laid out for
+another tool by `geogen convert` (unless the source was a rendered sample, which is free to use).
+The data set is for non-commercial research, under the Research Use of Data Agreement 1.0:
+https://github.com/microsoft/GeoGen/blob/main/LICENSE. Its terms hold for this folder too.
+
+Masks, point clouds and moved worlds are derived by this package; Microsoft did not publish them.
+
+If you use the data, cite:
+
+Esposito, S., Xu, Q., Kania, K., Hewitt, C., Mariotti, O., Petikam, L., Valentin, J., Onken, A. and
+Mac Aodha, O.: GeoGen: Geometry-Aware Generative Modeling via Signed Distance Functions. CVPR
+Workshops, 2024, pages 7479-7488. https://arxiv.org/abs/2406.04254
+""",
+    ),
+)
+"""Licence and origin, beside every conversion."""
+
+
 def _no_files(scene: Scene) -> dict[str, bytes]:
     return {}
 
@@ -45,24 +79,49 @@ def _no_entries(scene: Scene) -> Entries:
     return {}
 
 
+def _no_advice(scene: Scene) -> Iterable[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Format:
     """How a tool wants identities laid out.
 
     Attributes:
+        train: The command that trains on the output: `{folder}` stands for the output folder,
+            `{scene}` for the folder of an identity.
+        up: The axis of the world that points upwards in the tool's viewers.
+        radius: How far from the origin the tool's own settings expect cameras.
+        normalises: Whether the tool moves and scales cameras by itself.
         images: Folder of the images within the identity's folder; `""` for that itself.
         files: An identity's other files, by path in its folder. Raises `CameraError` where the
             format cannot hold it.
         entries: Its share of the indexes.
         indexes: Files over all identities.
         home: Folder that holds the identities' folders.
+        masks: Where masks go: into files of their own, into the images' alpha, or nowhere.
+        needs_masks: Whether the tool reads nothing without masks.
+        points: Whether `Scene.points` is used.
+        holds_views_out: Whether `LayoutOptions.holdout` is used.
+        mirrors: Whether mirrored copies can be added.
+        advice: What to tell the user about a scene: what the tool will ignore, or refuse.
     """
 
+    train: str
+    up: Vector
+    radius: float
+    normalises: bool = False
     images: str = "images"
     files: Callable[[Scene], dict[str, bytes]] = _no_files
     entries: Callable[[Scene], Entries] = _no_entries
-    indexes: tuple[Index, ...] = ()
+    indexes: tuple[Index, ...] = (ATTRIBUTION,)
     home: str = ""
+    masks: Literal["files", "alpha"] | None = "files"
+    needs_masks: bool = False
+    points: bool = False
+    holds_views_out: bool = True
+    mirrors: bool = False
+    advice: Callable[[Scene], Iterable[str]] = _no_advice
 
     def taken_names(self) -> set[str]:
         """Names in `home` that no identity's folder may have."""
@@ -74,7 +133,50 @@ class Format:
         """All files of an identity, images first, by path in its folder."""
         prefix = f"{self.images}/" if self.images else ""
         pictures = zip(scene.names, scene.images, strict=True)
-        return {f"{prefix}{name}": image for name, image in pictures} | self.files(scene)
+        found = {f"{prefix}{name}": image for name, image in pictures} | self.files(scene)
+        if self.masks == "files":
+            for name, mask in zip(scene.names, scene.foregrounds, strict=bool(scene.foregrounds)):
+                found[mask_path(name)] = mask_png(mask)
+        if scene.foregrounds or scene.similarity:
+            found["derived.json"] = json_bytes(_derived(scene))
+        return found
+
+
+def mask_path(name: str) -> str:
+    """Where the mask of an image is, in the identity's folder.
+
+    Example:
+        >>> mask_path("3.webp")
+        'masks/3.png'
+    """
+    return f"masks/{name.rpartition('.')[0]}.png"
+
+
+def mask_png(foreground: Foreground) -> bytes:
+    """A mask as a grey PNG; all of it is foreground where the outline cannot be told."""
+    alpha = foreground.alpha if foreground.doubt is None else np.full_like(foreground.alpha, 255)
+    return encode_png(alpha)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode `(H, W)`, `(H, W, 3)` or `(H, W, 4)` uint8, labelled as derived."""
+    label = PngInfo()
+    label.add_text("Description", DERIVED)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=label)
+    return buffer.getvalue()
+
+
+def _derived(scene: Scene) -> dict[str, Any]:
+    """What of a scene was not published: how its world was moved, and how its masks came about."""
+    found: dict[str, Any] = {"note": DERIVED}
+    if scene.similarity is not None:
+        found["similarity"] = scene.similarity.as_json()
+    if scene.foregrounds:
+        pairs = zip(scene.view_ids, scene.foregrounds, strict=True)
+        doubts = {str(view): mask.doubt for view, mask in pairs if mask.doubt is not None}
+        found["masks"] = {"from": "the even background", "doubtful_views": doubts}
+    return found
 
 
 def json_bytes(value: Any) -> bytes:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from geogen_hf.cameras.tools import to_nerfstudio
-from geogen_hf.formats.layout import Format, json_bytes
-from geogen_hf.formats.scene import VIEW_SPLITS, Scene, divide_views
+from geogen_hf.formats.layout import Format, json_bytes, mask_path
+from geogen_hf.formats.scene import Scene
+
+_INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
 def transforms(scene: Scene) -> dict[str, bytes]:
@@ -20,22 +22,29 @@ def transforms(scene: Scene) -> dict[str, bytes]:
         CameraError: There is skew.
     """
     frames = [_frame(scene, row) for row in range(len(scene.names))]
-    parts = divide_views(len(frames))
-    # With one of these lists there, nerfstudio demands all.
+    # With one of these lists there, nerfstudio demands all; without, it holds out views itself.
     lists = {
-        f"{part}_filenames": [
-            frame["file_path"] for frame, of in zip(frames, parts, strict=True) if of == part
-        ]
-        for part in VIEW_SPLITS
+        f"{part}_filenames": [frames[row]["file_path"] for row in rows]
+        for part, rows in scene.view_lists().items()
     }
+    # instant-ngp and its parsers want intrinsics at the top. There they overrule the frames' own,
+    # so they stand there only if they are the same in all frames.
+    shared = {key: frames[0][key] for key in _INTRINSICS}
+    if all(frame[key] == shared[key] for frame in frames for key in _INTRINSICS):
+        frames = [{k: v for k, v in f.items() if k not in _INTRINSICS} for f in frames]
+    else:
+        shared = {}
     # Its OPENCV model without distortion, which is the default, is a pinhole.
-    return {"transforms.json": json_bytes({"camera_model": "OPENCV", **lists, "frames": frames})}
+    content = {"camera_model": "OPENCV", **shared, **lists, "frames": frames}
+    return {"transforms.json": json_bytes(content)}
 
 
 def _frame(scene: Scene, row: int) -> dict[str, Any]:
     camera = to_nerfstudio(scene.extrinsics[row], scene.intrinsics[row], *scene.sizes[row])
+    name = scene.names[row]
     return {
-        "file_path": f"images/{scene.names[row]}",
+        "file_path": f"images/{name}",
+        **({"mask_path": mask_path(name)} if scene.foregrounds else {}),
         "fl_x": float(camera.fl_x),
         "fl_y": float(camera.fl_y),
         "cx": float(camera.cx),
@@ -46,4 +55,10 @@ def _frame(scene: Scene, row: int) -> dict[str, Any]:
     }
 
 
-FORMAT = Format(files=transforms)
+FORMAT = Format(
+    train="ns-train nerfacto --data {scene}",
+    up=(0.0, 0.0, 1.0),
+    radius=1.0,
+    normalises=True,
+    files=transforms,
+)

@@ -1,14 +1,18 @@
-"""One identity on its way to another tool's layout."""
+"""One identity on its way to another tool's layout: its images, names, cameras and views."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, explain
+from geogen_hf.formats.options import LayoutOptions
+from geogen_hf.formats.similarity import Similarity
 from geogen_hf.images import Format, read_header
 from geogen_hf.release.splits import Split
 from geogen_hf.report import some_of
@@ -35,6 +39,10 @@ class Scene:
             in the release's unit of length.
         intrinsics: `(V, 3, 3)` float64, pixels of the stored image, pixel (0, 0) covering
             [0, 1) x [0, 1).
+        options: How it is to be laid out.
+        foregrounds: V foregrounds, where masks are wanted.
+        points: Points on the visual hull, where the format holds points.
+        similarity: From the release's world to this one, where it was moved.
     """
 
     subject_id: str
@@ -45,6 +53,14 @@ class Scene:
     sizes: tuple[tuple[int, int], ...]
     extrinsics: FloatArray
     intrinsics: FloatArray
+    options: LayoutOptions = field(default_factory=LayoutOptions)
+    foregrounds: tuple[Foreground, ...] = ()
+    points: SurfacePoints | None = None
+    similarity: Similarity | None = None
+
+    def view_lists(self) -> dict[ViewSplit, tuple[int, ...]]:
+        """Rows of the views for each purpose, as `hold_out` divides them."""
+        return hold_out(len(self.names), self.options.holdout)
 
 
 def make_scene(
@@ -96,26 +112,31 @@ def _suffix_and_size(place: str, image: bytes) -> tuple[str, tuple[int, int]]:
     return _SUFFIXES[header.format], header.size_wh
 
 
-def divide_views(count: int) -> tuple[ViewSplit, ...]:
+def hold_out(count: int, holdout: int | None) -> dict[ViewSplit, tuple[int, ...]]:
     """Say which views of a scene are for training, for tools that fit one scene.
 
-    The last view is for testing, the one before it for validation, the others for training. With
-    fewer than three views, all are.
+    The last `holdout` views are held out: the second half of them for testing, the first half for
+    validation; one alone serves for both. Without any held out, or if none would be left to train
+    on, every view serves for everything: tools fail where a list is missing or empty.
 
     Args:
         count: How many views there are.
+        holdout: How many to hold out; None for none.
 
     Returns:
-        One of `"train"`, `"val"` and `"test"` for each, in the order of the views.
+        Indices of views, ascending.
 
     Example:
-        >>> divide_views(7)[3:], divide_views(2)
-        (('train', 'train', 'val', 'test'), ('train', 'train'))
+        >>> hold_out(7, 2)
+        {'train': (0, 1, 2, 3, 4), 'val': (5,), 'test': (6,)}
+        >>> hold_out(3, 1), hold_out(2, None)["val"]
+        ({'train': (0, 1), 'val': (2,), 'test': (2,)}, (0, 1))
     """
-    train: list[ViewSplit] = ["train"]
-    if count < 3:
-        return tuple(train * count)
-    return (*train * (count - 2), "val", "test")
+    views = tuple(range(count))
+    if holdout is None or holdout >= count:
+        return dict.fromkeys(VIEW_SPLITS, views)
+    train, held = views[: count - holdout], views[count - holdout :]
+    return {"train": train, "val": held[: holdout // 2] or held, "test": held[holdout // 2 :]}
 
 
 def check_folder_names(subject_ids: Iterable[str], reserved: Iterable[str] = ()) -> None:
