@@ -1,13 +1,24 @@
-"""Fill the page of commands from the command line itself while the site is built."""
+"""Fill the page of commands from the command line, and copy the notebooks, as the site is built."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 MARK = "<!-- commands -->"
 COMMAND = [sys.executable, "-m", "typer", "geogen_hf.cli", "utils", "docs", "--name", "geogen"]
+
+
+def on_pre_build(config: Any) -> None:
+    """Copy the notebooks of `examples` to where the site finds pages."""
+    docs = Path(config["docs_dir"])
+    folder = docs / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for notebook in (docs.parent / "examples").glob("*.ipynb"):
+        shutil.copyfile(notebook, folder / notebook.name)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
