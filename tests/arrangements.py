@@ -41,11 +41,13 @@ class Head:
         return int(re.findall(r"\d+", self.name)[-1])
 
 
-def heads(names: list[str]) -> list[Head]:
-    """True cameras for identities of any name."""
+def heads(names: list[str], *, one_lens: bool = False) -> list[Head]:
+    """True cameras for identities of any name; each has a lens of its own, or all have one."""
     found = []
     for row, name in enumerate(names):
-        found.append(Head(name, *subject_cameras(f"subj_{row:05d}", views=VIEWS, size=SIZE)))
+        extrinsics, intrinsics = subject_cameras(f"subj_{row:05d}", views=VIEWS, size=SIZE)
+        intrinsics[:, [0, 1], [0, 1]] *= 1.1 if one_lens else 1.1 + 0.03 * row
+        found.append(Head(name, extrinsics, intrinsics))
     return found
 
 
@@ -63,12 +65,16 @@ class Arrangement:
         names: The identities, as the images have them.
         convention: Of the matrices.
         first_view: Number of the first image of each identity.
+        one_lens: Whether all identities have one lens.
+        lensless: Whether intrinsics are not written.
     """
 
     files: Callable[[list[Head]], Iterator[tuple[str, Any]]]
     names: list[str]
     convention: Convention = CANONICAL
     first_view: int = 0
+    one_lens: bool = False
+    lensless: bool = False
 
 
 def whole(e: Matrix, k: Matrix) -> dict[str, Any]:
@@ -142,6 +148,9 @@ def wrong_cameras(
             assert one.claims.allow(arrangement.convention), one.claims
             e, k = to_canonical(one, arrangement.convention, (SIZE, SIZE), "upstream")
             good = np.abs(e[0] - head.extrinsics[view]).max() <= 1e-3
+            if arrangement.lensless:
+                assert one.intrinsics.kind == "absent"
+                k = head.intrinsics[[view]]
             if not good or np.abs(k[0] - head.intrinsics[view]).max() > 1e-3 * SIZE:
                 wrong.append(image)
     return wrong, missing
@@ -153,7 +162,7 @@ def outcome(arrangement: Arrangement) -> tuple[str, str]:
     `"loads"`, `"remedied"` (refused, and a printed `camera_schema` loads it), `"refused"`,
     `"incomplete"` or `"wrong"`.
     """
-    every = heads(arrangement.names)
+    every = heads(arrangement.names, one_lens=arrangement.one_lens)
     first = arrangement.first_view
     views = {head.name: range(first, first + VIEWS) for head in every}
     files = documents(arrangement, every)
@@ -382,6 +391,7 @@ ARRANGEMENTS: dict[str, Arrangement] = {
         ),
         PADDED,
         BLENDER,
+        one_lens=True,
     ),
     "dataset.json": Arrangement(
         one_file(
@@ -398,15 +408,19 @@ ARRANGEMENTS: dict[str, Arrangement] = {
         C2W,
     ),
     # forms
-    "bare 4x4": Arrangement(BARE, PLAIN),
+    "bare 4x4": Arrangement(BARE, PLAIN, lensless=True),
     "bare 3x4": Arrangement(
-        one_each(lambda h: h.extrinsics[:, :3].tolist(), "{0.name}.json"), PLAIN
+        one_each(lambda h: h.extrinsics[:, :3].tolist(), "{0.name}.json"), PLAIN, lensless=True
     ),
     "bare 16": Arrangement(
-        one_each(lambda h: h.extrinsics.reshape(VIEWS, 16).tolist(), "{0.name}.json"), PLAIN
+        one_each(lambda h: h.extrinsics.reshape(VIEWS, 16).tolist(), "{0.name}.json"),
+        PLAIN,
+        lensless=True,
     ),
     "bare 12": Arrangement(
-        one_each(lambda h: h.extrinsics[:, :3].reshape(VIEWS, 12).tolist(), "{0.name}.json"), PLAIN
+        one_each(lambda h: h.extrinsics[:, :3].reshape(VIEWS, 12).tolist(), "{0.name}.json"),
+        PLAIN,
+        lensless=True,
     ),
     "bare 25": Arrangement(
         one_each(
@@ -417,10 +431,12 @@ ARRANGEMENTS: dict[str, Arrangement] = {
         C2W,
     ),
     "bare by view": Arrangement(
-        one_each(lambda h: {str(v): e.tolist() for v, e in enumerate(h.extrinsics)}), PLAIN
+        one_each(lambda h: {str(v): e.tolist() for v, e in enumerate(h.extrinsics)}),
+        PLAIN,
+        lensless=True,
     ),
     "bare 4x4 a file": Arrangement(
-        one_view(lambda h, v: h.extrinsics[v].tolist(), "{0.name}_{1}.json"), PADDED
+        one_view(lambda h, v: h.extrinsics[v].tolist(), "{0.name}_{1}.json"), PADDED, lensless=True
     ),
     "text file a view": Arrangement(
         one_view(
@@ -428,6 +444,7 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             "{0.name}/{1:03d}.txt",
         ),
         PADDED,
+        lensless=True,
     ),
     "cameras are matrices": Arrangement(
         one_each(
@@ -649,3 +666,326 @@ def _rodrigues(turn: Matrix) -> Matrix:
     w, *xyz = quaternion_from_rotation(turn, "wxyz").tolist()
     angle = 2 * np.arccos(np.clip(w, -1, 1))
     return np.array(xyz) / max(np.sin(angle / 2), 1e-12) * angle
+
+
+def _spherical(head: Head) -> list[dict[str, Any]]:
+    return [{"azimuth": 10.0 * v, "elevation": 5.0, "radius": 2.7} for v in range(VIEWS)]
+
+
+#: Held out: written after the reader was finished.
+HELD_OUT: dict[str, Arrangement] = {
+    "uuid names": Arrangement(
+        one_each(named(), "{0.name}.json"),
+        ["3f2a9c1e77", "0b1d22aa90", "9e8d7c6b5a", "77aa11bb22", "c0ffee0123"],
+    ),
+    "ids with two numbers": Arrangement(
+        one_each(cameras, "cam-{0.name}.json"), ["2024_1", "2024_2", "2023_1", "2023_14", "7_7"]
+    ),
+    "subject folders, camera folder inside": Arrangement(
+        one_each(cameras, "metadata/{0.name}/params/camera.json"), PADDED
+    ),
+    "subject in key, padded": Arrangement(
+        one_file(lambda every: {f"id{h.number:06d}": {"views": cameras(h)} for h in every}), PLAIN
+    ),
+    "image records": Arrangement(
+        one_file(
+            lambda every: {
+                "images": [
+                    {
+                        "id": 7 * n + v,
+                        "file_name": f"{h.name}/{v}.png",
+                        "width": SIZE,
+                        "height": SIZE,
+                    }
+                    | c
+                    for n, h in enumerate(every)
+                    for v, c in enumerate(cameras(h))
+                ]
+            }
+        ),
+        PADDED,
+    ),
+    "subject and view keys": Arrangement(
+        one_file(
+            lambda every: [
+                {"subject": h.name, "view": v, "camera": c}
+                for h in every
+                for v, c in enumerate(cameras(h))
+            ]
+        ),
+        WORDS,
+    ),
+    "subject number and image number": Arrangement(
+        one_file(
+            lambda every: [
+                {"identity": h.number, "image": v, **c}
+                for h in every
+                for v, c in enumerate(cameras(h))
+            ]
+        ),
+        PADDED,
+    ),
+    "k.png entries beside the name": Arrangement(
+        one_each(lambda h: {"name of the subject": h.name, **by(lambda h, v: f"{v}.png")(h)}),
+        PADDED,
+    ),
+    "name, cameras by k.png": Arrangement(
+        one_each(lambda h: {"name": h.name, "cameras": by(lambda h, v: f"{v}.png")(h)}), PADDED
+    ),
+    "name, cameras by path": Arrangement(
+        one_each(
+            lambda h: {"name": h.name, "cameras": by(_path)(h)}, "metadata_id_{0.number}_jsom"
+        ),
+        PLAIN,
+    ),
+    "cameras holds matrices by view": Arrangement(
+        one_each(
+            lambda h: {
+                "name": h.name,
+                "cameras": {
+                    "extrinsics": {f"{v}.png": e.tolist() for v, e in enumerate(h.extrinsics)},
+                    "intrinsics": h.intrinsics[0].tolist(),
+                },
+            }
+        ),
+        PLAIN,
+    ),
+    "extrinsics and intrinsics lists in cameras": Arrangement(
+        one_each(
+            lambda h: {
+                "name": h.name,
+                "cameras": {
+                    "extrinsics": h.extrinsics.tolist(),
+                    "intrinsics": h.intrinsics.tolist(),
+                },
+            }
+        ),
+        PADDED,
+    ),
+    "names and poses side by side": Arrangement(
+        one_each(
+            lambda h: {
+                "images": [f"{v}.png" for v in range(VIEWS)][::-1],
+                "poses": h.extrinsics[::-1].tolist(),
+                "K": h.intrinsics[0].tolist(),
+            }
+        ),
+        PADDED,
+    ),
+    "flat, one for all": Arrangement(
+        one_file(
+            lambda every: {
+                "files": [f"{h.name}/{v}.png" for h in every for v in range(VIEWS)],
+                "w2c": [e.tolist() for h in every for e in h.extrinsics],
+                "K": every[0].intrinsics[0].tolist(),
+            }
+        ),
+        PADDED,
+        one_lens=True,
+    ),
+    "blender names": Arrangement(
+        one_each(
+            lambda h: {
+                "objects": {
+                    (f"Camera.{v:03d}" if v else "Camera"): {
+                        "matrix_world": express(e, BLENDER).tolist(),
+                        "data": {"lens": k[0, 0] * 36 / SIZE, "sensor_width": 36.0},
+                    }
+                    for v, (e, k) in enumerate(zip(h.extrinsics, h.intrinsics, strict=True))
+                }
+            }
+        ),
+        PADDED,
+        BLENDER,
+    ),
+    "blender scene for all": Arrangement(
+        one_each(
+            lambda h: {
+                "render": {"resolution_x": SIZE, "resolution_y": SIZE},
+                "camera": {"lens": h.intrinsics[0][0, 0] * 36 / SIZE, "sensor_width": 36},
+                "frames": {
+                    f"{v:04d}": {"matrix_world": express(e, BLENDER).tolist()}
+                    for v, e in enumerate(h.extrinsics)
+                },
+            }
+        ),
+        PADDED,
+        BLENDER,
+    ),
+    "location and rotation as objects": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    "location": dict(zip("xyz", express(e, BLENDER)[:3, 3].tolist(), strict=True)),
+                    "rotation_quaternion": dict(
+                        zip(
+                            "wxyz",
+                            quaternion_from_rotation(express(e, BLENDER)[:3, :3], "wxyz").tolist(),
+                            strict=True,
+                        )
+                    ),
+                    "focal_length": k[0, 0] * 36 / SIZE,
+                    "sensor_width": 36,
+                }
+            )
+        ),
+        PADDED,
+        BLENDER,
+    ),
+    "euler in degrees, view id": Arrangement(
+        one_each(
+            lambda h: [
+                {
+                    "index": v,
+                    "location": express(e, BLENDER)[:3, 3].tolist(),
+                    "rotation_euler": np.degrees(euler(express(e, BLENDER)[:3, :3])).tolist(),
+                    "K": k.tolist(),
+                }
+                for v, (e, k) in enumerate(zip(h.extrinsics, h.intrinsics, strict=True))
+            ]
+        ),
+        PLAIN,
+        BLENDER,
+    ),
+    "camera position, lookat, up": Arrangement(
+        one_each(
+            named(
+                keyed(
+                    camera_position=lambda e, k: centre(e),
+                    look_at=target_of,
+                    up_vector=lambda e, k: -e[1, :3],
+                    fov_deg=lambda e, k: np.degrees(fov(k)),
+                )
+            )
+        ),
+        PADDED,
+    ),
+    "projection_matrix flat": Arrangement(
+        one_each(named(keyed(projection_matrix=lambda e, k: projection(e, k).ravel()))), PADDED
+    ),
+    "bare P": Arrangement(
+        one_each(
+            lambda h: [
+                projection(e, k).tolist() for e, k in zip(h.extrinsics, h.intrinsics, strict=True)
+            ],
+            "{0.name}.json",
+        ),
+        PLAIN,
+    ),
+    "K of four numbers": Arrangement(
+        one_each(
+            named(keyed(w2c=lambda e, k: e, intrinsics=lambda e, k: k[[0, 1, 0, 1], [0, 1, 2, 2]]))
+        ),
+        PADDED,
+    ),
+    "K of 4x4": Arrangement(
+        one_each(
+            named(
+                keyed(
+                    extrinsic=lambda e, k: e,
+                    intrinsic=lambda e, k: np.block(
+                        [[k, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]]
+                    ),
+                )
+            )
+        ),
+        PADDED,
+    ),
+    "R T in objects": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    "extrinsics": {"R": e[:3, :3].tolist(), "T": e[:3, 3].tolist()},
+                    "intrinsics": {
+                        "focal": [k[0, 0], k[1, 1]],
+                        "principal_point": k[:2, 2].tolist(),
+                    },
+                }
+            )
+        ),
+        PADDED,
+    ),
+    "one lens for all in a file of all": Arrangement(
+        one_file(
+            lambda every: {
+                "intrinsics": every[0].intrinsics[0].tolist(),
+                "subjects": {h.name: {"poses": h.extrinsics.tolist()} for h in every},
+            }
+        ),
+        PADDED,
+        one_lens=True,
+    ),
+    "lens in a file of its own": Arrangement(
+        lambda every: iter(
+            [
+                ("intrinsics.json", {"K": every[0].intrinsics[0].tolist()}),
+                *((f"{h.name}.json", h.extrinsics.tolist()) for h in every),
+            ]
+        ),
+        PLAIN,
+        one_lens=True,
+    ),
+    "K files beside pose files": Arrangement(
+        lambda every: (
+            (f"{h.name}/{kind}_{v:03d}.txt", "\n".join(" ".join(map(repr, r)) for r in m.tolist()))
+            for h in every
+            for v in range(VIEWS)
+            for kind, m in (("cam", h.intrinsics[v]), ("pose", h.extrinsics[v]))
+        ),
+        PLAIN,
+    ),
+    "label files": Arrangement(
+        one_view(
+            lambda h, v: " ".join(map(repr, label(h.extrinsics[v], h.intrinsics[v]))),
+            "{0.name}_{1}.txt",
+        ),
+        PLAIN,
+        C2W,
+    ),
+    "spherical": Arrangement(one_each(_spherical), PLAIN),
+    "file names say nothing": Arrangement(
+        one_each(cameras, "{0.name[0]}{0.name[1]}x.json"), ["qa", "qb", "ra", "rb", "sa"]
+    ),
+    "view first, then subject": Arrangement(
+        one_view(lambda h, v: cameras(h)[v], "{1}_{0.number:05d}.json"), PADDED
+    ),
+    "views by view name": Arrangement(
+        one_file(
+            lambda every: {
+                f"view_{v}": {h.name: cameras(h)[v] for h in every} for v in range(VIEWS)
+            }
+        ),
+        WORDS,
+    ),
+    "images from 1, numbers from 0": Arrangement(
+        one_each(by(lambda h, v: f"cam{v}")), PADDED, first_view=1
+    ),
+    "text and a note": Arrangement(
+        lambda every: iter(
+            [("about.json", {"version": 1, "author": "x"}), *one_each(named())(every)]
+        ),
+        PADDED,
+    ),
+    "landmarks and bones": Arrangement(
+        one_each(
+            lambda h: {
+                "name": h.name,
+                "body": {"bones": {str(n): np.eye(4).tolist() for n in range(VIEWS)}},
+                "cameras": cameras(h),
+            }
+        ),
+        PADDED,
+    ),
+    "w2c and c2w of other axes": Arrangement(
+        one_each(
+            named(
+                keyed(
+                    w2c=lambda e, k: e,
+                    matrix_world=lambda e, k: express(e, BLENDER),
+                    K=lambda e, k: k,
+                )
+            )
+        ),
+        PADDED,
+    ),
+}

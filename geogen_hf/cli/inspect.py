@@ -56,6 +56,7 @@ def inspect(
         say(f"views per subject  {_counts(found.views_per_subject)}")
         say(f"image sizes        {_counts(found.image_sizes)}")
         say(f"splits             {_counts(found.splits)}")
+        say(f"metadata           {found.metadata_reading}")
         say(str(found.camera_convention))
         say(f"problems           {len(found.report.problems):,}")
         if found.report.problems:

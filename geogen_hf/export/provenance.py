@@ -52,6 +52,7 @@ def describe_source(
             for directory in release.directories.values()
         },
         "options": options.to_json(split_seed),
+        "metadata_reading": release.metadata_reading,
         "cameras": release.camera_convention.to_json(),
         "subjects": {"count": len(subjects), "sha256": _subjects_digest(subjects)},
         "versions": {

@@ -81,6 +81,7 @@ class Group:
         self._said: Statements | None = None
         self._form = ""
         self._intrinsics_in_pose = False
+        self._lent: StoredIntrinsics | None = None
 
     def __len__(self) -> int:
         return len(self.trails)
@@ -134,6 +135,10 @@ class Group:
         self._rows.extend(rows)
         return None
 
+    def lend(self, intrinsics: StoredIntrinsics) -> None:
+        """Give all cameras intrinsics that stand in other documents."""
+        self._lent = intrinsics
+
     def columns(self) -> list[Column]:
         """The labels of all cameras, by place; None where a camera has none there."""
         tiers = {place: tier for layout in self._layouts for place, tier in layout}
@@ -186,7 +191,9 @@ class Group:
                 rows = np.delete(rows, bad)
                 values = [tuple(np.delete(part, bad, axis=0) for part in each) for each in values]
                 numbers = tuple(np.delete(part, bad, axis=0) for part in numbers)
-        if poses.intrinsics is not None and intrinsics.kind == "absent":
+        if self._lent is not None:
+            intrinsics = self._lent.at(rows)
+        elif poses.intrinsics is not None and intrinsics.kind == "absent":
             intrinsics = replace(intrinsics, kind="pixels", values=poses.intrinsics)
             self._intrinsics_in_pose = True
         self.faults |= {int(rows[row]): fault for row, fault in poses.faults.items()}
@@ -200,7 +207,8 @@ class Group:
         form = self._form if pose.form == "matrix" else pose.form
         places = [_joined(stem, p) if isinstance(p, tuple) else (f"{p:g}",) for p in said.paths]
         same = said.form == "label" or (said.form == "absent" and self._intrinsics_in_pose)
-        intrinsics = "in the same numbers" if same else dotted(places) or "none"
+        elsewhere = "in files of their own" if self._lent is not None else "none"
+        intrinsics = "in the same numbers" if same else dotted(places) or elsewhere
         return f"pose = {names} ({form}), intrinsics = {intrinsics}"
 
 

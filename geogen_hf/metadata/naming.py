@@ -209,11 +209,26 @@ def find_readings(
         readings = [_evaluate(one, other, images) for one, other in stage]
         fitting = [reading for reading in readings if reading.exact >= _FIT]
         if fitting:
+            if view is None and view_tier == ORDERED and not any_order:
+                fitting = [r for r in fitting if not _names_views(columns, r)]
             return _disagreeing(fitting, columns, images, stated=subject is not None)
         nearly += [reading for reading in readings if reading.covered >= _NEARLY]
         if nearly and view_tier < ORDERED:
             break
     return _disagreeing(nearly, columns, images, stated=subject is not None)
+
+
+def _names_views(columns: Sequence[Column], reading: Reading) -> bool:
+    """Whether views have names of their own that were not understood: then order is no evidence."""
+    known = reading.subjects >= 0
+    for column in columns:
+        if column.tier == NAMED:
+            pairs = {
+                (s, str(x)) for s, x in zip(reading.subjects, column.labels, strict=True) if s >= 0
+            }
+            if len(pairs) == np.count_nonzero(known) > len(set(reading.subjects[known])):
+                return True
+    return False
 
 
 def _base(place: str) -> str:

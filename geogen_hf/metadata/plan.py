@@ -457,7 +457,8 @@ def _labels(shape: Any, path: Path) -> Iterator[tuple[Path, bool]]:
             continue  # inside one of many: no label of what is around them
         if value == "s" or value == () or (type(value) is tuple and value and value[0] == "s"):
             role = role_of(key)
-            if role is None or role.name in _NAMES or value not in ("s", ()):
+            named = role is None or role.name in _NAMES
+            if named or (value != () and role is not None and role.name in ("cameras", "subjects")):
                 yield here, role is not None
         elif _is_nested(value) and len(here) < _MAX_DEPTH and _as_vector(value) is None:
             yield from _labels(value, here)

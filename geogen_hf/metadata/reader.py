@@ -16,13 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from geogen_hf.errors import MetadataError, explain, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
 from geogen_hf.metadata.groups import Group
 from geogen_hf.metadata.json_text import JsonError, decode_document
-from geogen_hf.metadata.naming import Column, Images, Reading, find_readings, refuse
-from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Planner
+from geogen_hf.metadata.naming import NAMED, Column, Images, Reading, find_readings, refuse
+from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Node, Planner
 from geogen_hf.metadata.schema import CameraSchema
+from geogen_hf.metadata.stored_intrinsics import compose_intrinsics, read_intrinsics
 from geogen_hf.metadata.tree import Tree
 from geogen_hf.report import Problem
 
@@ -124,6 +127,7 @@ class _Search:
         self._documents: list[tuple[str, str, str]] = []
         self._first: object = None
         self._problems: list[Problem] = []
+        self._intrinsics: list[tuple[str, Node]] = []
 
     def add(self, document: Document) -> None:
         """Decode a document, and sort what it holds into groups."""
@@ -136,6 +140,7 @@ class _Search:
         self._first = root if number == 0 else self._first
         self._documents.append((text, document.name, document.path))
         stated = None if self._schema is None else self._schema.cameras
+        posed = False
         for found in self._tree.cameras(root, document.path):
             if stated is not None and stated not in _collections(found.pattern):
                 continue
@@ -146,6 +151,11 @@ class _Search:
                 self._groups[found.pattern, id(plan)] = group
                 self._groups[found.pattern, id(found.plan)] = group
             group.add(found, number)
+            posed = True
+        if not posed and (self._schema is None or self._schema.intrinsics is None):
+            node = root if isinstance(root, dict) else {"K": root}
+            if self._planner.plan(node).intrinsics.form not in ("absent", "incomplete"):
+                self._intrinsics.append((document.path, node))
 
     def _same(self, plan: CameraPlan) -> CameraPlan:
         """One plan for all shapes in which everything is at the same place."""
@@ -163,6 +173,8 @@ class _Search:
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
         main = max((group for group in chosen if group.usable), key=len)
+        if main.plan.intrinsics.form == "absent" and self._intrinsics:
+            self._lend(chosen, reading)
         assembly = Assembly(self._images, self._documents, self._tree)
         start = 0
         for group in chosen:
@@ -230,6 +242,44 @@ class _Search:
         if len(fitting) > 1:
             raise self._two_sets(family[0], fitting[1][0][0])
         return family, readings[0]
+
+    def _lend(self, chosen: Sequence[Group], reading: Reading) -> None:
+        """Give cameras the intrinsics of documents without a pose: one for all, or by file name."""
+        paths = [path for path, _ in self._intrinsics]
+        nodes = [node for _, node in self._intrinsics]
+        wanted = np.where(reading.codes >= 0, reading.codes, self._images.codes[0])
+        if len(nodes) == 1:
+            rows = np.zeros(len(wanted), dtype=np.int64)
+        else:
+            found = find_readings([Column("file", paths, NAMED)], self._images)
+            known = found[0].codes if len(found) == 1 else wanted[:0]
+            order = np.argsort(known, kind="stable")
+            places = np.searchsorted(known[order], wanted)
+            if not len(known) or not np.isin(wanted, known).all():
+                raise self._apart(paths)
+            rows = order[places]
+        try:
+            plan = self._planner.plan(nodes[0])
+            if any(self._planner.plan(node).intrinsics != plan.intrinsics for node in nodes):
+                raise self._apart(paths)
+            stored = compose_intrinsics(plan, read_intrinsics(plan, nodes), len(nodes))
+        except CameraValueError as fault:
+            raise self._apart(paths) from fault
+        start = 0
+        for group in chosen:
+            group.lend(stored.at(rows[start : start + len(group)]))
+            start += len(group)
+
+    def _apart(self, paths: Sequence[str]) -> MetadataError:
+        return MetadataError(
+            explain(
+                "intrinsics in files of their own do not map one-to-one onto the images",
+                where=", ".join(paths[:3]),
+                expected=f"one file for all, or one for each of {self._images.sample}",
+                found=f"{len(paths)} files",
+                remedy='leave them out with camera_schema={"intrinsics": {}}',
+            )
+        )
 
     def _nothing(self, groups: list[Group]) -> MetadataError:
         faults = [fault for group in groups for fault in group.faults.values()]

@@ -47,6 +47,7 @@ class Inspection:
         splits: Identities in each split.
         report: What does not add up.
         camera_convention: What the camera matrices mean, and how that is known.
+        metadata_reading: What was taken for subject, view, pose and intrinsics, in a line.
     """
 
     archives: tuple[ArchiveSummary, ...]
@@ -58,6 +59,7 @@ class Inspection:
     splits: dict[str, int]
     report: Report
     camera_convention: ResolvedConvention
+    metadata_reading: str
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values; of each kind of problem, the count and a few examples."""
@@ -69,6 +71,7 @@ class Inspection:
             "headers_read": self.headers_read,
             "image_sizes": self.image_sizes,
             "splits": self.splits,
+            "metadata_reading": self.metadata_reading,
             "camera_convention": self.camera_convention.to_json(),
             "problems": {
                 kind: {
@@ -136,6 +139,7 @@ def inspect_release(
         splits={split: splits[split] for split in SPLITS},
         report=Report((*release.report.problems, *damaged)),
         camera_convention=release.camera_convention,
+        metadata_reading=release.metadata_reading,
     )
 
 
