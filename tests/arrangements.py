@@ -988,4 +988,13 @@ HELD_OUT: dict[str, Arrangement] = {
         ),
         PADDED,
     ),
+    "pose and lens under numbered keys": Arrangement(
+        one_each(named(keyed(q17=lambda e, k: e, q18=lambda e, k: k))), PADDED
+    ),
+    "all under unknown keys": Arrangement(
+        one_each(
+            named(keyed(q1=lambda e, k: k, q2=lambda e, k: e[:3, :3], q3=lambda e, k: e[:3, 3]))
+        ),
+        PADDED,
+    ),
 }

@@ -15,7 +15,7 @@ import pytest
 import geogen
 import geogen_hf
 from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
-from geogen_hf.errors import CameraError, ReleaseError
+from geogen_hf.errors import CameraError, MetadataError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
@@ -160,15 +160,15 @@ def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -
         for subject_id in ("subj_00000", "subj_00001"):
             extrinsics, intrinsics = subject_cameras(subject_id, size=SIZE)
             views = [
-                {"q17": e.tolist(), "q18": k.tolist()}
+                {"q17": e[:3, :3].tolist(), "q18": e[:3, 3].tolist(), "q19": k.tolist()}
                 for e, k in zip(extrinsics, intrinsics, strict=True)
             ]
             text = json.dumps({"name": subject_id, "cameras": views})
             zipped.writestr(f"{subject_id}.json", text)
-    with pytest.raises(ReleaseError, match="camera_schema"):
+    with pytest.raises(MetadataError, match="camera_schema"):
         opened(folder).sound_subjects()
     schema = tmp_path / "schema.toml"
-    schema.write_text('extrinsics = "q17"\nintrinsics = "q18"\n')
+    schema.write_text('rotation = "q17"\ntranslation = "q18"\nintrinsics = "q19"\n')
     assert opened(folder, CameraOptions(schema=schema)).camera_convention.convention == CANONICAL
     run = subprocess.run(
         [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder), "--camera-schema", schema],

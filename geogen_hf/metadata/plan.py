@@ -523,7 +523,10 @@ def _posed(form: PoseForm, *parts: _Slot) -> PosePlan:
 
 def _guess_pose(unknown: Sequence[_Slot]) -> tuple[list[PosePlan], CameraValueError | None]:
     """The one value that can only be a pose; none, with the remedy, where several could."""
-    found = [s for s in unknown if s.dims in BARE and len(s.path) == 1 and not has_digit(s.path[0])]
+    found = [slot for slot in unknown if slot.dims in BARE and len(slot.path) == 1]
+    if len(found) != 1 or not any(slot.dims in ((3, 3), (9,)) for slot in unknown):
+        # A matrix alone under a key with a number is one of many cameras.
+        found = [slot for slot in found if not has_digit(slot.path[0])]
     if len(found) < 2:
         return [_posed("label" if s.dims == (25,) else "matrix", s) for s in found], None
     return [], _ambiguous("the pose", [slot.path for slot in found], "extrinsics")

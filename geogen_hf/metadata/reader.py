@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.errors import MetadataError, explain, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
 from geogen_hf.metadata.groups import Group
 from geogen_hf.metadata.json_text import JsonError, decode_document
 from geogen_hf.metadata.naming import NAMED, Column, Images, Reading, find_readings, refuse
-from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Node, Planner
+from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Node, Planner, shape_of
 from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import compose_intrinsics, read_intrinsics
 from geogen_hf.metadata.tree import Tree
+from geogen_hf.metadata.values import numbers
 from geogen_hf.report import Problem
 
 logger = logging.getLogger(__name__)
@@ -288,6 +290,10 @@ class _Search:
             'say where they are with camera_schema={"extrinsics": "<key of the matrix>"} or '
             '{"rotation": "<key>", "translation": "<key>"}'
         )
+        if keys := _parts_of(self._first):
+            found = f"{found}, and {', '.join(keys.values())} that could be a pose"
+            said = ", ".join(f'"{role}": "{key}"' for role, key in keys.items())
+            remedy = f"if they are, state them with camera_schema={{{said}}}"
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
@@ -347,6 +353,29 @@ def _keys_of(root: object) -> str:
     if isinstance(root, dict):
         return f"keys {', '.join(map(repr, list(root)[:8]))}"[:300]
     return f"{type(root).__name__} {root!r}"[:80]
+
+
+def _parts_of(node: object, depth: int = 0) -> dict[str, str]:
+    """Keys of the first object that has a rotation, three numbers, and perhaps another 3x3."""
+    if depth > 6 or not isinstance(node, (dict, list)):
+        return {}
+    if isinstance(node, dict):
+        square = {key: value for key, value in node.items() if shape_of(value) == (3, 3)}
+        three = [key for key, value in node.items() if shape_of(value) == (3,)]
+        turns = [key for key, value in square.items() if _is_rotation(value)]
+        if len(turns) == 1 and len(three) == 1:
+            others = [key for key in square if key not in turns]
+            more = {"intrinsics": others[0]} if len(others) == 1 else {}
+            return {"rotation": turns[0], "translation": three[0], **more}
+    children = list(node.values() if isinstance(node, dict) else node)[:16]
+    return next((found for child in children if (found := _parts_of(child, depth + 1))), {})
+
+
+def _is_rotation(value: object) -> bool:
+    try:
+        return bool(is_rotation(numbers([value], "it", [(3, 3)])[0]).all())
+    except CameraValueError:
+        return False
 
 
 def _unreadable(document: Document, error: JsonError) -> Problem:
