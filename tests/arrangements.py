@@ -997,4 +997,14 @@ HELD_OUT: dict[str, Arrangement] = {
         ),
         PADDED,
     ),
+    "a number that is no view beside": Arrangement(
+        one_each(
+            lambda h: {
+                "cameras": [
+                    {"time": 1.5 * v, "seed": v * 31 % VIEWS, **c} for v, c in enumerate(cameras(h))
+                ]
+            }
+        ),
+        PLAIN,
+    ),
 }

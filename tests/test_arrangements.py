@@ -6,7 +6,7 @@ import pytest
 from arrangements import ARRANGEMENTS, HELD_OUT, outcome
 
 REMEDIED = {"left and right", "all, lists of lists", "f in mm alone", "two poses that differ"}
-REMEDIED |= {"all under unknown keys"}
+REMEDIED |= {"all under unknown keys", "view id in another key", "a number that is no view beside"}
 REFUSED = {"spherical"}
 """Arrangements that leave a doubt, or hold no pose in any known form; all others load."""
 

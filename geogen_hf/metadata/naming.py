@@ -194,7 +194,8 @@ def find_readings(
     # An identity is never told by its position in a list, unless that is stated.
     tried: list[tuple[Hole, Hole]] = []
     nearly: list[Reading] = []
-    tiers = [(NAMED, NAMED), (MENTIONED, MENTIONED), (MENTIONED, ORDERED)]
+    # Values under unknown keys and order count the same: where they disagree, nothing is taken.
+    tiers = [(NAMED, NAMED), (MENTIONED, ORDERED)]
     for most, view_tier in [*tiers, *([(ORDERED, ORDERED)] if any_order else [])]:
         stage = [
             (one, other)
@@ -210,7 +211,8 @@ def find_readings(
         fitting = [reading for reading in readings if reading.exact >= _FIT]
         if fitting:
             if view is None and view_tier == ORDERED and not any_order:
-                fitting = [r for r in fitting if not _names_views(columns, r)]
+                ordered = [r for r in fitting if "order of " in r.view]
+                fitting = [r for r in fitting if r not in ordered or not _names_views(columns, r)]
             return _disagreeing(fitting, columns, images, stated=subject is not None)
         nearly += [reading for reading in readings if reading.covered >= _NEARLY]
         if nearly and view_tier < ORDERED:
