@@ -21,6 +21,7 @@ from geogen_hf.release.identities import Identity, UnknownSubjectError
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import place_pictures
 from geogen_hf.viewer.panel import ConventionText, facts_table
+from geogen_hf.viewer.places import open_place
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -106,6 +107,21 @@ def test_the_viewer_is_reached_from_this_machine_only(parts: Path) -> None:
             socket.create_connection(("127.0.0.2", port), timeout=5)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_an_exported_folder_is_opened_and_says_how_its_cameras_were_read(
+    parts: Path, tmp_path: Path
+) -> None:
+    export = geogen_hf.export_release(parts, tmp_path / "geogen", workers=1).folder
+    opened = open_place(export, None, None)
+    shown = place_pictures(opened.identities["subj_00001"])
+    assert len(shown.frustums) == 7
+    head, stored, *_ = opened.convention.sentences
+    assert head == "camera convention: world_to_camera opencv, as exported"
+    assert stored == "In the release: world_to_camera opencv, proven."
+    (export / "provenance.json").write_text('{"source": {"cameras": []}}')
+    (_, instead) = open_place(export, None, None).convention.sentences
+    assert "does not say" in instead
 
 
 def test_an_unknown_identity_is_refused(parts: Path) -> None:

@@ -80,16 +80,19 @@ def orange(page: Page) -> int:
     return int(((red > 215) & (red - green > 50) & (green - blue > 60)).sum())
 
 
-def difference_from(page: Page, picture: Pixels) -> float:
+def difference_from(page: Page, picture: Pixels, *, head_only: bool = False) -> float:
     """Mean difference, 0..255, of the middle of the scene from a picture seen by its own camera."""
     left, top, width, height = canvas(page)
     side = round(height / 1.04)  # of a square picture: the window shows 4 % more
     x, y = left + (width - side) // 2, top + (height - side) // 2
-    seen = page.picture()[y : y + side, x : x + side]
-    small = (64, 64)
-    pair = [np.asarray(Image.fromarray(p).resize(small, Image.Resampling.BOX), np.float64)
-            for p in (seen, picture)]  # fmt: skip
-    return float(np.abs(pair[0] - pair[1]).mean())
+    seen, expected = (
+        np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BOX), np.float64)
+        for p in (page.picture()[y : y + side, x : x + side], picture)
+    )
+    difference = np.abs(seen - expected)
+    if head_only:
+        difference = difference[np.abs(expected - expected[0, 0]).max(axis=-1) > 30]
+    return float(difference.mean())
 
 
 def facts(page: Page) -> str:
@@ -152,5 +155,9 @@ def test_the_html_file_needs_neither_server_nor_network(
     page.wait_until(lambda: page.evaluate(f"{slider} && !{slider}.closest('[hidden]')"), "it is in")
     page.evaluate(f"{slider}.value = 1; {slider}.dispatchEvent(new Event('input'))")
     page.wait_until(lambda: difference_from(page, third.pixels) < 6, "its picture is shown")
+    # Under the picture are the points of the hull, where the picture shows the head.
+    page.evaluate(f"{slider}.value = 0; {slider}.dispatchEvent(new Event('input'))")
+    page.wait_until(lambda: difference_from(page, third.pixels) > 6, "the picture is away")
+    assert difference_from(page, third.pixels, head_only=True) < 40
     assert {url.split(":")[0] for url in page.requested} <= {"file", "data", "blob"}
     assert page.faults == []

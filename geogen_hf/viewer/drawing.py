@@ -105,7 +105,7 @@ class Drawing:
             "/identity/points",
             np.asarray(points - centre, dtype=np.float32),
             colours,
-            point_size=0.006 * self._shown.distance,
+            point_size=0.005 * self._shown.distance,
             point_shape="circle",
             point_shading="flat",
             position=tuple(centre),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from geogen_hf.errors import PartsError
+from geogen_hf.export.exported import PROVENANCE, ExportedFolder
+from geogen_hf.export.lookup import open_export
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.identities import Identity, open_release
+from geogen_hf.source.parts import Place
 from geogen_hf.viewer.panel import ConventionText
 
 
@@ -45,12 +49,22 @@ class OpenedPlace:
 
 
 def open_place(
-    place: str | os.PathLike[str] | None,
+    place: Place,
     cameras: CameraOptions | None,
     storage_options: Mapping[str, Any] | None,
 ) -> OpenedPlace:
-    """Open a release, or an exported folder, to read single identities."""
+    """Open a release or an exported folder to read single identities.
+
+    Args:
+        place: As for `geogen_hf.view`.
+        cameras: How to read a release's cameras; an export's are read as they are.
+        storage_options: Credentials by protocol.
+    """
     with ExitStack() as stack:
+        if place is not None and ExportedFolder(place, storage_options).is_export():
+            export = stack.enter_context(open_export(place, storage_options=storage_options))
+            sentences = _as_exported(ExportedFolder(place, storage_options))
+            return OpenedPlace(export, ConventionText(sentences), stack.pop_all())
         release = stack.enter_context(
             open_release(
                 place, on_bad_subject="skip", cameras=cameras, storage_options=storage_options
@@ -59,3 +73,17 @@ def open_place(
         found = release.camera_convention
         scores = [] if found.proof is None else found.proof.table()
         return OpenedPlace(release, ConventionText(found.describe(), scores), stack.pop_all())
+
+
+def _as_exported(folder: ExportedFolder) -> list[str]:
+    """Say how the cameras of an export were read when it was written, as far as it tells."""
+    sentences = ["camera convention: world_to_camera opencv, as exported"]
+    try:
+        said = json.loads(folder.read(PROVENANCE))["source"]["cameras"]
+        sentences.append(f"In the release: {said['convention']}, {said['how']}.")
+        if said["evidence"] is not None:
+            sentences.append(f"{said['evidence']['reason']}.")
+        sentences += [str(warning["text"]) for warning in said["warnings"]]
+    except (PartsError, KeyError, TypeError, ValueError, RecursionError):
+        sentences.append(f"{PROVENANCE} does not say how the release's cameras were read.")
+    return sentences

@@ -21,10 +21,12 @@ from typing import Any
 
 from geogen_hf.errors import GeoGenError, UsageError, explain, one_line
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.source.parts import Place
 from geogen_hf.viewer.drawing import Drawing
-from geogen_hf.viewer.frustums import place_pictures
+from geogen_hf.viewer.frustums import IdentityFrustums, place_pictures
 from geogen_hf.viewer.panel import caption, facts_table, short, strip
 from geogen_hf.viewer.places import OpenedPlace, open_place
+from geogen_hf.viewer.points import hull_points
 
 DEFAULT_PORT = 8080
 _PANEL_PX = 340  # width of the panel
@@ -45,6 +47,7 @@ class Viewer:
         self._subjects = subjects
         self._listed: Sequence[str] = subjects
         self._lock = threading.RLock()  # callbacks run in threads; a place is read by one
+        self._closed = False
         self._wanted = subjects[0]
         self._shown = place_pictures(place.identities[subjects[0]])
         self._server = _start_server(host, port)
@@ -86,6 +89,7 @@ class Viewer:
         """
         from geogen_hf.viewer.page import write_page
 
+        self._add_points(self._shown)
         with self._lock:
             self._choose(None)
             scene = self._server.scene.as_html()
@@ -94,6 +98,7 @@ class Viewer:
     def close(self) -> None:
         """Stop the server and close the place."""
         atexit.unregister(self.close)
+        self._closed = True
         # viser waits up to 6 s for connections that browsers open in advance and leave idle. The
         # port is free at once, so the rest is left to a thread that does not hold up the exit.
         stopping = threading.Thread(target=self._server.stop, daemon=True)
@@ -188,6 +193,18 @@ class Viewer:
             if listed in self._list.options:
                 self._list.value = listed
         self._server.flush()
+        # The points take a second or so, and the pictures do not wait for them.
+        threading.Thread(target=self._add_points, args=(shown,), daemon=True).start()
+
+    def _add_points(self, shown: IdentityFrustums) -> None:
+        found = hull_points(shown)
+        with self._lock:
+            drawing = self._drawing
+            if found is None or drawing is None or drawing.points is not None or self._closed:
+                return
+            if shown is self._shown:
+                drawing.add_points(found.xyz, found.rgb, visible=self._with_points.value)
+                self._server.flush()
 
     def _set_visible(self) -> None:
         drawing = self._drawing
@@ -245,7 +262,7 @@ def _move(client: Any, position: Any, target: Any, up: Any) -> None:
 
 
 def view(
-    place: str | os.PathLike[str] | None = None,
+    place: Place = None,
     *,
     subjects: Sequence[str] | None = None,
     port: int | None = None,
