@@ -164,7 +164,7 @@ def _intrinsics(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
         ]
     )
     scatter = _percent(float(np.sqrt(corrections[:, :2].var(axis=0).mean())))
-    focal = 100 * float(corrections[:, 2].std())
+    focal = round(100 * float(corrections[:, 2].std()), 3)
     if scatter >= _LEAST_SCATTER:
         yield CameraWarning(
             "scattered_views",
@@ -196,4 +196,5 @@ def _common_shift(subjects: Sequence[Looked]) -> tuple[FloatArray, FloatArray]:
 
 
 def _percent(pixels: float) -> float:
-    return 100 * float(pixels) / LONG_SIDE_PX
+    """Rounded, so that the last bits of a sum do not reach `provenance.json`."""
+    return round(100 * float(pixels) / LONG_SIDE_PX, 3)

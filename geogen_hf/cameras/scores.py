@@ -43,6 +43,11 @@ def percent(misfit_px: float) -> float:
     return 100 * misfit_px / LONG_SIDE_PX
 
 
+def _median_percent(misfits: tuple[float, ...]) -> float | None:
+    """Rounded, so that the last bits of a sum do not reach `provenance.json`."""
+    return round(percent(float(np.median(misfits))), 3) if misfits else None
+
+
 @dataclass(frozen=True)
 class ConventionScore:
     """What one candidate comes to.
@@ -80,8 +85,8 @@ class ConventionScore:
         return {
             "convention": self.convention.name,
             "geometry": self.geometry.to_json(),
-            "misfit_percent": percent(float(np.median(self.misfits))) if self.misfits else None,
-            "adjusted_percent": percent(float(np.median(self.adjusted))) if self.adjusted else None,
+            "misfit_percent": _median_percent(self.misfits),
+            "adjusted_percent": _median_percent(self.adjusted),
         }
 
     def __str__(self) -> str:
@@ -182,7 +187,7 @@ class ConventionResult:
             "settled": self.settled,
             "convention": None if self.convention is None else self.convention.name,
             "reason": self.reason,
-            "margin": self.margin,
+            "margin": None if self.margin is None else round(self.margin, 3),
             "subjects": self.subjects,
             "pixel_subjects": list(self.pixel_subjects),
             "stated_direction": self.stated_direction,

@@ -37,6 +37,7 @@ FARTHEST = 9.0
 LEAST_VIEWS_SEEN, _MOST_VIEWS = 6, 12
 _NULL_SUBJECTS = 64  # whose geometry tells which transposed rotation blocks are worth trying
 _NULLS_ADJUSTED = 3
+_WORTH_ADJUSTING = 0.08  # pixels of the masks: what fits better has nothing to tell
 
 NullReading = tuple[float, tuple[int, ...] | None]
 """A misfit, and the order of the views it was found in; None for transposed rotation blocks."""
@@ -253,7 +254,7 @@ class Trials:
             read = seen.read(convention)
             if read is None:
                 continue
-            numbers = self.stored.view_ids[seen.index]
+            numbers, misfit = self.stored.view_ids[seen.index], self.plain(seen, convention)
             found.append(
                 Looked(
                     subject_id=self.stored.subject_ids[seen.index],
@@ -261,8 +262,10 @@ class Trials:
                     silhouettes=seen.silhouettes,
                     world_to_camera=read.world_to_camera,
                     centre=read.centre,
-                    misfit=self.plain(seen, convention),
-                    adjusted=self.adjusted(seen, convention),
+                    misfit=misfit,
+                    adjusted=self.adjusted(seen, convention)
+                    if misfit > _WORTH_ADJUSTING
+                    else Adjusted(misfit, np.zeros((len(seen.matrices), 3))),
                     null=self._nulls.get((seen.index, convention)),
                 )
             )
