@@ -223,12 +223,13 @@ def find_readings(
 def _names_views(columns: Sequence[Column], reading: Reading) -> bool:
     """Whether views have names of their own that were not understood: then order is no evidence."""
     known = reading.subjects >= 0
+    identities = len(np.unique(reading.subjects[known]))
     for column in columns:
         if column.tier == NAMED:
-            pairs = {
-                (s, str(x)) for s, x in zip(reading.subjects, column.labels, strict=True) if s >= 0
-            }
-            if len(pairs) == np.count_nonzero(known) > len(set(reading.subjects[known])):
+            number = {label: row for row, label in enumerate(dict.fromkeys(column.labels))}
+            labels = np.array([number[label] for label in column.labels], dtype=np.int64)
+            pairs = np.unique(reading.subjects[known] * len(number) + labels[known])
+            if len(pairs) == np.count_nonzero(known) > identities:
                 return True
     return False
 
