@@ -729,6 +729,16 @@ def test_the_command(command: Callable[..., Any], by_subject: Path, tmp_path: Pa
                   "--split", "train", "--subject", "subj_00000")  # fmt: skip
     assert run.exit_code == 0, run.output
     assert f"1 subjects, 7 images for colmap: {tmp_path / 'out'}" in run.output
+    assert "to train on it: python examples/simple_trainer.py" in run.output
+    assert "Research Use of Data Agreement" in (tmp_path / "out" / "ATTRIBUTION.md").read_text()
+    for held, found in (("none", 7), ("3", 4)):
+        out = tmp_path / held
+        run = command(by_subject, out, "--to", "nerfstudio", "--subject", "subj_00000",
+                      "--holdout", held)  # fmt: skip
+        assert run.exit_code == 0, run.output
+        meta = json.loads((out / "subj_00000" / "transforms.json").read_text())
+        assert len(meta["train_filenames"]) == found
+    assert command(by_subject, tmp_path / "x", "--to", "colmap", "--holdout", "x").exit_code == 2
     refused = command(by_subject, tmp_path / "out", "--to", "co3d")
     assert isinstance(refused.exception, GeoGenError)
     assert command(by_subject, tmp_path / "out", "--to", "co3d", "--overwrite").exit_code == 0

@@ -117,10 +117,7 @@ def _scaled(scene: Scene, long_side_px: int) -> Scene:
         width, height = scene.sizes[row]
         factor = long_side_px / max(width, height)
         new = (max(1, round(width * factor)), max(1, round(height * factor)))
-        picture = Image.fromarray(decode_rgb(data, where=scene.subject_id))
-        buffer = io.BytesIO()
-        picture.resize(new, Image.Resampling.LANCZOS).save(buffer, "PNG")
-        images.append(data if new == (width, height) else buffer.getvalue())
+        images.append(data if new == (width, height) else _resized(scene, data, new))
         sizes.append(new)
         intrinsics.append(resize_intrinsics(scene.intrinsics[row], (width, height), new))
     return replace(
@@ -133,6 +130,13 @@ def _scaled(scene: Scene, long_side_px: int) -> Scene:
         sizes=tuple(sizes),
         intrinsics=np.stack(intrinsics),
     )
+
+
+def _resized(scene: Scene, data: bytes, size_wh: tuple[int, int]) -> bytes:
+    picture = Image.fromarray(decode_rgb(data, where=scene.subject_id))
+    buffer = io.BytesIO()
+    picture.resize(size_wh, Image.Resampling.LANCZOS).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _with_alpha(scene: Scene, pictures: list[NDArray[np.uint8]]) -> Scene:
