@@ -25,13 +25,22 @@ from geogen_hf.source.parts import (
     METADATA_PART,
     Part,
 )
-from geogen_hf.source.zip_directory import Directory, Member, read_directory
+from geogen_hf.source.zip_directory import (
+    Directory,
+    DirectoryBudget,
+    Member,
+    read_directory,
+)
 from geogen_hf.source.zip_reader import Archives, unpack_member
 
 logger = logging.getLogger(__name__)
 
 _NO_TEXT = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".npy", ".npz", ".pkl", ".zip", ".pdf")
 """Endings of files that cannot hold cameras as text: they are not read."""
+
+MAX_METADATA_BYTES = 256 * 2**20
+"""Limit of all metadata unpacked, since its text is held in memory: 75,000 cameras of 3.5 kB, where
+two matrices with all their digits take 1 kB."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +136,9 @@ def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Director
     ordered = sorted(locations.items(), key=lambda item: item[0].number)
     directories: dict[Part, Directory] = {}
     failures: dict[str, ArchiveError | FetchError] = {}
+    budget = DirectoryBudget()
     with ThreadPoolExecutor(max(1, len(ordered))) as pool:
-        listings = {part: pool.submit(_list, location) for part, location in ordered}
+        listings = {part: pool.submit(_list, location, budget) for part, location in ordered}
     for part, listing in listings.items():
         try:
             directories[part] = listing.result()
@@ -141,9 +151,9 @@ def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Director
     return directories
 
 
-def _list(location: Location) -> Directory:
+def _list(location: Location, budget: DirectoryBudget) -> Directory:
     with closing(location.open()) as file:
-        return read_directory(file)
+        return read_directory(file, budget)
 
 
 def _document_members(directory: Directory) -> tuple[list[Member], list[Problem]]:
@@ -162,7 +172,22 @@ def _document_members(directory: Directory) -> tuple[list[Member], list[Problem]
 
 
 def _documents(directory: Directory, members: list[Member]) -> Iterator[Document]:
-    """Read metadata files: all in one run, since all are needed, in as few requests as can be."""
+    """Read metadata files: all in one run, since all are needed, in as few requests as can be.
+
+    Raises:
+        ArchiveError: They are more than `MAX_METADATA_BYTES`, of which none was read; or damaged.
+    """
+    held = sum(max(member.size, member.stop - member.start) for member in members)
+    if held > MAX_METADATA_BYTES:
+        raise ArchiveError(
+            explain(
+                "the metadata is too large for this release",
+                where=directory.archive,
+                expected=f"at most {MAX_METADATA_BYTES:,} bytes, all files unpacked",
+                found=f"{held:,} bytes in {len(members):,} files",
+                remedy="choose another source with base_url, or download this part again",
+            )
+        )
     with Archives() as archives:
         for records in archives.records([members]):
             for member, record in zip(members, records, strict=True):

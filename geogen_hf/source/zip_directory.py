@@ -10,22 +10,29 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.errors import ArchiveError, GeoGenError, explain
 from geogen_hf.source.location import ArchiveFile, Location
 
 MAX_MEMBER_BYTES = 256 * 2**20
-"""No render and no metadata file comes near this size; a larger member is refused unread."""
+"""No metadata file comes near this size; a larger member is refused unread."""
+MAX_IMAGE_BYTES = 32 * 2**20
+"""Limit of one image, packed or unpacked: over 100 renders of 280 kB, as a subject of seven such
+images is held in memory at once."""
 MAX_RATIO = 200
 """Renders and JSON compress less than this; only made-up members compress more (limit: 1,032)."""
 RATIO_FREE_BYTES = 2**20
 """Below this size the ratio of a member is not limited."""
-MAX_DIRECTORY_BYTES = 256 * 2**20
-"""No zip of this release has a directory near this size; a larger one is refused unread."""
+MAX_DIRECTORY_BYTES = 64 * 2**20
+"""Limit of the directories of all parts together, refused unread: 150,000 entries (an image and a
+metadata file for each of 75,000 views) of 100 bytes take a quarter of it."""
+MAX_ENTRIES = 400_000
+"""Limit of the entries of all parts together, folders and litter included: each costs about 900
+bytes of memory while it is sorted."""
 TAIL_BYTES = 128 * 2**10
 """Fetched at first contact: room for the directory of 1,500 members, and for zip64's records."""
 
@@ -35,6 +42,7 @@ SAMPLE_MARK = b"geogen-hf sample heads"
 LOCAL_HEADER_BYTES = 30
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_ENTRY_SIGNATURE = b"PK\x01\x02"
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
@@ -51,6 +59,7 @@ class Member:
         compressed_size: Stored size, bytes.
         crc: CRC-32 of the uncompressed bytes.
         deflated: Whether the bytes are deflated (else stored as they are).
+        flags: The general purpose bit flag that its local header must repeat (APPNOTE 4.4.4).
     """
 
     archive: Location
@@ -61,6 +70,7 @@ class Member:
     compressed_size: int
     crc: int
     deflated: bool
+    flags: int = 0
 
     def __str__(self) -> str:
         return f"{self.archive.label}: {self.name!a} (at byte {self.start})"
@@ -99,6 +109,35 @@ class Directory:
         return self.archive.label
 
 
+class DirectoryBudget:
+    """What the directories of several archives may cost together; threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = self._entries = 0
+
+    def spend(self, archive: Location, *, size: int = 0, entries: int = 0) -> None:
+        """Count bytes before they are read, and entries before they are parsed.
+
+        Raises:
+            ArchiveError: There are more than `MAX_DIRECTORY_BYTES` or `MAX_ENTRIES` by now.
+        """
+        with self._lock:
+            self._bytes += size
+            self._entries += entries
+            found_bytes, found_entries = self._bytes, self._entries
+        if found_bytes > MAX_DIRECTORY_BYTES or found_entries > MAX_ENTRIES:
+            raise ArchiveError(
+                explain(
+                    "not a zip archive of this release",
+                    where=archive,
+                    expected=f"directories of at most {MAX_DIRECTORY_BYTES:,} bytes and "
+                    f"{MAX_ENTRIES:,} entries, all parts together",
+                    found=f"{found_bytes:,} bytes and {found_entries:,} entries, and perhaps more",
+                )
+            )
+
+
 class _Tail(io.RawIOBase):
     """An archive as `zipfile` wants it: seekable, with its last bytes at hand.
 
@@ -106,9 +145,10 @@ class _Tail(io.RawIOBase):
     one go: one request for most archives, two where the directory is longer than the tail.
     """
 
-    def __init__(self, file: ArchiveFile) -> None:
+    def __init__(self, file: ArchiveFile, budget: DirectoryBudget) -> None:
         super().__init__()
         self._file = file
+        self._budget = budget
         self._tail_start, self._tail = file.read_tail(TAIL_BYTES)
         self.size = self._tail_start + len(self._tail)
         self._position = 0
@@ -133,29 +173,25 @@ class _Tail(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         start = min(self._position, self.size)
         stop = self.size if size is None or size < 0 else min(start + size, self.size)
-        if stop - start > MAX_DIRECTORY_BYTES:
-            raise ArchiveError(
-                explain(
-                    "not a zip archive of this release",
-                    where=self._file.location,
-                    expected=f"a directory of at most {MAX_DIRECTORY_BYTES:,} bytes",
-                    found=f"{stop - start:,} bytes",
-                )
-            )
+        self._budget.spend(self._file.location, size=stop - start)
         self._position = stop
         before: bytes | bytearray = b""
         if start < self._tail_start:
             before = self._file.read_range(start, min(stop, self._tail_start))
         first, end = max(0, start - self._tail_start), max(0, stop - self._tail_start)
-        return b"".join((before, self._tail[first:end]))
+        data = b"".join((before, self._tail[first:end]))
+        # zipfile believes no count of entries: it makes an object of each that it finds.
+        self._budget.spend(self._file.location, entries=data.count(_ENTRY_SIGNATURE))
+        return data
 
 
-def read_directory(file: ArchiveFile) -> Directory:
+def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> Directory:
     """List an archive from its central directory.
 
     Args:
         file: The archive, as `Location.open` gives it. Behind a URL, one request reads most
             directories and two a long one.
+        budget: Shared by archives that are listed together; None for an archive alone.
 
     Returns:
         Its members; those that cannot be read safely are set apart, with the reason.
@@ -167,24 +203,36 @@ def read_directory(file: ArchiveFile) -> Directory:
     Example:
         >>> with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
         ...     zipped.writestr("17/0.png", b"...")
-        >>> directory = read_directory(Location(str(tmp_path / "a.zip")).open())
+        >>> file = Location(str(tmp_path / "a.zip")).open()
+        >>> directory = read_directory(file)
+        >>> file.close()
         >>> [(member.name, member.size) for member in directory.members]
         [('17/0.png', 3)]
     """
-    tail = _Tail(file)
+    tail = _Tail(file, budget or DirectoryBudget())
     try:
         with zipfile.ZipFile(tail) as zipped:
             infos = zipped.infolist()
             directory_start = zipped.start_dir
             sample = zipped.comment.startswith(SAMPLE_MARK)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
+    except GeoGenError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        struct.error,
+        ValueError,  # names that are not UTF-8, though they say so
+        OSError,  # offsets before the start of the file
+    ) as error:
         raise _not_a_zip(tail, file.location, error) from error
-    infos = [info for info in infos if not info.is_dir() and not _is_junk(info.filename)]
+    missing = -min((info.header_offset for info in infos), default=0)
+    if missing > 0:
+        raise _not_a_zip(tail, file.location, f"the first {missing:,} bytes are missing")
     found = _sort_members(file.location, tail.size, infos, directory_start)
     return replace(found, sample=sample)
 
 
-def _not_a_zip(tail: _Tail, archive: Location, error: Exception) -> ArchiveError:
+def _not_a_zip(tail: _Tail, archive: Location, fault: object) -> ArchiveError:
     """Say what the file looks like instead."""
     tail.seek(0)
     head = tail.read(512).lstrip()
@@ -194,9 +242,9 @@ def _not_a_zip(tail: _Tail, archive: Location, error: Exception) -> ArchiveError
         found = f"{tail.size:,} bytes of HTML or XML, perhaps an error page saved as .zip"
     elif head[:4] == b"PK\x03\x04":
         found = f"{tail.size:,} bytes that begin like a zip but lack its directory: cut short"
-        found += f" ({error})"
+        found += f" ({fault})"
     else:
-        found = f"{tail.size:,} bytes beginning {head[:8]!r} ({error})"
+        found = f"{tail.size:,} bytes beginning {head[:8]!r} ({fault})"
     return ArchiveError(
         explain(
             "not a whole zip archive",
@@ -222,17 +270,23 @@ def _sort_members(
     directory_start: int,
 ) -> Directory:
     """Turn directory entries into members, each knowing where its record ends."""
-    ordered = sorted(infos, key=lambda info: info.header_offset)
-    following = dict(pairwise(sorted({directory_start, *(i.header_offset for i in ordered)})))
+    named = [(decode_name(_stored_name(info), info.flag_bits), info) for info in infos]
+    ordered = sorted(
+        ((name, info) for name, info in named if not (name.endswith("/") or _is_junk(name))),
+        key=lambda item: item[1].header_offset,
+    )
+    overlapping = _overlapping([info for _, info in ordered], directory_start)
+    stops = [*(info.header_offset for _, info in ordered), directory_start][1:]
     members: list[Member] = []
     refused: list[Refused] = []
-    for info in ordered:
-        name = _decode_name(info)
-        stop = following.get(info.header_offset, info.header_offset)
-        reason = _reason_to_refuse(info, name, stop)
+    for (name, info), following, overlaps in zip(ordered, stops, overlapping, strict=True):
+        reason = _reason_to_refuse(info, name, directory_start)
+        if reason is None and overlaps:
+            reason = "its record overlaps another's: the directory is damaged"
         if reason is not None:
             refused.append(Refused(name, reason))
             continue
+        stop = min(following, directory_start)
         members.append(
             Member(
                 archive=archive,
@@ -243,19 +297,54 @@ def _sort_members(
                 compressed_size=info.compress_size,
                 crc=info.CRC,
                 deflated=info.compress_type == _DEFLATED,
+                flags=info.flag_bits,
             )
         )
     return Directory(archive, size, tuple(members), tuple(refused))
 
 
-def _decode_name(info: zipfile.ZipInfo) -> str:
-    """Read names that are UTF-8 though bit 11 (APPNOTE 4.4.4) is not set, as many tools do."""
-    if info.flag_bits & _UTF8:
-        return info.orig_filename
+def _overlapping(ordered: list[zipfile.ZipInfo], directory_start: int) -> list[bool]:
+    """Tell which entries share bytes with another, in one pass over entries in order of offset.
+
+    Entries that reach into the directory are refused for that, and condemn no other.
+    """
+    overlaps = [False] * len(ordered)
+    longest, reached = -1, 0  # the entry that reaches furthest so far, and where to
+    for index, info in enumerate(ordered):
+        if info.header_offset < reached:
+            overlaps[index] = overlaps[longest] = True
+        stop = _smallest_stop(info)
+        if reached < stop <= directory_start:
+            longest, reached = index, stop
+    return overlaps
+
+
+def _stored_name(info: zipfile.ZipInfo) -> bytes:
+    """Undo how `zipfile` decodes names; `info.filename` ends at the first NUL."""
+    return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
+
+
+def decode_name(stored: bytes, flags: int) -> str:
+    """Decode a member's name; without bit 11 (APPNOTE 4.4.4) many tools write UTF-8 all the same.
+
+    Bytes that are not UTF-8 though bit 11 says so become surrogates, which no valid name holds.
+    """
+    if flags & _UTF8:
+        return stored.decode(errors="surrogateescape")
     try:
-        return info.orig_filename.encode("cp437").decode()
-    except UnicodeError:
-        return info.orig_filename
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored.decode("cp437")
+
+
+def _smallest_stop(info: zipfile.ZipInfo) -> int:
+    """Tell where a record ends at the earliest: its local extra field is not known yet."""
+    return (
+        info.header_offset
+        + LOCAL_HEADER_BYTES
+        + len(_stored_name(info))
+        + max(0, info.compress_size)
+    )
 
 
 def _largest_record(info: zipfile.ZipInfo) -> int:
@@ -263,8 +352,10 @@ def _largest_record(info: zipfile.ZipInfo) -> int:
     return LOCAL_HEADER_BYTES + 2 * 0xFFFF + info.compress_size + 24
 
 
-def _reason_to_refuse(info: zipfile.ZipInfo, name: str, stop: int) -> str | None:
+def _reason_to_refuse(info: zipfile.ZipInfo, name: str, directory_start: int) -> str | None:
     """Check what the directory claims before anything is read."""
+    if not name:
+        return "it has no name"
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
         return "its name leads out of the archive (absolute, or with ..)"
@@ -274,10 +365,21 @@ def _reason_to_refuse(info: zipfile.ZipInfo, name: str, stop: int) -> str | None
         return "it is encrypted"
     if info.compress_type not in (_STORED, _DEFLATED):
         return f"it is compressed by method {info.compress_type}; stored and deflated are read"
-    if info.file_size > MAX_MEMBER_BYTES:
-        return f"it claims {info.file_size:,} bytes, over the limit of {MAX_MEMBER_BYTES:,}"
+    limit = MAX_IMAGE_BYTES if name.lower().endswith(".png") else MAX_MEMBER_BYTES
+    claimed = max(info.file_size, info.compress_size)
+    if claimed > limit:
+        return f"it claims {claimed:,} bytes, over the limit of {limit:,}"
     if info.file_size > max(RATIO_FREE_BYTES, MAX_RATIO * info.compress_size):
         return f"it claims {info.file_size:,} bytes out of {info.compress_size:,}: a bomb"
-    if info.header_offset + LOCAL_HEADER_BYTES + info.compress_size > stop:
-        return "it reaches into the next member: the directory is damaged"
+    if info.compress_size > _largest_packed(info):
+        return f"it claims {info.file_size:,} bytes, packed into more: {info.compress_size:,}"
+    if _smallest_stop(info) > directory_start:
+        return "it reaches into the directory: the directory is damaged"
     return None
+
+
+def _largest_packed(info: zipfile.ZipInfo) -> int:
+    """Bound the packed size: deflating what cannot be compressed adds a few bytes a block."""
+    if info.compress_type == _STORED:
+        return info.file_size
+    return info.file_size + info.file_size // 4 + 1024

@@ -16,13 +16,17 @@ from geogen_hf.errors import ArchiveError, explain
 from geogen_hf.images import PNG_HEADER_BYTES, png_header
 from geogen_hf.source.location import ArchiveFile, Location
 from geogen_hf.source.prefetch import Limits, Run, stream_records
-from geogen_hf.source.zip_directory import Member
+from geogen_hf.source.zip_directory import LOCAL_HEADER_BYTES, Member, decode_name
 
 Record = bytes | bytearray | memoryview
 """A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
 
-# APPNOTE 4.3.7: signature … name length, extra field length.
+# APPNOTE 4.3.7: signature, version, flags, method, time, date, CRC-32, packed size, size, lengths
+# of name and extra field.
 _LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
+_DESCRIPTOR = 0x8  # CRC-32 and sizes may be zero in the local header: they follow the data.
+_EFFORT = 0x6  # How hard the packer tried: reading does not depend on it.
+_IN_ZIP64 = 0xFFFFFFFF
 
 
 def unpack_png(member: Member, record: Record) -> bytes:
@@ -36,11 +40,14 @@ def unpack_member(member: Member, record: Record) -> bytes:
     """Take a member's uncompressed bytes out of its record, as `[start, stop)` of the archive.
 
     Raises:
-        ArchiveError: The record is cut short, or size or CRC-32 are not as the directory says.
+        ArchiveError: The record is cut short, or local header, data descriptor, size or CRC-32 are
+            not as the directory says.
     """
-    packed = packed_bytes(member, record)
+    data_start = _check_header(member, record)
+    packed = _packed_bytes(member, record, data_start)
     if len(packed) < member.compressed_size:
         raise _damaged(member, f"{member.compressed_size:,} bytes", f"{len(packed):,}: cut short")
+    _check_descriptor(member, record, data_start)
     # One byte more than the directory says, so that a member that lies about its size stops early.
     data = _decompress(member, packed, member.size + 1)
     if len(data) != member.size:
@@ -51,19 +58,125 @@ def unpack_member(member: Member, record: Record) -> bytes:
     return data
 
 
-def packed_bytes(member: Member, record: Record) -> memoryview:
-    """Skip the local header, whose extra field may differ from the directory's.
+def _packed_bytes(member: Member, record: Record, data_start: int) -> memoryview:
+    return memoryview(record)[data_start : data_start + member.compressed_size]
+
+
+def _check_header(member: Member, record: Record) -> int:
+    """Compare a record's local header with the directory (APPNOTE 4.3.7, 4.4).
+
+    An archive whose directory names one member's record as another's shows in nothing else: size
+    and CRC-32 are then those of the wrong file.
+
+    Returns:
+        Where the packed bytes begin in the record; the local extra field may differ from the
+        directory's.
 
     Raises:
-        ArchiveError: There is no such header.
+        ArchiveError: There is no such header, it is cut short, or it says something else.
     """
-    if len(record) < _LOCAL_HEADER.size:
+    data_start = _header_bytes(member, record)
+    if len(record) < data_start:
+        raise _damaged(member, f"a header of {data_start:,} bytes", f"{len(record):,}: cut short")
+    _, _, flags, method, _, _, crc, packed_size, size, name_length, _ = _LOCAL_HEADER.unpack_from(
+        record
+    )
+    name_stop = LOCAL_HEADER_BYTES + name_length
+    name = decode_name(bytes(record[LOCAL_HEADER_BYTES:name_stop]), flags)
+    if _IN_ZIP64 in (size, packed_size):
+        size, packed_size = _zip64_sizes(size, packed_size, bytes(record[name_stop:data_start]))
+    if flags & _DESCRIPTOR:
+        crc, packed_size, size = (
+            told or expected
+            for told, expected in zip((crc, packed_size, size), _checks(member), strict=True)
+        )
+    found = (name, flags & ~_EFFORT, method, crc, packed_size, size)
+    expected = (
+        member.name,
+        member.flags & ~_EFFORT,
+        zlib.DEFLATED if member.deflated else 0,
+        *_checks(member),
+    )
+    if found != expected:
+        raise _other_header(member, expected, found)
+    return data_start
+
+
+def _header_bytes(member: Member, record: Record) -> int:
+    """Read the length of a local header with its name and its extra field."""
+    if len(record) < LOCAL_HEADER_BYTES:
         raise _damaged(member, "a local file header", f"{len(record)} bytes: cut short")
     signature, *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(record)
     if signature != b"PK\x03\x04":
         raise _damaged(member, "a local file header", repr(signature))
-    data_start = _LOCAL_HEADER.size + name_length + extra_length
-    return memoryview(record)[data_start : data_start + member.compressed_size]
+    return LOCAL_HEADER_BYTES + int(name_length) + int(extra_length)
+
+
+def _checks(member: Member) -> tuple[int, int, int]:
+    """What a data descriptor holds (APPNOTE 4.3.9)."""
+    return member.crc, member.compressed_size, member.size
+
+
+def _zip64_sizes(size: int, packed_size: int, extra: bytes) -> tuple[int, int]:
+    """Look sizes up in a local header's zip64 field (APPNOTE 4.5.3), if it has one."""
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, place)
+        if kind == 1 and place + 20 <= len(extra):
+            long_size, long_packed = struct.unpack_from("<QQ", extra, place + 4)
+            return (
+                long_size if size == _IN_ZIP64 else size,
+                long_packed if packed_size == _IN_ZIP64 else packed_size,
+            )
+        place += 4 + length
+    return size, packed_size
+
+
+def _other_header(
+    member: Member, expected: Sequence[object], found: Sequence[object]
+) -> ArchiveError:
+    """Name the first field in which a local header differs from the directory."""
+    fields = ("the name", "flags", "method", "CRC-32", "packed size", "size")
+    what, directory, local = next(
+        (what, one, other)
+        for what, one, other in zip(fields, expected, found, strict=True)
+        if one != other
+    )
+
+    def shown(value: object) -> str:
+        if isinstance(value, str):
+            return ascii(value[:100])
+        return f"{value:#x}" if what in ("flags", "CRC-32") else f"{value:,}"
+
+    return _damaged(
+        member,
+        f"{what} {shown(directory)} in the local header, as in the directory",
+        shown(local),
+    )
+
+
+def _check_descriptor(member: Member, record: Record, data_start: int) -> None:
+    """Compare CRC-32 and sizes behind the data, where the local header leaves them out.
+
+    Their sizes have 4 or 8 bytes, and a signature may precede them (APPNOTE 4.3.9).
+    """
+    if not member.flags & _DESCRIPTOR:
+        return
+    checks = _checks(member)
+    *_, crc, packed_size, size, _, _ = _LOCAL_HEADER.unpack_from(record)
+    if (crc, packed_size, size) == checks:
+        return
+    behind = bytes(record[data_start + member.compressed_size :][:24])
+    bare = behind.removeprefix(b"PK\x07\x08")
+    allowed = (struct.pack("<LLL", *checks), struct.pack("<LQQ", *checks))
+    # Without a signature, the CRC-32 itself may look like one.
+    if not (bare.startswith(allowed) or behind.startswith(allowed)):
+        raise _damaged(
+            member,
+            f"a data descriptor with CRC-32 {member.crc:08x}, {member.compressed_size:,} and "
+            f"{member.size:,} bytes",
+            repr(behind),
+        )
 
 
 def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
@@ -213,9 +326,9 @@ class Archives:
         Raises:
             ArchiveError: The member is damaged or not a PNG.
         """
-        packed = packed_bytes(member, head)
-        if len(packed) < min(member.compressed_size, 128):
-            packed = packed_bytes(member, self._record(member))
+        if len(head) < _header_bytes(member, head) + min(member.compressed_size, 128):
+            head = self._record(member)
+        packed = _packed_bytes(member, head, _check_header(member, head))
         return packed_png_size(member, packed)
 
     def _record(self, member: Member) -> bytes | bytearray:
