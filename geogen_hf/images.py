@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -23,13 +24,8 @@ from PIL import Image
 from geogen_hf.errors import ImageError, explain
 
 if TYPE_CHECKING:
-    crc32: Callable[[bytes | memoryview], int]
     _decode_png: Callable[[bytes, tuple[int, int], str], NDArray[np.uint8]] | None
 else:
-    try:  # 25 times as fast as zlib's
-        from isal.isal_zlib import crc32
-    except ImportError:
-        from zlib import crc32
     try:
         from kornia_rs.io import decode_image_png_u8 as _decode_png
     except ImportError:
@@ -291,7 +287,7 @@ def _check_chunks(data: bytes, where: object) -> set[bytes]:
         if end + 4 > len(data):
             raise _damaged(where, "the file is cut short")
         kind = bytes(view[position + 4 : position + 8])
-        if crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise _damaged(where, f"wrong CRC-32 of chunk {kind!r} at byte {position:,}")
         if kind not in _CHUNKS_OF_ANY_LENGTH and _COMMON_CHUNKS.get(kind) != length:
             unusual.add(kind)
