@@ -240,3 +240,40 @@ def cached_file_name(url: str, etag: str | None) -> str | None:
     except ImportError:
         return None
     return str(hash_url_to_filename(url, etag))
+
+
+# --- torch --------------------------------------------------------------------------------------
+
+
+def shared_bytes(size: int) -> Any:
+    """Make a `(size,)` uint8 tensor in memory that other processes can be given without a copy.
+
+    `UntypedStorage._new_shared` (seen in torch 2.2 to 2.13) is what `default_collate` calls.
+    Without it, the tensor is made and then moved there, which touches its memory twice.
+    """
+    import torch
+
+    make = getattr(torch.UntypedStorage, "_new_shared", None)
+    if make is None:
+        return torch.empty(size, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(make(size))
+
+
+def maps_descriptors() -> bool:
+    """Tell whether `bytes_of_descriptor` can be called."""
+    import torch
+
+    return hasattr(torch.UntypedStorage, "_new_shared_fd_cpu")
+
+
+def bytes_of_descriptor(descriptor: int, size: int) -> Any:
+    """Map a file in memory as a `(size,)` uint8 tensor that other processes get without a copy.
+
+    `UntypedStorage._new_shared_fd_cpu` (seen in torch 2.2 to 2.13) is what PyTorch calls when
+    shared memory arrives from another process. Where it is missing, `maps_descriptors` says so, and
+    batches are made in fresh memory each time.
+    """
+    import torch
+
+    storage = torch.UntypedStorage._new_shared_fd_cpu(descriptor, size)  # type: ignore[attr-defined]
+    return torch.empty(0, dtype=torch.uint8).set_(storage)

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from geogen_hf.training.shared_memory import MOST_PIECES, make_room
+from geogen_hf.training.shared_memory import MAX_PIECES, image_memory
 
-BATCHES = 3 * MOST_PIECES
+BATCHES = 3 * MAX_PIECES
 SIZE_WH = (40, 30)
 
 
@@ -18,7 +18,7 @@ class Numbered(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for number in range(BATCHES):
-            rooms = list(make_room([(2, SIZE_WH), (2, SIZE_WH)]))
+            rooms = list(image_memory([(2, SIZE_WH), (2, SIZE_WH)]))
             for room in rooms:
                 room.pixels[...] = number
             yield number, rooms[0].images.permute(0, 3, 1, 2), rooms[1].images

@@ -1,4 +1,4 @@
-"""Rows of tensors to a batch, also where the numbers of views differ."""
+"""Stack rows of tensors into a batch, also where the numbers of views differ."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
-from geogen_hf.training.shared_memory import as_one
+from geogen_hf.training.shared_memory import as_batch
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Put rows together, for `DataLoader(collate_fn=collate)`.
+    """Stack rows into a batch, for `DataLoader(collate_fn=collate)`.
 
     Rows with fewer views than the longest are filled up with zeros, and `view_mask` tells which
-    views are real. Images keep PyTorch's `channels_last` order in memory, and are
-    not copied where `ToTensors` put them side by side into shared memory (as_tensors(batch_size=…)
-    a multiple of the loader's).
+    views are real. Images keep PyTorch's `channels_last` order in memory. They are not copied where
+    `ToTensors` put them side by side into shared memory.
 
     Args:
         rows: B rows as `ToTensors` makes them.
@@ -29,7 +28,7 @@ def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         and everything else as `(B, V, ...)`, V being the largest number of views.
 
     Raises:
-        UsageError: Images differ in size.
+        RuntimeError: Images differ in size: PyTorch cannot stack them.
 
     Example:
         >>> row = {"subject_id": "a", "images": torch.ones(3, 3, 2, 2), "view_ids": torch.arange(3)}
@@ -52,8 +51,8 @@ def _stacked(tensors: Sequence[Tensor], views: int) -> Tensor:
     # default_collate stacks into shared memory, in the order of the shapes: so images are given to
     # it as they lie in memory, and nothing is rearranged.
     channels_last = tensors[0].ndim == 4 and tensors[0].stride(1) == 1
-    rows = [_filled(_in_memory(tensor, channels_last), views) for tensor in tensors]
-    stack = as_one(rows)
+    rows = [_padded(_in_memory(tensor, channels_last), views) for tensor in tensors]
+    stack = as_batch(rows)
     if stack is None:
         stack = default_collate(rows)
     return stack.permute(0, 1, 4, 2, 3) if channels_last else stack
@@ -63,6 +62,6 @@ def _in_memory(tensor: Tensor, channels_last: bool) -> Tensor:
     return tensor.permute(0, 2, 3, 1) if channels_last else tensor
 
 
-def _filled(tensor: Tensor, views: int) -> Tensor:
+def _padded(tensor: Tensor, views: int) -> Tensor:
     missing = views - len(tensor)
     return pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, missing)) if missing else tensor

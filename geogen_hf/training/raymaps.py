@@ -1,4 +1,4 @@
-"""Rays of every pixel as images, on any device; the maths of `geogen_hf.cameras.poses.rays`."""
+"""Maps of the rays through all pixels, on any device, by the maths of `geogen_hf.cameras.rays`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def ray_maps(
     extrinsics: Tensor, intrinsics: Tensor, size_wh: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """World rays through the centres of all pixels.
+    """Compute the world rays through the centres of all pixels.
 
     Args:
         extrinsics: `(..., 4, 4)` float world-to-camera, OpenCV axes.
@@ -21,8 +21,8 @@ def ray_maps(
         world frame, of the dtype and on the device of `extrinsics`.
 
     Example:
-        >>> identity, lens = torch.eye(4), torch.tensor([[2.0, 0, 1], [0, 2, 1], [0, 0, 1]])
-        >>> origins, directions = ray_maps(identity, lens, (3, 2))
+        >>> identity, intrinsics = torch.eye(4), torch.tensor([[2.0, 0, 1], [0, 2, 1], [0, 0, 1]])
+        >>> origins, directions = ray_maps(identity, intrinsics, (3, 2))
         >>> origins.shape, directions[:, 0, 0]
         (torch.Size([3, 2, 3]), tensor([-0.2357, -0.2357,  0.9428]))
     """
@@ -40,7 +40,7 @@ def ray_maps(
 
 
 def plucker_maps(extrinsics: Tensor, intrinsics: Tensor, size_wh: tuple[int, int]) -> Tensor:
-    """Pluecker coordinates of the same rays: direction `d`, then moment `o x d`.
+    """Compute Pluecker coordinates of the same rays: direction `d`, then moment `o x d`.
 
     The order of Light Field Networks (Sitzmann et al. 2021). Others put the moment first.
 

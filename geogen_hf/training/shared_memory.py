@@ -1,8 +1,10 @@
-"""Room for decoded images, which a batch takes as it lies.
+"""Memory that images are decoded into, and that becomes the batch without a copy.
 
-In a worker of a `DataLoader` it is memory shared with the process that trains: images are decoded
-into where they will be read, and rows that follow each other there are a batch without a copy.
-The same memory serves again once nobody holds the batch (`geogen_hf.training.shared_memory`).
+In a worker of a `DataLoader` this memory is shared with the process that trains: images are decoded
+where they will be read, and rows that follow each other there are a batch already. A pool uses the
+same memory again once no process holds the batch, because the kernel has to fill fresh pages with
+zeros. The kernel also knows who holds a piece: each tensor has a shared `flock` on a file
+description of its own, which ends with the last process that has it, killed or not.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from geogen_hf.compat import bytes_of_descriptor, maps_descriptors, shared_bytes
 from geogen_hf.images import Size
 
 try:
@@ -27,31 +30,31 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-MOST_PIECES = 16
-"""More than a worker has under way: two batches for the loader, one it makes, some in use."""
+MAX_PIECES = 16
+"""Pieces of a pool: a worker has two batches waiting, makes one, and some are in use."""
 
 
-class Lender:
-    """Lends pieces of shared memory, on Linux.
+class MemoryPool:
+    """Pieces of shared memory that are used again, on Linux.
 
     Args:
-        most: How many pieces it keeps.
+        most: Number of pieces.
 
     Example:
-        >>> lender = Lender()
-        >>> images, bytes_ = lender.lend(8)
+        >>> pool = MemoryPool()
+        >>> images, bytes_ = pool.take(8)
         >>> bytes_[:] = range(8)
         >>> images[3:].tolist()
         [3, 4, 5, 6, 7]
     """
 
-    def __init__(self, most: int = MOST_PIECES) -> None:
+    def __init__(self, most: int = MAX_PIECES) -> None:
         self._most = most
         self._pieces: list[_Piece] = []
         self._mutex = threading.Lock()
 
-    def lend(self, size: int) -> tuple[torch.Tensor, NDArray[np.uint8]] | None:
-        """Lend memory, whatever was in it.
+    def take(self, size: int) -> tuple[torch.Tensor, NDArray[np.uint8]] | None:
+        """Take a piece of memory; its content is undefined.
 
         Args:
             size: Bytes; at least 1.
@@ -69,7 +72,7 @@ class Lender:
             if piece is None and len(self._pieces) < self._most:
                 piece = _Piece()
                 self._pieces.append(piece)
-            return None if piece is None else piece.lend(size)
+            return None if piece is None else piece.take(size)
 
 
 class _Piece:
@@ -88,44 +91,43 @@ class _Piece:
         fcntl.flock(self._file, fcntl.LOCK_UN)
         return True
 
-    def lend(self, size: int) -> tuple[torch.Tensor, NDArray[np.uint8]]:
+    def take(self, size: int) -> tuple[torch.Tensor, NDArray[np.uint8]]:
         if len(self._memory) < size:
             os.ftruncate(self._file, size)
             self._memory = np.frombuffer(mmap.mmap(self._file, size), np.uint8)
-        lent = os.open(f"/proc/self/fd/{self._file}", os.O_RDWR)  # a description of its own
+        taken = os.open(f"/proc/self/fd/{self._file}", os.O_RDWR)  # a description of its own
         try:
-            fcntl.flock(lent, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            # What PyTorch itself calls for shared memory that arrives from another process.
-            storage = torch.UntypedStorage._new_shared_fd_cpu(lent, size)  # type: ignore[attr-defined]
+            fcntl.flock(taken, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            images: Tensor = bytes_of_descriptor(taken, size)
         finally:
-            os.close(lent)  # the storage has a copy of this descriptor
-        return torch.empty(0, dtype=torch.uint8).set_(storage), self._memory[:size]
+            os.close(taken)  # the tensor has a copy of this descriptor
+        return images, self._memory[:size]
 
 
 @cache
-def process_lender() -> Lender | None:
-    """The lender of this process; None where the system or PyTorch's settings do not allow it."""
+def process_pool() -> MemoryPool | None:
+    """Get the pool of this process; None where the system or PyTorch's settings do not allow it."""
     if fcntl is None or not hasattr(os, "memfd_create"):
         return None
-    if not hasattr(torch.UntypedStorage, "_new_shared_fd_cpu"):
+    if not maps_descriptors():
         return None
     strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
     if strategy != "file_descriptor":
         return None
-    lender = Lender()
+    pool = MemoryPool()
     try:
-        lender.lend(1)
+        pool.take(1)
     except OSError:  # no /proc, or a kernel that cannot lock such files
         return None
-    return lender
+    return pool
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=process_lender.cache_clear)  # descriptors would be shared
+    os.register_at_fork(after_in_child=process_pool.cache_clear)  # descriptors would be shared
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
+class ImageMemory:
     """Memory for the images of a row.
 
     Attributes:
@@ -137,25 +139,25 @@ class Room:
     pixels: NDArray[np.uint8]
 
 
-def make_room(shapes: Sequence[tuple[int, Size]]) -> Iterator[Room]:
-    """Make room for the images of each row, one after the other where all are of one size.
+def image_memory(shapes: Sequence[tuple[int, Size]]) -> Iterator[ImageMemory]:
+    """Allocate memory for the images of each row, one after the other where all are of one size.
 
     Args:
         shapes: Number of views, and width and height, of each row.
 
     Yields:
-        Room for each row, whatever was in that memory.
+        Memory for each row; its content is undefined.
     """
     if len({size_wh for _, size_wh in shapes}) > 1:
         for views, (width, height) in shapes:
             images = torch.empty((views, height, width, 3), dtype=torch.uint8)
-            yield Room(images, images.numpy())
+            yield ImageMemory(images, images.numpy())
         return
     first, (width, height) = 0, shapes[0][1]
     images, pixels = _memory(sum(views for views, _ in shapes) * height * width * 3)
     images, pixels = images.view(-1, height, width, 3), pixels.reshape(-1, height, width, 3)
     for views, _ in shapes:
-        yield Room(images[first : first + views], pixels[first : first + views])
+        yield ImageMemory(images[first : first + views], pixels[first : first + views])
         first += views
 
 
@@ -163,17 +165,15 @@ def _memory(size: int) -> tuple[Tensor, NDArray[np.uint8]]:
     if get_worker_info() is None:
         pixels = np.empty(size, np.uint8)  # NumPy asks for huge pages
         return torch.from_numpy(pixels), pixels
-    lender = process_lender()
-    lent = None if lender is None else lender.lend(size)
-    if lent is not None:
-        return lent
-    # As default_collate makes it; share_memory_ would copy what is not there yet.
-    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
-    images = torch.empty(0, dtype=torch.uint8).set_(storage)
+    pool = process_pool()
+    taken = None if pool is None else pool.take(size)
+    if taken is not None:
+        return taken
+    images: Tensor = shared_bytes(size)
     return images, images.numpy()
 
 
-def as_one(tensors: Sequence[Tensor]) -> Tensor | None:
+def as_batch(tensors: Sequence[Tensor]) -> Tensor | None:
     """View rows as a batch, where they follow each other in shared memory.
 
     Args:
@@ -184,9 +184,9 @@ def as_one(tensors: Sequence[Tensor]) -> Tensor | None:
 
     Example:
         >>> whole = torch.arange(12).share_memory_().reshape(2, 2, 3, 1, 1)
-        >>> as_one([whole[0], whole[1]]).flatten().tolist()
+        >>> as_batch([whole[0], whole[1]]).flatten().tolist()
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
-        >>> as_one([whole[1], whole[0]]) is None
+        >>> as_batch([whole[1], whole[0]]) is None
         True
     """
     first = tensors[0]

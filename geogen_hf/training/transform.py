@@ -23,7 +23,7 @@ from geogen_hf.errors import ImageError, UsageError, explain
 from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
 from geogen_hf.training.choices import AllViews, Epoch, Indices, ViewChoice, draw
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
-from geogen_hf.training.shared_memory import Room, make_room
+from geogen_hf.training.shared_memory import ImageMemory, image_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +264,7 @@ class ToTensors:
         if not batch["subject_id"]:
             return {}
         plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
-        rooms = make_room([(len(plan.framings), plan.size_wh) for plan in plans])
+        rooms = image_memory([(len(plan.framings), plan.size_wh) for plan in plans])
         rows = [self._row(plan, room) for plan, room in zip(plans, rooms, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -278,7 +278,7 @@ class ToTensors:
         ]
         return _Plan(row, headers, self._framings(row, headers, epoch))
 
-    def _row(self, plan: _Plan, room: Room) -> dict[str, Any]:
+    def _row(self, plan: _Plan, room: ImageMemory) -> dict[str, Any]:
         row = plan.row
         for index, (data, header, framing) in enumerate(
             zip(row.images, plan.headers, plan.framings, strict=True)

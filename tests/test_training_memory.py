@@ -1,4 +1,4 @@
-"""Memory of batches that is used again: only once nobody holds it."""
+"""The memory of batches is used again, but only once nobody holds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numbered_batches import BATCHES, SIZE_WH, Numbered
 from torch.utils.data import DataLoader
 
-from geogen_hf.training.shared_memory import MOST_PIECES, Lender, process_lender
+from geogen_hf.training.shared_memory import MAX_PIECES, MemoryPool, process_pool
 
 pytestmark = pytest.mark.datasets
 
@@ -23,36 +23,36 @@ def inode(tensor: torch.Tensor) -> int:
     return os.fstat(descriptor).st_ino
 
 
-def lent(lender: Lender, size: int, value: int) -> torch.Tensor:
-    found = lender.lend(size)
+def taken(pool: MemoryPool, size: int, value: int) -> torch.Tensor:
+    found = pool.take(size)
     assert found is not None
     images, memory = found
     memory[:] = value
     return images
 
 
-def test_what_is_let_go_is_lent_again() -> None:
-    lender = Lender(most=2)
-    first = lent(lender, 100, 1)
+def test_memory_that_nobody_holds_is_used_again() -> None:
+    pool = MemoryPool(most=2)
+    first = taken(pool, 100, 1)
     name = inode(first)
     view = first.reshape(10, 10)[3:]
     del first
-    second = lent(lender, 100, 2)
+    second = taken(pool, 100, 2)
     assert inode(second) != name
-    assert lender.lend(100) is None
+    assert pool.take(100) is None
     assert view.unique().tolist() == [1]
     del view
-    third = lent(lender, 100, 3)
+    third = taken(pool, 100, 3)
     assert inode(third) == name
     assert second.unique().tolist() == [2]
 
 
 def test_memory_grows_with_what_is_asked_for() -> None:
-    lender = Lender(most=1)
+    pool = MemoryPool(most=1)
     sizes = [10, 100_000, 10, 5_000_000, 3]
     names = set()
     for value, size in enumerate(sizes):
-        images = lent(lender, size, value)
+        images = taken(pool, size, value)
         names.add(inode(images))
         assert images.shape == (size,)
         assert images.unique().tolist() == [value]
@@ -75,14 +75,14 @@ def test_batches_that_are_kept_stay_as_they_are(start: str) -> None:
         names.append(inode(others))
         if number % 2 or number > BATCHES - 4:
             kept.append((number, images[1, :, 4:6]))  # only a part of it
-    assert len(kept) > MOST_PIECES
+    assert len(kept) > MAX_PIECES
     assert all(view.unique().tolist() == [number] for number, view in kept)
     assert len(set(names)) < len(names)
 
 
 def test_batches_that_are_let_go_share_their_memory() -> None:
     names = {inode(images) for _, images, _ in loader("fork")}
-    assert len(names) < MOST_PIECES / 2
+    assert len(names) < MAX_PIECES / 2
 
 
 def test_a_worker_that_ends_leaves_its_batches() -> None:
@@ -97,29 +97,44 @@ def test_a_worker_that_ends_leaves_its_batches() -> None:
 
 FORKED = """
 import os
-from geogen_hf.training.shared_memory import process_lender
+from geogen_hf.training.shared_memory import process_pool
 
 def inode():
-    images, _ = process_lender().lend(1000)
+    images, _ = process_pool().take(1000)
     return os.fstat(images.untyped_storage()._share_fd_cpu_()[0]).st_ino
 
 names = [inode(), inode()]
-assert names[0] == names[1], "it is not lent again"
+assert names[0] == names[1], "it is not used again"
 if os.fork() == 0:
     os._exit(inode() == names[0])
 _, status = os.wait()
-assert status == 0, "a forked process lends what is its parent's"
+assert status == 0, "a forked process uses its parent's memory"
 """
 
 
-def test_processes_lend_their_own_memory() -> None:
+def test_a_forked_process_has_a_pool_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", FORKED], check=True)
 
 
+def test_without_the_private_names_of_torch_batches_are_fresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process_pool.cache_clear()
+    monkeypatch.delattr(torch.UntypedStorage, "_new_shared_fd_cpu")
+    monkeypatch.delattr(torch.UntypedStorage, "_new_shared")
+    assert process_pool() is None
+    loaded = DataLoader(
+        Numbered(), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=60
+    )
+    numbers = [(number, images.unique().tolist()) for number, images, _ in loaded]
+    assert numbers == [(number, [number]) for number in range(BATCHES)]
+    process_pool.cache_clear()
+
+
 def test_without_such_memory_batches_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    process_lender.cache_clear()
+    process_pool.cache_clear()
     monkeypatch.delattr(os, "memfd_create")
-    assert process_lender() is None
+    assert process_pool() is None
     numbers = [(number, images.unique().tolist()) for number, images, _ in loader("fork")]
     assert numbers == [(number, [number]) for number in range(BATCHES)]
-    process_lender.cache_clear()
+    process_pool.cache_clear()
