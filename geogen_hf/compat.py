@@ -242,6 +242,19 @@ def cached_file_name(url: str, etag: str | None) -> str | None:
     return str(hash_url_to_filename(url, etag))
 
 
+def yaml_of(info: datasets.DatasetInfo) -> dict[str, Any]:
+    """Spell features and splits as the YAML of a card has them.
+
+    `DatasetInfo._to_yaml_dict` was seen in datasets 3.6 to 5.2. Without it the card states sizes
+    alone, and `datasets` reads the features from the Parquet files.
+    """
+    spell = getattr(info, "_to_yaml_dict", None)
+    if spell is None:
+        return {"download_size": info.download_size, "dataset_size": info.dataset_size}
+    values: dict[str, Any] = spell()
+    return values
+
+
 # --- torch --------------------------------------------------------------------------------------
 
 

@@ -152,3 +152,14 @@ def test_names_from_outside_cannot_command_a_terminal(maker: ReleaseMaker) -> No
     assert "owned" in shown
     assert not [c for c in shown if c != "\n" and not c.isprintable()]
     assert max(map(len, shown.splitlines())) < 3000
+
+
+def test_inspect_draws_the_proof(tmp_path: Path) -> None:
+    geogen("sample", tmp_path / "parts", "--subjects", 3, "--size", 48)
+    run = geogen("inspect", tmp_path / "parts", "--picture", tmp_path / "proof.png", "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["camera_convention"]["evidence"]["settled"]
+    with Image.open(tmp_path / "proof.png") as proof:
+        pixels = np.asarray(proof.convert("RGB")).reshape(-1, 3).astype(int)
+    green = (pixels[:, 1] > pixels[:, 0] + 60) & (pixels[:, 1] > pixels[:, 2] + 40)
+    assert green.sum() > 500

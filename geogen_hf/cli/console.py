@@ -56,7 +56,8 @@ ConventionName = Annotated[
     str,
     typer.Option(
         "--camera-convention",
-        help='What the matrices mean, such as "camera_to_world opengl"; auto finds it out.',
+        help='What the matrices mean, such as "camera_to_world opengl"; it is checked, unless '
+        '"unchecked" follows. auto finds it out.',
     ),
 ]
 SchemaFile = Annotated[
@@ -87,7 +88,7 @@ def camera_options(convention: str, schema: Path | None, upstream_lens: bool) ->
     from geogen_hf.release.convention import CameraOptions
 
     default = "upstream" if upstream_lens else None
-    return CameraOptions(convention, schema, default, pixel_subjects=6)  # type: ignore[arg-type]
+    return CameraOptions(convention, schema, default)  # type: ignore[arg-type]
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +17,10 @@ from geogen_hf.cli.console import (
     SplitSeed,
     UpstreamLens,
     camera_options,
+    checked_picture_path,
+    complain,
     progress_bar,
+    save_picture,
     say,
 )
 
@@ -25,6 +29,10 @@ def inspect(
     source: Source = None,
     part: PartNumbers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="X.png", help="Draw the proof of the camera convention there."),
+    ] = None,
     split_seed: SplitSeed = 0,
     camera_convention: ConventionName = "auto",
     camera_schema: SchemaFile = None,
@@ -34,9 +42,13 @@ def inspect(
 
     The exit status is 1 if there are problems, or if the camera convention cannot be settled.
 
-    Example: geogen inspect parts --json
+    Example: geogen inspect parts --picture proof.png
     """
     from geogen_hf import inspect_release
+    from geogen_hf.release.proof_picture import proof_picture
+
+    if picture is not None:
+        checked_picture_path(picture)
 
     with progress_bar("reading headers") as progress:
         found = inspect_release(
@@ -61,6 +73,9 @@ def inspect(
         say(f"problems           {len(found.report.problems):,}")
         if found.report.problems:
             say(str(found.report))
+    if picture is not None:
+        save_picture(proof_picture(found.release), picture)
+        complain(f"{picture}: the cameras' proof, for the eye")
     if found.report.problems or found.camera_convention.convention is None:
         raise typer.Exit(1)
 

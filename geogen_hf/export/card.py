@@ -16,6 +16,7 @@ import yaml
 from datasets import DatasetInfo
 from datasets.splits import SplitDict, SplitInfo
 
+from geogen_hf.compat import yaml_of
 from geogen_hf.errors import ReleaseError, explain, one_line
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
@@ -103,7 +104,7 @@ def write_card(
     images: int,
     options: ExportOptions,
     source: dict[str, Any],
-    picture: str,
+    pictures: Sequence[str],
 ) -> str:
     """Fill in the template.
 
@@ -112,7 +113,7 @@ def write_card(
         images: Number of images of all identities.
         options: How the files were written.
         source: The result of `describe_source`.
-        picture: File name of the contact sheet.
+        pictures: File names of the contact sheet and, where there is one, of the camera proof.
 
     Returns:
         The text of `README.md`.
@@ -137,8 +138,8 @@ def write_card(
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
     body = _with_configs(body, options.configs)
     body = body.replace(IMAGES_MARK, _encoding(options))
-    body = body.replace(FIGURES_MARK, _figures(files, options, picture))
-    body = body.replace(CAMERAS_MARK, _cameras(source["cameras"]))
+    body = body.replace(FIGURES_MARK, _figures(files, options, pictures[0]))
+    body = body.replace(CAMERAS_MARK, _cameras(source["cameras"], pictures[1:]))
     body = body.replace(PROVENANCE_MARK, _provenance(options, source))
     return f"---\n{text}---\n{body}"
 
@@ -193,8 +194,8 @@ def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
         download_size=sum(file.size for file in files),
         dataset_size=sum(file.arrow_bytes for file in files),
     )
-    values: dict[str, Any] = {"config_name": config, **info._to_yaml_dict()}
-    for feature in values["features"]:
+    values: dict[str, Any] = {"config_name": config, **yaml_of(info)}
+    for feature in values.get("features", []):
         if "list" in feature:
             feature["sequence"] = feature.pop("list")
     return values
@@ -217,7 +218,7 @@ def _figures(files: Sequence[FileRecord], options: ExportOptions, picture: str) 
     return "\n".join(lines)
 
 
-def _cameras(convention: dict[str, Any]) -> str:
+def _cameras(convention: dict[str, Any], proof: Sequence[str]) -> str:
     """State the camera convention of the metadata, how it was found, and the warnings."""
     evidence = convention["evidence"]
     said = [
@@ -238,7 +239,14 @@ def _cameras(convention: dict[str, Any]) -> str:
     of_all = [w["text"] for w in convention["warnings"] if "subject_id" not in w["numbers"]]
     odd = len(convention["warnings"]) - len(of_all)
     said += of_all + [f"{odd} of these subjects fit badly."] * (odd > 0)
-    return " ".join(said)
+    text = " ".join(said)
+    for picture in proof:
+        text += (
+            f"\n\n![Outlines of the visual hull, seen again by each camera]({picture})\n\n"
+            "Green is the outline of the hull of all silhouettes, as each camera sees it: on the "
+            "left under the convention taken, on the right under the next best."
+        )
+    return text
 
 
 def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:

@@ -37,6 +37,7 @@ from geogen_hf.export.tasks import (
 from geogen_hf.export.transcode import decode_view, stored_sizes
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.preview import Views, contact_sheet
+from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import Shard, read_images
 from geogen_hf.release.subjects import Subject
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 EXPORT = OutputKind("export", ".export", PROVENANCE, "source", CARD)
 PICTURE = "contact_sheet.png"
 PICTURE_SUBJECTS = 4
+PROOF = "camera_proof.png"
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -162,7 +164,8 @@ def write_export(
         logger.info("%s: complete already", output.path)
         return _as_found(output.path)
     tasks = plan_tasks(output, subjects, options, split_seed, on_bad_subject)
-    picture, undecodable = _draw_sheet(tasks, on_bad_subject)
+    sheet, undecodable = _draw_sheet(tasks, on_bad_subject)
+    pictures = {PICTURE: sheet, **_draw_proof(release)}
     tasks = [task.without(undecodable) for task in tasks]
     with output.claimed(overwrite=overwrite):
         already = sum(finished(task) is not None for task in tasks)
@@ -170,7 +173,7 @@ def write_export(
             records = _run_all(tasks, submit, progress)
         kept = {subject_id for record in records for subject_id in record.subject_ids}
         left_out = sorted({subject.subject_id for subject in subjects} - kept)
-        _write_rest(output, tasks, records, options, source, left_out, picture)
+        _write_rest(output, tasks, records, options, source, left_out, pictures)
     files = [file for record in records for file in record.files]
     return Exported(
         folder=output.path,
@@ -225,7 +228,7 @@ def _write_rest(
     options: ExportOptions,
     source: Plan,
     left_out: Sequence[str],
-    picture: bytes,
+    pictures: Mapping[str, bytes],
 ) -> None:
     """Write all files that are not Parquet, the card last."""
     files = [file for record in records for file in record.files]
@@ -234,8 +237,8 @@ def _write_rest(
     contents = {
         MANIFEST: _manifest(tasks, records),
         PROVENANCE: _json(provenance(source, count_rows(files), left_out)),
-        PICTURE: picture,
-        CARD: write_card(files, images, options, source, PICTURE).encode(),
+        **pictures,
+        CARD: write_card(files, images, options, source, list(pictures)).encode(),
     }
     sums = {file.path: file.sha256 for file in files}
     sums |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -304,6 +307,18 @@ def _draw_sheet(tasks: Sequence[ShardTask], on_bad_subject: Policy) -> tuple[byt
     buffer = io.BytesIO()
     contact_sheet(shown).save(buffer, "PNG")
     return buffer.getvalue(), frozenset(damaged)
+
+
+def _draw_proof(release: Release) -> dict[str, bytes]:
+    """Draw the proof of the camera convention; nothing where no silhouettes can be told."""
+    try:
+        picture = proof_picture(release)
+    except ReleaseError as error:
+        logger.info("no picture of the camera proof: %s", error)
+        return {}
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return {PROOF: buffer.getvalue()}
 
 
 def _decoded(subject: Subject) -> Views:

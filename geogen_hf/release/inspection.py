@@ -48,6 +48,7 @@ class Inspection:
         report: What does not add up.
         camera_convention: What the camera matrices mean, and how that is known.
         metadata_reading: What was taken for subject, view, pose and intrinsics, in a line.
+        release: What was inspected; `proof_picture` draws it.
     """
 
     archives: tuple[ArchiveSummary, ...]
@@ -60,6 +61,7 @@ class Inspection:
     report: Report
     camera_convention: ResolvedConvention
     metadata_reading: str
+    release: Release
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values; of each kind of problem, the count and a few examples."""
@@ -140,6 +142,7 @@ def inspect_release(
         report=Report((*release.report.problems, *damaged)),
         camera_convention=release.camera_convention,
         metadata_reading=release.metadata_reading,
+        release=release,
     )
 
 
