@@ -26,8 +26,8 @@ def format_named(name: FormatName) -> Format:
         UsageError: There is none of this name.
 
     Example:
-        >>> format_named("eg3d").indexes[0].path
-        'dataset.json'
+        >>> [index.path for index in format_named("eg3d").indexes]
+        ['ATTRIBUTION.md', 'dataset.json']
     """
     if name not in FORMATS:
         raise UsageError(

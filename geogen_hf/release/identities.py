@@ -68,9 +68,9 @@ class Identity:
 
         Example:
             >>> from geogen_hf.sample import write_release
-            >>> with open_release(write_release(tmp_path, subjects=3, size=16)) as release:
+            >>> with open_release(write_release(tmp_path, subjects=3, size=32)) as release:
             ...     release["subj_00001"].arrays()[0].shape
-            (16, 16, 3)
+            (32, 32, 3)
         """
         return [
             decode_rgb(data, where=f"subject {self.subject_id}, view {view}")
@@ -190,7 +190,7 @@ def open_release(
 
     Example:
         >>> from geogen_hf.sample import write_release
-        >>> with open_release(write_release(tmp_path, subjects=3, size=16)) as release:
+        >>> with open_release(write_release(tmp_path, subjects=3, size=32)) as release:
         ...     identity = release["subj_00001"]
         >>> release.subject_ids, len(identity.images), identity.extrinsics.shape
         (('subj_00000', 'subj_00001', 'subj_00002'), 7, (7, 4, 4))

@@ -117,9 +117,9 @@ def inspect_release(
 
     Example:
         >>> from geogen_hf.sample import write_release
-        >>> found = inspect_release(write_release(tmp_path, subjects=3, size=16))
+        >>> found = inspect_release(write_release(tmp_path, subjects=3, size=32))
         >>> found.images, found.image_sizes, len(found.report.problems)
-        (21, {'16 x 16': 21}, 0)
+        (21, {'32 x 32': 21}, 0)
     """
     locations = locate_parts(place, select_parts(parts), storage_options)
     release = read_release(locations, cameras)

@@ -99,14 +99,14 @@ class SourceTargetViews:
         >>> from torch.utils.data import DataLoader
         >>> from geogen_hf.sample import write_release
         >>> from geogen_hf.training import ToTensors, as_tensors, collate
-        >>> parts = write_release(tmp_path, subjects=3, size=16)
+        >>> parts = write_release(tmp_path, subjects=3, size=32)
         >>> rows = geogen.load(split="train", data_dir=parts, streaming=True)
         >>> stream = as_tensors(rows, ToTensors(views=SourceTargetViews(sources=2, targets=1)))
         >>> batch = next(iter(DataLoader(stream, batch_size=2, collate_fn=collate)))
         >>> source_images, target_images = batch["images"].split([2, 1], dim=1)
         >>> source_poses, target_poses = batch["extrinsics"].split([2, 1], dim=1)
         >>> source_images.shape, target_poses.shape
-        (torch.Size([2, 2, 3, 16, 16]), torch.Size([2, 1, 4, 4]))
+        (torch.Size([2, 2, 3, 32, 32]), torch.Size([2, 1, 4, 4]))
     """
 
     sources: int = 1
