@@ -258,20 +258,6 @@ def yaml_of(info: datasets.DatasetInfo) -> dict[str, Any]:
 # --- torch --------------------------------------------------------------------------------------
 
 
-def shared_bytes(size: int) -> Any:
-    """Make a `(size,)` uint8 tensor in memory that other processes can be given without a copy.
-
-    `UntypedStorage._new_shared` (seen in torch 2.2 to 2.13) is what `default_collate` calls.
-    Without it, the tensor is made and then moved there, which touches its memory twice.
-    """
-    import torch
-
-    make = getattr(torch.UntypedStorage, "_new_shared", None)
-    if make is None:
-        return torch.empty(size, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(make(size))
-
-
 def maps_descriptors() -> bool:
     """Tell whether `bytes_of_descriptor` can be called."""
     import torch

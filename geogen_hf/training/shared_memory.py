@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from geogen_hf.compat import bytes_of_descriptor, maps_descriptors, shared_bytes
+from geogen_hf.compat import bytes_of_descriptor, maps_descriptors
 from geogen_hf.images import Size
 
 try:
@@ -169,7 +169,7 @@ def _memory(size: int) -> tuple[Tensor, NDArray[np.uint8]]:
     taken = None if pool is None else pool.take(size)
     if taken is not None:
         return taken
-    images: Tensor = shared_bytes(size)
+    images = torch.empty(size, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
     return images, images.numpy()
 
 
