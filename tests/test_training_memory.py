@@ -120,7 +120,7 @@ def test_without_the_private_name_of_torch_there_is_no_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     process_pool.cache_clear()
-    monkeypatch.delattr(torch.UntypedStorage, "_new_shared_fd_cpu")
+    monkeypatch.setattr(torch, "UntypedStorage", type("UntypedStorage", (), {}))
     assert process_pool() is None
     process_pool.cache_clear()
 
