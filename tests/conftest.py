@@ -24,6 +24,8 @@ from geogen_hf.source.parts import ALL_PARTS
 
 __all__ = ["hub"]
 
+SIZE = 48
+"""Pixels: enough for three subjects to prove the camera convention."""
 SUBJECTS = 40
 """Enough for three training shards and for all three splits."""
 
@@ -38,8 +40,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def by_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 heads at 16 px, whole identities in each zip."""
-    return write_release(tmp_path_factory.mktemp("by_subject"), subjects=SUBJECTS, size=16)
+    """40 heads, whole identities in each zip."""
+    return write_release(tmp_path_factory.mktemp("by_subject"), subjects=SUBJECTS, size=SIZE)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,7 @@ def unmarked(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def by_view(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same heads, one view of every identity in each zip."""
     folder = tmp_path_factory.mktemp("by_view")
-    return write_release(folder, subjects=SUBJECTS, size=16, layout="by-view")
+    return write_release(folder, subjects=SUBJECTS, size=SIZE, layout="by-view")
 
 
 Members = dict[str, bytes]
@@ -63,7 +65,7 @@ Members = dict[str, bytes]
 @pytest.fixture(scope="session")
 def tiny_members(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Members]:
     """Contents of a sound release of 7 heads, by zip."""
-    folder = write_release(tmp_path_factory.mktemp("tiny"), subjects=7, size=16)
+    folder = write_release(tmp_path_factory.mktemp("tiny"), subjects=7, size=SIZE)
     contents: dict[str, Members] = {}
     for part in ALL_PARTS:
         with zipfile.ZipFile(folder / part.name) as zipped:

@@ -34,5 +34,5 @@ def test_verbs_take_str_and_path(by_subject: Path, tmp_path: Path) -> None:
         from_path_first = from_path["subj_00003"]
     with geogen_hf.open_release(str(by_subject)) as from_str:
         assert from_str["subj_00003"].images == from_path_first.images
-    assert [a.shape for a in from_path_first.arrays()] == [(16, 16, 3)] * 7
-    assert [i.size for i in from_path_first.pil_images()] == [(16, 16)] * 7
+    assert [a.shape for a in from_path_first.arrays()] == [(48, 48, 3)] * 7
+    assert [i.size for i in from_path_first.pil_images()] == [(48, 48)] * 7

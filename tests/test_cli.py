@@ -34,7 +34,7 @@ Demo = tuple[subprocess.CompletedProcess[str], Path]
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     place = tmp_path_factory.mktemp("demo")
-    return geogen("demo", "--subjects", 12, "--size", 16, cwd=place), place
+    return geogen("demo", "--subjects", 12, "--size", 48, cwd=place), place
 
 
 def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
@@ -47,7 +47,7 @@ def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
         assert sheet.width > 7 * 128
     with Image.open(place / "geogen_demo" / "camera_rig.png") as rig:
         assert len(np.unique(np.asarray(rig).reshape(-1, 3), axis=0)) > 500
-    again = geogen("demo", "--subjects", 12, "--size", 16, cwd=place)
+    again = geogen("demo", "--subjects", 12, "--size", 48, cwd=place)
     assert again.returncode == 0, again.stderr
 
 
@@ -65,7 +65,7 @@ def test_the_command_that_the_demo_suggests_works(demo: Demo, tmp_path: Path) ->
 
 def test_sample_writes_what_inspect_reports(tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    run = geogen("sample", out, "--subjects", 9, "--size", 16, "--layout", "by-view")
+    run = geogen("sample", out, "--subjects", 9, "--size", 48, "--layout", "by-view")
     assert run.returncode == 0, run.stderr
     run = geogen("inspect", out)
     assert run.returncode == 0, run.stdout
@@ -74,7 +74,7 @@ def test_sample_writes_what_inspect_reports(tmp_path: Path) -> None:
     assert found["subjects"] == 9
     assert found["images"] == 63
     assert found["views_per_subject"] == {"7": 9}
-    assert found["image_sizes"] == {"16 x 16": 63}
+    assert found["image_sizes"] == {"48 x 48": 63}
     assert sum(found["splits"].values()) == 9
     assert found["problems"] == {}
     assert [archive["members"] for archive in found["archives"]] == [9] * 8

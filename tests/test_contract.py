@@ -162,7 +162,7 @@ def test_cameras_are_the_ones_rendered_with(by_subject: Path, tmp_path: Path) ->
     for row in geogen.load(
         "sequences", split="train", data_dir=str(by_subject), cache_dir=str(tmp_path)
     ):
-        extrinsics, intrinsics = subject_cameras(row["subject_id"], size=16)
+        extrinsics, intrinsics = subject_cameras(row["subject_id"], size=48)
         assert np.asarray(row["extrinsics"], dtype=np.float32).shape == (7, 4, 4)
         np.testing.assert_allclose(row["extrinsics"], extrinsics, rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(row["intrinsics"], intrinsics, rtol=1e-6)
@@ -178,7 +178,7 @@ def test_images_are_bit_exact_and_decode(maker: ReleaseMaker) -> None:
     assert len(rows) == 49
     for row in rows:
         assert row["image"]["bytes"] == published[f"{row['subject_id']}/{row['view_id']}.png"]
-    assert loaded["train"][0]["image"].size == (16, 16)
+    assert loaded["train"][0]["image"].size == (48, 48)
 
 
 def test_metadata_is_the_untouched_json(maker: ReleaseMaker) -> None:
@@ -186,7 +186,7 @@ def test_metadata_is_the_untouched_json(maker: ReleaseMaker) -> None:
     loaded = geogen.load("cameras", data_dir=str(maker.write()))
     rows = [row for split in loaded.values() for row in split]
     assert {row["metadata"] for row in rows} == texts
-    assert {(row["width"], row["height"]) for row in rows} == {(16, 16)}
+    assert {(row["width"], row["height"]) for row in rows} == {(48, 48)}
 
 
 def test_arrow_is_self_contained(maker: ReleaseMaker, tmp_path: Path) -> None:

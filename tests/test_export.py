@@ -133,7 +133,7 @@ def test_load_dataset_by_name_gives_the_rows_of_the_parts(
 def test_the_first_config_is_the_default_and_images_decode(beside: Path, tmp_path: Path) -> None:
     row = datasets.load_dataset("geogen", split="train", cache_dir=str(tmp_path))[0]
     assert list(row) == list(FEATURES["sequences"])
-    assert [image.size for image in row["images"]] == [(16, 16)] * 7
+    assert [image.size for image in row["images"]] == [(48, 48)] * 7
     assert len({image.tobytes() for image in row["images"]}) == 7
 
 
@@ -275,7 +275,7 @@ def test_rows_stand_in_the_order_of_their_hash(exported: Exported) -> None:
 
 
 def test_parquet_is_made_for_streaming(tmp_path: Path) -> None:
-    parts = write_release(tmp_path / "parts", subjects=10, size=16)
+    parts = write_release(tmp_path / "parts", subjects=10, size=48)
     options = ExportOptions(ALL_CONFIGS, image_format="jpeg", quality=95, image_size=1536)
     folder = write_export(opened(parts), tmp_path / "geogen", options).folder
     for config in ALL_CONFIGS:

@@ -460,7 +460,7 @@ def test_inspection_of_remote_parts_samples_the_images(by_view: Path) -> None:
         remote = inspect_release(origin.url)
     assert local.headers_read == 280
     assert remote.headers_read == REMOTE_SAMPLE
-    assert remote.image_sizes == {"16 x 16": REMOTE_SAMPLE}
+    assert remote.image_sizes == {"48 x 48": REMOTE_SAMPLE}
     assert remote.archives == local.archives
     assert remote.splits == local.splits
     assert remote.to_json()["headers_read"] == REMOTE_SAMPLE

@@ -109,7 +109,7 @@ def test_headers_alone_are_read_for_cameras(heavy: ReleaseMaker) -> None:
         loaded = geogen.load("cameras", streaming=True, base_url=origin.url)
         before = origin.bytes_sent
         rows = [row for split in loaded.values() for row in split]
-        assert {(row["width"], row["height"]) for row in rows} == {(16, 16)}
+        assert {(row["width"], row["height"]) for row in rows} == {(48, 48)}
         assert len(rows) == 49
         assert origin.bytes_sent - before <= 49 * 512
 
@@ -324,4 +324,4 @@ def test_arrays_keep_their_shapes(origin: OriginServer) -> None:
     loaded = geogen.load("sequences", split="train", streaming=True, base_url=origin.url)
     row = next(iter(loaded))
     assert np.asarray(row["extrinsics"]).shape == (7, 4, 4)
-    assert [image.size for image in row["images"]] == [(16, 16)] * 7
+    assert [image.size for image in row["images"]] == [(48, 48)] * 7

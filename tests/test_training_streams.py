@@ -17,7 +17,7 @@ from conftest import SUBJECTS
 import geogen
 from geogen_hf import compat
 from geogen_hf.errors import UsageError
-from geogen_hf.export.folder import export_release
+from geogen_hf.export.folder import write_export
 from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
 from geogen_hf.source.parts import locate_parts
@@ -34,7 +34,7 @@ KINDS = ["zips", "folder", "filtered folder", "folder without private names"]
 def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose files have several row groups: three rows in each but the last."""
     folder = tmp_path_factory.mktemp("exported") / "geogen"
-    export_release(read_release(locate_parts(by_subject)), folder, workers=1)
+    write_export(read_release(locate_parts(by_subject)), folder, workers=1)
     for path in folder.glob("data/sequences/*.parquet"):
         pq.write_table(pq.read_table(path), path, row_group_size=3)
     return folder

@@ -54,9 +54,9 @@ def transcoded(stored: SubjectAndImages, data: bytes, options: ExportOptions) ->
     try:
         width, height = Image.open(io.BytesIO(data)).size
     except (OSError, Image.DecompressionBombError):
-        width = height = 16
+        width = height = 48
     intrinsics = subject.intrinsics.copy()
-    intrinsics[0] *= np.array([[width / 16], [height / 16], [1]])
+    intrinsics[0] *= np.array([[width / 48], [height / 48], [1]])
     subject = replace(subject, intrinsics=intrinsics)
     _, found, sizes = transcode_subject(subject, [data, *images[1:]], options)
     image = decoded(found[0])
@@ -69,7 +69,7 @@ def test_png_of_the_stored_size_is_passed_through(stored: SubjectAndImages) -> N
     subject, images, sizes = transcode_subject(*stored, ExportOptions())
     assert images == stored[1]
     assert subject is stored[0]
-    assert sizes == [(16, 16)] * 7
+    assert sizes == [(48, 48)] * 7
 
 
 def test_webp_keeps_every_pixel(stored: SubjectAndImages) -> None:
@@ -123,7 +123,7 @@ def test_a_known_point_lands_on_the_same_place(
 ) -> None:
     subject, images = stored
     wide = [png(decoded(data).resize((30, 18))) for data in images]  # so that fx and fy part ways
-    stored_k = subject.intrinsics * np.array([[30 / 16], [18 / 16], [1]])
+    stored_k = subject.intrinsics * np.array([[30 / 48], [18 / 48], [1]])
     wide_subject = Subject(
         subject.subject_id, subject.view_ids, subject.images, subject.extrinsics, stored_k, "{}"
     )
@@ -145,7 +145,7 @@ def test_what_a_camera_sees_stays_where_it_points(stored: SubjectAndImages) -> N
     """A dot painted where a point projects to is found where the new camera projects it to."""
     subject, _ = stored
     point = np.array([[0.04, -0.03, 0.05]])
-    intrinsics = subject.intrinsics * np.array([[200 / 16], [200 / 16], [1]])
+    intrinsics = subject.intrinsics * np.array([[200 / 48], [200 / 48], [1]])
     big = Subject(
         subject.subject_id, subject.view_ids, subject.images, subject.extrinsics, intrinsics, "{}"
     )

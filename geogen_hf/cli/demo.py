@@ -42,9 +42,9 @@ def demo(
     say("3. pictures to look at:")
     for picture in result.pictures:
         say(f"   {picture}")
+    say(f'   or in the browser: geogen view {result.parts} (pip install ".[view]")')
     say("Next:")
     say(f"  geogen inspect {result.parts}")
-    say(f'  geogen view {result.parts}    in the browser; pip install "geogen-hf[view]"')
     say(f"  geogen export {result.parts} {folder / 'geogen'}")
     say(
         f"  python -c \"import geogen; print(geogen.load('views', split='train', "

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 from fsspec import available_protocols
 
-from geogen_hf.errors import ArchiveError, explain, redact
+from geogen_hf.errors import ArchiveError, PartsError, explain, redact
 from geogen_hf.source.responses import RemoteInfo
 from geogen_hf.source.retry import TransferOptions
 
@@ -204,6 +204,16 @@ class LocalFile:
         except IsADirectoryError as error:
             raise ArchiveError(
                 explain("not a zip archive", where=location, found="a folder")
+            ) from error
+        except OSError as error:  # deleted meanwhile, or not for this user to read
+            kind = PartsError if isinstance(error, FileNotFoundError) else ArchiveError
+            raise kind(
+                explain(
+                    "a part cannot be opened",
+                    where=location,
+                    found=error.strerror or error,
+                    remedy="put it back, or fix its permissions",
+                )
             ) from error
         self._lock = threading.Lock()
 
