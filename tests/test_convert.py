@@ -58,7 +58,7 @@ NAMES = [f"subj_{index:05}" for index in range(5)]
 VIEWS = 5
 
 
-NAMED = CameraOptions("world_to_camera opencv")
+NAMED = CameraOptions("world_to_camera opencv unchecked")
 """Releases here are too small, or too strange, to prove their convention."""
 convert = functools.partial(driver.convert, cameras=NAMED)
 open_release = functools.partial(access.open_release, cameras=NAMED)
@@ -353,7 +353,7 @@ def test_pycolmap_reads_and_projects_the_same(
 def test_equal_lenses_are_one_colmap_camera(by_subject: Path, tmp_path: Path) -> None:
     convert(str(by_subject), tmp_path, "colmap", subjects=["subj_00003"])
     text = (tmp_path / "subj_00003" / "sparse" / "0" / "cameras.txt").read_text()
-    assert sum(line.startswith("1 PINHOLE 16 16 ") for line in text.splitlines()) == 1
+    assert sum(line.startswith("1 PINHOLE 48 48 ") for line in text.splitlines()) == 1
     assert len(text.splitlines()) == 2
 
 

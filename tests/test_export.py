@@ -222,7 +222,8 @@ def test_what_stands_in_the_folder(exported: Exported) -> None:
     folder = exported.folder
     beside_data = {path.name for path in folder.iterdir()}
     assert beside_data == {
-        "README.md", "SHA256SUMS", "contact_sheet.png", "data", "provenance.json", "splits.csv",
+        "README.md", "SHA256SUMS", "camera_proof.png", "contact_sheet.png", "data",
+        "provenance.json", "splits.csv",
     }  # fmt: skip
     names = sorted(path.name for path in (folder / "data" / "sequences").iterdir())
     assert names[0] == "test-00000-of-00001.parquet"

@@ -382,7 +382,7 @@ def test_unknown_file_systems_are_refused() -> None:
         open_remote(Location("gopher://host/a.zip", remote=True))
 
 
-NAMED = CameraOptions("world_to_camera opencv")
+NAMED = CameraOptions("world_to_camera opencv unchecked")
 """Nothing is read for evidence."""
 
 

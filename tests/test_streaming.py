@@ -82,7 +82,7 @@ def test_remote_rows_are_the_local_ones(config: str, folder: Path, origin: Origi
         assert list(one[split]) == list(other[split])
 
 
-NAMED = {"camera_convention": "world_to_camera opencv"}
+NAMED = {"camera_convention": "world_to_camera opencv unchecked"}
 """Nothing is read for evidence."""
 
 

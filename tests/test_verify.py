@@ -372,7 +372,7 @@ def test_a_wrong_size_is_found(folder: Path) -> None:
     change_rows(folder, "cameras", change)
     failures = verified(folder).failures
     assert len(failures) == 2
-    assert all(re.search(r"its size, 1[67] x 16, is not 1[67] x 16 as in", f) for f in failures)
+    assert all(re.search(r"its size, 4[89] x 48, is not 4[89] x 48 as in", f) for f in failures)
 
 
 @pytest.mark.parametrize(
