@@ -429,3 +429,18 @@ def test_people_differ():
     pictures = [render(head, *front_camera("subj_00000", 32), 32) for head in heads]
     outlines = {foreground(picture).tobytes() for picture in pictures}
     assert len(outlines) == len(heads)
+
+
+def test_downloaded_zips_are_never_replaced(tmp_path: Path) -> None:
+    write_release(tmp_path, **SMALL)
+    write_release(tmp_path, **SMALL, seed=1)  # a sample replaces a sample
+    with zipfile.ZipFile(tmp_path / "images_batch_3.zip", "w") as zipped:
+        zipped.writestr("0/0.png", b"downloaded")
+    before = (tmp_path / "images_batch_3.zip").read_bytes()
+    with pytest.raises(UsageError, match=r"found: images_batch_3\.zip"):
+        write_release(tmp_path, **SMALL)
+    assert (tmp_path / "images_batch_3.zip").read_bytes() == before
+    (tmp_path / "images_batch_3.zip").unlink()
+    (tmp_path / "parts.lock.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"parts\.lock\.json"):
+        write_release(tmp_path, **SMALL)

@@ -83,8 +83,8 @@ def write_release(
 
     Images are members `subj_<i>/<view>.png`, cameras `metadata_<i>.json` (other schemas have other
     files); ids have five digits.
-    The zips replace earlier ones in `out` when all of them are complete; an interrupted run leaves
-    `out` as it was. Other files there are left alone.
+    The zips replace earlier sample zips in `out` when all of them are complete; an interrupted run
+    leaves `out` as it was. Other files there are left alone, and zips that are not samples refused.
 
     With more than one worker, a script must call this under `if __name__ == "__main__":`, as
     `multiprocessing` demands of programs that start processes.
@@ -107,7 +107,7 @@ def write_release(
         `out`.
 
     Raises:
-        UsageError: An argument has a value that cannot work.
+        UsageError: An argument has a value that cannot work, or `out` holds downloaded zips.
         GeoGenError: A worker process died.
 
     Example:
@@ -124,6 +124,7 @@ def write_release(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(explain("cannot write there", expected="a folder", found=out))
+    _refuse_downloads(out)
     out.mkdir(parents=True, exist_ok=True)
     workers = workers or _useful_workers(plan)
     # The pool first: workers of a script without a main guard run it too, and get no further.
@@ -136,6 +137,31 @@ def write_release(
         for name in (*IMAGE_PARTS, METADATA_PART):
             Path(scratch, name).replace(out / name)
     return out
+
+
+def _refuse_downloads(out: Path) -> None:
+    """Never replace zips that somebody downloaded: they may have taken hours."""
+    zips = [out / name for name in (*IMAGE_PARTS, METADATA_PART)]
+    others = [path.name for path in zips if path.exists() and not _is_sample(path)]
+    if (out / "parts.lock.json").exists():
+        others.append("parts.lock.json")
+    if others:
+        raise UsageError(
+            explain(
+                "the folder holds files that are not of a sample",
+                where=out,
+                expected="an empty folder, or one with sample zips",
+                found=", ".join(others),
+                remedy="choose another folder",
+            )
+        )
+
+
+def _is_sample(path: Path) -> bool:
+    """Look for the mark, which is the comment at the end of the zip."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 200))
+        return SAMPLE_COMMENT in file.read()
 
 
 def _check(plan: _Plan, workers: int | None) -> None:
