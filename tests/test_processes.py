@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from geogen_hf.sample.release import rendering_pool
+from geogen_hf.sample.sample_zips import rendering_pool
 
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from geogen_hf.sample.release import rendering_pool
+from geogen_hf.sample.sample_zips import rendering_pool
 def main():
     with rendering_pool(2) as pool:
         pids = {pool.submit(os.getpid).result() for _ in range(20)}

@@ -13,7 +13,7 @@ from geogen_hf.errors import ReleaseError, UsageError
 from geogen_hf.export.card import card_template, split_front_matter
 from geogen_hf.hub.access import GATES, Access, access_during, wanted_access
 from geogen_hf.hub.cards import check_card, mirror_card
-from geogen_hf.hub.plan import IN_FLIGHT, LocalFile, RemoteFile, batches, make_plan
+from geogen_hf.hub.commit_plan import IN_FLIGHT, LocalFile, RemoteFile, batches, make_plan
 from geogen_hf.hub.preflight import PushOptions, require_licence_accepted
 
 NAMES = (

@@ -28,7 +28,7 @@ from geogen_hf.durable import (
 )
 from geogen_hf.errors import CameraError, UsageError, explain
 from geogen_hf.formats.layout import Format, write_index
-from geogen_hf.formats.options import LayoutOptions
+from geogen_hf.formats.layout_options import LayoutOptions
 from geogen_hf.formats.prepare import Preparer, settle_options
 from geogen_hf.formats.registry import FormatName, format_named
 from geogen_hf.formats.scene import Scene, check_folder_names

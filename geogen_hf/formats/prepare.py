@@ -20,7 +20,7 @@ from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.surface import SurfacePoints, hull_surface
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.formats.layout import Format, encode_png
-from geogen_hf.formats.options import LayoutOptions
+from geogen_hf.formats.layout_options import LayoutOptions
 from geogen_hf.formats.scene import Scene
 from geogen_hf.formats.similarity import camera_radius, centring
 from geogen_hf.images import decode_rgb

@@ -11,7 +11,7 @@ from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, explain
-from geogen_hf.formats.options import LayoutOptions
+from geogen_hf.formats.layout_options import LayoutOptions
 from geogen_hf.formats.similarity import Similarity
 from geogen_hf.images import Format, read_header
 from geogen_hf.release.splits import Split

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.export.exported import SUMS
 from geogen_hf.hub.access import GATES, Access, Gate, wanted_access
+from geogen_hf.hub.commit_plan import Plan, make_plan
 from geogen_hf.hub.contents import Contents
-from geogen_hf.hub.plan import Plan, make_plan
 from geogen_hf.hub.repo import HubError, HubRepo, RepoState
 from geogen_hf.release.features import LICENSE_URL
 

@@ -16,8 +16,8 @@ from typing import Literal
 
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.hub.access import Access, access_during
+from geogen_hf.hub.commit_plan import Plan, batches
 from geogen_hf.hub.contents import Contents, read_export, read_parts
-from geogen_hf.hub.plan import Plan, batches
 from geogen_hf.hub.preflight import Preflight, PushOptions, plan_for, preflight
 from geogen_hf.hub.repo import HubError, HubRepo, HubUnavailableError, page_of
 from geogen_hf.source.parts import resolve_place

@@ -31,7 +31,7 @@ from huggingface_hub.utils.tqdm import (
 from geogen_hf._version import __version__
 from geogen_hf.errors import GeoGenError, explain, one_line
 from geogen_hf.hub.access import Access, Gate
-from geogen_hf.hub.plan import LocalFile, RemoteFile
+from geogen_hf.hub.commit_plan import LocalFile, RemoteFile
 
 _TRANSPORT: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
 """Errors of the HTTP library that huggingface_hub uses (requests before its 1.0, then httpx)."""

@@ -7,9 +7,9 @@ publisher's data.
 from __future__ import annotations
 
 from geogen_hf.sample.heads import Head, head_of
-from geogen_hf.sample.release import write_release
 from geogen_hf.sample.render import render, render_view
 from geogen_hf.sample.rig import subject_cameras
+from geogen_hf.sample.sample_zips import write_release
 from geogen_hf.sample.shape import nose_tip, signed_distance
 
 __all__ = [
