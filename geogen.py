@@ -76,7 +76,7 @@ class GeoGen(ReleaseBuilder):
             config.camera_convention,
             config.camera_schema,
             config.default_intrinsics,
-            memory=self.verdicts_folder,
+            memory=self.conventions_folder,
         )
         locations = download_parts(dl_manager, locate_parts(self.place, parts))
         release = read_release(locations, cameras)

@@ -50,7 +50,7 @@ class ReleaseBuilder(
         self._writer_batch_size = writer_batch_size or _TABLE_ROWS
 
     @property
-    def verdicts_folder(self) -> Path | None:
+    def conventions_folder(self) -> Path | None:
         """Where proven camera conventions are kept; None where the cache is remote."""
         root = resolve_place(self._cache_dir_root)
         return root / "geogen-cameras" if isinstance(root, Path) else None
