@@ -58,7 +58,6 @@ FORMAT = Format(
     entries=labels,
     indexes=(ATTRIBUTION, Index("dataset.json", ('{"labels": [', Listing("labels"), "\n]}\n"))),
     masks=None,  # any image in the folder is trained on
-    holds_views_out=False,
     mirrors=True,
     advice=_advice,
 )

@@ -102,7 +102,6 @@ class Format:
         masks: Where masks go: into files of their own, into the images' alpha, or nowhere.
         needs_masks: Whether the tool reads nothing without masks.
         points: Whether `Scene.points` is used.
-        holds_views_out: Whether `LayoutOptions.holdout` is used.
         mirrors: Whether mirrored copies can be added.
         advice: What to tell the user about a scene: what the tool will ignore, or refuse.
     """
@@ -119,7 +118,6 @@ class Format:
     masks: Literal["files", "alpha"] | None = "files"
     needs_masks: bool = False
     points: bool = False
-    holds_views_out: bool = True
     mirrors: bool = False
     advice: Callable[[Scene], Iterable[str]] = _no_advice
 
