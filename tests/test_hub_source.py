@@ -138,12 +138,14 @@ def test_each_file_is_resolved_once(raw: HubServer) -> None:
 def test_an_expired_address_is_resolved_again(raw: HubServer) -> None:
     rows = load(raw, raw.tokens.owner)
     expected = ids(rows)
-    raw.faults += [Fault("blob", status=403), Fault("blob", status=403, call=5)]
-    raw.counters.reset()
-    assert ids(rows) == expected
-    assert raw.counters.calls["resolve"] == 2
-    # The storage refuses tokens, so it was shown none.
-    assert {s for _, path, s in raw.counters.log if "/blob/" in path} == {206, 403}
+    for _ in range(2):
+        raw.blobs.expire_signatures()
+        raw.counters.reset()
+        assert ids(rows) == expected
+        read = {path.split("?")[0] for _, path, _ in raw.counters.log if "/blob/" in path}
+        assert raw.counters.calls["resolve"] == len(read) > 1
+        # The storage refuses tokens, so it was shown none.
+        assert {s for _, path, s in raw.counters.log if "/blob/" in path} == {206, 403}
 
 
 def test_a_rate_limit_is_waited_out(raw: HubServer, caplog: pytest.LogCaptureFixture) -> None:

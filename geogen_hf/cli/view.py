@@ -70,9 +70,9 @@ def view(
             size = viewer.save_html(html).stat().st_size
             say(f"{html}  {viewer.subject_id}, {size / 1e6:.1f} MB")
             return
-        say(f"{viewer.url}  open this in a browser; Ctrl-C ends it")
-        sys.stdout.flush()
         try:
+            say(f"{viewer.url}  open this in a browser; Ctrl-C ends it")
+            sys.stdout.flush()
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:

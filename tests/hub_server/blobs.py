@@ -18,7 +18,7 @@ class BlobStore:
         self.folder = folder
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
-        self._key = secrets.token_bytes(16)
+        self.expire_signatures()
 
     def path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256
@@ -49,6 +49,10 @@ class BlobStore:
     def sign(self, text: str) -> str:
         """Make the signature that lets a storage URL be used once it is handed out."""
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def expire_signatures(self) -> None:
+        """Refuse every storage URL that was handed out so far."""
+        self._key = secrets.token_bytes(16)
 
     def _receive(self, chunks: Iterable[bytes]) -> tuple[Path, str, int]:
         path = self._incoming / secrets.token_hex(8)
