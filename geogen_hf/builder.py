@@ -53,7 +53,9 @@ class ReleaseBuilder(
     def conventions_folder(self) -> Path | None:
         """Where proven camera conventions are kept; None where the cache is remote."""
         root = resolve_place(self._cache_dir_root)
-        return root / "geogen-cameras" if isinstance(root, Path) else None
+        # Not isinstance(root, Path): for streaming, datasets puts a class of its own in place of
+        # that name in the modules of a builder.
+        return None if isinstance(root, str) else root / "geogen-cameras"
 
     @property
     def place(self) -> Path | str:

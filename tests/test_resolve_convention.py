@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,22 @@ def test_a_proven_convention_is_remembered_for_this_release_only(
     judged = opened(other, options).camera_convention
     assert judged.proof is not None
     assert judged.convention == Convention("camera_to_world", "opengl")
+
+
+def test_a_builder_proves_a_convention_once(
+    two_heads: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "geogen_hf.cameras.proof")
+    for streaming, proofs in ((True, 1), (True, 0), (False, 0)):
+        caplog.clear()
+        geogen.load(
+            "cameras",
+            streaming=streaming,
+            data_dir=str(two_heads),
+            cache_dir=str(tmp_path / "cache"),
+        )
+        names = [record.name for record in caplog.records]
+        assert names.count("geogen_hf.cameras.proof") == proofs
 
 
 def test_a_stated_convention_that_the_data_contradicts_stops(
