@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Read when these libraries are imported: no bars in the log, no word to any server.
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -20,7 +21,8 @@ from hub_release import unmark
 from hub_server.fixtures import hub
 
 from geogen_hf.sample import write_release
-from geogen_hf.source.parts import ALL_PARTS
+from geogen_hf.sample.sample_zips import SAMPLE_COMMENT
+from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART
 
 __all__ = ["hub"]
 
@@ -38,39 +40,79 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+"""Gives the folder of a name, filled by the function if no process of this test run did so yet."""
+
+
 @pytest.fixture(scope="session")
-def by_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder for all processes of xdist; tests must leave it as it is."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    shared = root / "shared"
+
+    def make_once(name: str, fill: Callable[[Path], object]) -> Path:
+        shared.mkdir(exist_ok=True)
+        folder = shared / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = tmp_path_factory.mktemp(name)
+                fill(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def by_subject(once: Once) -> Path:
     """40 heads, whole identities in each zip."""
-    return write_release(tmp_path_factory.mktemp("by_subject"), subjects=SUBJECTS, size=SIZE)
+    return once("by_subject", lambda out: write_release(out, subjects=SUBJECTS, size=SIZE))
 
 
 @pytest.fixture(scope="session")
-def unmarked(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unmarked(by_subject: Path, once: Once) -> Path:
     """The same zips without the mark of sample heads, as the publisher's would be."""
-    folder = tmp_path_factory.mktemp("unmarked") / "parts"
-    return unmark(Path(shutil.copytree(by_subject, folder)))
-
-
-@pytest.fixture(scope="session")
-def by_view(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same heads, one view of every identity in each zip."""
-    folder = tmp_path_factory.mktemp("by_view")
-    return write_release(folder, subjects=SUBJECTS, size=SIZE, layout="by-view")
+    return once(
+        "unmarked", lambda out: unmark(shutil.copytree(by_subject, out, dirs_exist_ok=True))
+    )
 
 
 Members = dict[str, bytes]
 """Of one zip: name to content."""
 
 
-@pytest.fixture(scope="session")
-def tiny_members(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Members]:
-    """Contents of a sound release of 7 heads, by zip."""
-    folder = write_release(tmp_path_factory.mktemp("tiny"), subjects=7, size=SIZE)
+def members(folder: Path) -> dict[str, Members]:
+    """Contents of a release, by zip."""
     contents: dict[str, Members] = {}
     for part in ALL_PARTS:
         with zipfile.ZipFile(folder / part.name) as zipped:
             contents[part.name] = {info.filename: zipped.read(info) for info in zipped.infolist()}
     return contents
+
+
+@pytest.fixture(scope="session")
+def by_view(by_subject: Path, once: Once) -> Path:
+    """The same heads, one view of every identity in each zip."""
+
+    def fill(out: Path) -> None:
+        shutil.copy(by_subject / METADATA_PART.name, out)
+        images = [item for zipped in members(by_subject).values() for item in zipped.items()]
+        for view, part in enumerate(IMAGE_PARTS):
+            with zipfile.ZipFile(out / part.name, "w", zipfile.ZIP_DEFLATED) as zipped:
+                zipped.comment = SAMPLE_COMMENT
+                for name, content in images:
+                    if name.endswith(f"/{view}.png"):
+                        zipped.writestr(name, content)
+
+    return once("by_view", fill)
+
+
+@pytest.fixture(scope="session")
+def tiny_members(once: Once) -> Mapping[str, Members]:
+    """Contents of a sound release of 7 heads, by zip."""
+    return members(once("tiny", lambda out: write_release(out, subjects=7, size=SIZE)))
 
 
 class ReleaseMaker:
