@@ -171,15 +171,16 @@ class Silhouettes:
         weighted = shared / (1 + misfits)[:, None]
         return weighted.T @ shared, -(weighted.T @ misfits)
 
-    def reached(self, view: int, world_to_camera: FloatArray, centre: FloatArray) -> Mask:
-        """Draw the hull of the other silhouettes as one view sees it: the mask's size, bool."""
-        height, width = self._shapes[view]
-        y_px, x_px = np.mgrid[:height, :width] + 0.5
-        pixels = np.stack([x_px.ravel(), y_px.ravel()], axis=-1)
+    def reached(
+        self, view: int, within: Mask, world_to_camera: FloatArray, centre: FloatArray
+    ) -> Mask:
+        """Draw what of a mask the hull of the other silhouettes covers, as one view sees it."""
+        pixels = np.argwhere(within)[:, ::-1] + 0.5
         rays = self._rays(view, pixels, world_to_camera, self._intrinsics)
         depths = self._depths(view, world_to_camera, centre, self._intrinsics)
-        worst = self._worst(rays, depths, len(pixels))
-        return np.asarray((worst.min(axis=1) <= 1.0).reshape(height, width))
+        reached = within.copy()
+        reached[within] = self._worst(rays, depths, len(pixels)).min(axis=1) <= 1.0
+        return reached
 
     def _evaluate(
         self, world_to_camera: FloatArray, centre: FloatArray, corrections: FloatArray

@@ -50,7 +50,7 @@ class _Drawn:
         if centre is None:
             return [np.zeros_like(each.mask) for each in self.masks]
         return [
-            each.mask & self.silhouettes.reached(view, cameras, centre)
+            self.silhouettes.reached(view, each.mask, cameras, centre)
             for view, each in enumerate(self.masks)
         ]
 
