@@ -14,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from geogen_hf.cli.export import export
-from geogen_hf.cli.preview import preview
 from geogen_hf.cli.verify import verify
+from geogen_hf.cli.view import preview
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
 
 app = typer.Typer()

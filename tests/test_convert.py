@@ -41,8 +41,8 @@ from geogen_hf.errors import (
 )
 from geogen_hf.export.folder import write_export
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.formats import driver
-from geogen_hf.formats.registry import FORMATS, FormatName
+from geogen_hf.formats import FormatName, driver
+from geogen_hf.formats.driver import FORMATS
 from geogen_hf.formats.scene import check_folder_names, hold_out
 from geogen_hf.release import identities as access
 from geogen_hf.release.convention import CameraOptions

@@ -19,8 +19,8 @@ from geogen_hf.cameras.foreground import foreground
 from geogen_hf.cameras.poses import camera_centre, project
 from geogen_hf.cameras.surface import hull_surface
 from geogen_hf.errors import UsageError
-from geogen_hf.formats import driver
-from geogen_hf.formats.registry import FORMATS, FormatName
+from geogen_hf.formats import FormatName, driver
+from geogen_hf.formats.driver import FORMATS
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.sample import head_of, render_view, signed_distance, subject_cameras, write_release
 from geogen_hf.sample.render import Views, trace

@@ -20,8 +20,8 @@ from geogen_hf.errors import UsageError
 from geogen_hf.release.identities import Identity, UnknownSubjectError
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import place_pictures
-from geogen_hf.viewer.panel import ConventionText, facts_table
-from geogen_hf.viewer.places import open_place
+from geogen_hf.viewer.page import facts_table
+from geogen_hf.viewer.places import ConventionText, open_place
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -21,7 +21,7 @@ from geogen_hf.cameras.intrinsics import intrinsics_from_fov
 from geogen_hf.cameras.poses import look_at, project
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import IdentityFrustums, place_pictures
-from geogen_hf.viewer.panel import caption
+from geogen_hf.viewer.page import caption
 from geogen_hf.viewer.server import OVERVIEW_FOV_RAD, Viewer
 
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")

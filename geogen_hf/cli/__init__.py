@@ -12,17 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from geogen_hf._version import __version__
-from geogen_hf.cli.console import PrintableFormatter, complain, on_terminal, say
+from geogen_hf.cli import console
 from geogen_hf.cli.convert import convert
-from geogen_hf.cli.demo import demo
 from geogen_hf.cli.download import download
 from geogen_hf.cli.export import export
 from geogen_hf.cli.inspect import inspect
-from geogen_hf.cli.preview import preview
 from geogen_hf.cli.push import push
-from geogen_hf.cli.sample import sample
+from geogen_hf.cli.sample import demo, sample
 from geogen_hf.cli.verify import verify
-from geogen_hf.cli.view import view
+from geogen_hf.cli.view import preview, view
 from geogen_hf.errors import GeoGenError
 
 app = typer.Typer(
@@ -36,7 +34,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(__version__)
+        console.say(__version__)
         raise typer.Exit
 
 
@@ -51,7 +49,7 @@ def _common(
     ] = False,
 ) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(console.PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
@@ -61,7 +59,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            complain("interrupted; run the same command again to go on")
+            console.complain("interrupted; run the same command again to go on")
             raise typer.Exit(130) from None
 
     return run
@@ -73,11 +71,11 @@ for _command in (demo, sample, download, inspect, export, verify, preview, view,
 
 def main() -> None:
     """Run the command line; a known error ends with its message and status 1."""
-    if not on_terminal():
+    if not console.on_terminal():
         # Read by datasets when it is imported: its own bars would fill a log file.
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except GeoGenError as error:
-        complain(f"error: {error}")
+        console.complain(f"error: {error}")
         sys.exit(1)

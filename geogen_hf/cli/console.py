@@ -6,9 +6,8 @@ import io
 import logging
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,6 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -27,6 +25,7 @@ from rich.progress import (
 
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import UsageError, explain
+from geogen_hf.report import Policy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,13 +34,6 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 2000
 """Longer lines are cut: a name from an archive can be 65,535 bytes long."""
-
-
-class BadSubject(str, Enum):
-    """What to do with identities that do not add up."""
-
-    stop = "raise"
-    skip = "skip"
 
 
 Source = Annotated[
@@ -78,7 +70,7 @@ PartNumbers = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of the split.")]
 OnBadSubject = Annotated[
-    BadSubject,
+    Policy,
     typer.Option("--on-bad-subject", help="Stop at identities that do not add up, or skip them."),
 ]
 
@@ -118,6 +110,11 @@ def _printable_line(line: str) -> str:
 def say(text: object = "") -> None:
     """Print a line, or several, on standard output."""
     _write(sys.stdout, text)
+
+
+def counts(numbers: Mapping[str, int] | Mapping[int, int]) -> str:
+    """Write numbers behind what they count, in a line."""
+    return ", ".join(f"{key}: {number:,}" for key, number in numbers.items())
 
 
 def complain(text: object) -> None:
@@ -182,41 +179,16 @@ def on_terminal() -> bool:
 
 
 @contextmanager
-def byte_progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """As `progress_bar`, for bytes: with amounts and rate."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with _bar(title, *columns) as show:
-        yield show
+def progress_bar(title: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while work goes on; nothing where stderr is not a terminal.
 
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while work goes on; nothing where stderr is not a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with _bar(title, *columns) as show:
-        yield show
-
-
-@contextmanager
-def _bar(title: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
+    The function that is yielded is told how much is done of how much, in pieces or in bytes.
+    """
     console = Console(stderr=True)
+    amounts = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task(title, total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield show
+        yield lambda done, total: progress.update(task, completed=done, total=total)

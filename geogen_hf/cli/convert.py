@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import (
-    BadSubject,
-    ConventionName,
-    OnBadSubject,
-    SchemaFile,
-    SplitSeed,
-    UpstreamLens,
-    camera_options,
-    progress_bar,
-    say,
-)
-
-
-class Target(str, Enum):
-    """Tools whose layouts can be written."""
-
-    eg3d = "eg3d"
-    nerfstudio = "nerfstudio"
-    blender = "blender"
-    colmap = "colmap"
-    co3d = "co3d"
-
-
-class SplitName(str, Enum):
-    """The splits of identities."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
+from geogen_hf.cli import console
+from geogen_hf.formats import FormatName
 
 
 def convert(
@@ -48,18 +20,19 @@ def convert(
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
-    to: Annotated[Target, typer.Option("--to", help="The tool that is to read it.")],
+    to: Annotated[FormatName, typer.Option("--to", help="The tool that is to read it.")],
     split: Annotated[
-        list[SplitName] | None, typer.Option("--split", help="Only this split. Repeatable.")
+        list[str] | None,
+        typer.Option("--split", help="Only this split: train, validation or test. Repeatable."),
     ] = None,
     subject: Annotated[
         list[str] | None, typer.Option("--subject", help="Only this identity. Repeatable.")
     ] = None,
-    split_seed: SplitSeed = 0,
-    on_bad_subject: OnBadSubject = BadSubject.stop,
-    camera_convention: ConventionName = "auto",
-    camera_schema: SchemaFile = None,
-    default_intrinsics: UpstreamLens = False,
+    split_seed: console.SplitSeed = 0,
+    on_bad_subject: console.OnBadSubject = "raise",
+    camera_convention: console.ConventionName = "auto",
+    camera_schema: console.SchemaFile = None,
+    default_intrinsics: console.UpstreamLens = False,
     masks: Annotated[
         bool | None,
         typer.Option(
@@ -97,19 +70,21 @@ def convert(
     Images are not changed unless an option says so. Interrupted in any way, the same command goes
     on where it stopped. Of the views held out, the second half is for testing and the first half
     for validation.
+
+    Example: geogen convert parts scenes --to nerfstudio --masks --holdout 1
     """
     from geogen_hf.formats.driver import convert as convert_source
 
-    with progress_bar("converting") as progress:
+    with console.progress_bar("converting") as progress:
         done = convert_source(
             source,
             folder,
-            to.value,
-            splits=None if split is None else [name.value for name in split],
+            to,
+            splits=split,  # type: ignore[arg-type]
             subjects=subject,
             split_seed=split_seed,
-            on_bad_subject=on_bad_subject.value,
-            cameras=camera_options(camera_convention, camera_schema, default_intrinsics),
+            on_bad_subject=on_bad_subject,
+            cameras=console.camera_options(camera_convention, camera_schema, default_intrinsics),
             masks=masks,
             holdout=_held_out(holdout),
             centre=centre,
@@ -119,9 +94,9 @@ def convert(
             overwrite=overwrite,
             progress=progress,
         )
-    say(f"{done.subjects:,} subjects, {done.images:,} images for {done.to}: {done.folder}")
-    say(f"licence and citation: {done.folder / 'ATTRIBUTION.md'}")
-    say(f"to train on it: {done.train}")
+    console.say(f"{done.subjects:,} subjects, {done.images:,} images for {done.to}: {done.folder}")
+    console.say(f"licence and citation: {done.folder / 'ATTRIBUTION.md'}")
+    console.say(f"to train on it: {done.train}")
 
 
 def _held_out(text: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import byte_progress_bar, say
+from geogen_hf.cli import console
 
 
 def download(
@@ -39,7 +39,7 @@ def download(
     """
     from geogen_hf import fetch_parts
 
-    with byte_progress_bar("downloading") as progress:
+    with console.progress_bar("downloading", of_bytes=True) as progress:
         paths = fetch_parts(
             folder,
             place=base_url,
@@ -51,5 +51,5 @@ def download(
             progress=progress,
         )
     for path in paths.values():
-        say(f"{path}  {path.stat().st_size:,} bytes")
-    say(f"lock file: {folder / 'parts.lock.json'}")
+        console.say(f"{path}  {path.stat().st_size:,} bytes")
+    console.say(f"lock file: {folder / 'parts.lock.json'}")

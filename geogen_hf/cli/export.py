@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from geogen_hf.cli.console import (
-    BadSubject,
-    ConventionName,
-    OnBadSubject,
-    PartNumbers,
-    SchemaFile,
-    SplitSeed,
-    UpstreamLens,
-    camera_options,
-    progress_bar,
-    say,
-)
-
-
-class ImageFormat(str, Enum):
-    """How images are written."""
-
-    png = "png"
-    webp = "webp"
-    jpeg = "jpeg"
+from geogen_hf.cli import console
 
 
 def export(
@@ -43,22 +23,23 @@ def export(
             "  [default: sequences, cameras]"
         ),
     ] = None,
-    part: PartNumbers = None,
+    part: console.PartNumbers = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads.  [default: one more than cores]")
     ] = None,
     image_format: Annotated[
-        ImageFormat, typer.Option(help="png as published, webp without loss, jpeg with.")
-    ] = ImageFormat.png,
+        Literal["png", "webp", "jpeg"],
+        typer.Option(help="png as published, webp without loss, jpeg with."),
+    ] = "png",
     image_size: Annotated[
         int | None, typer.Option(help="Resize to this longer side, pixels; cameras follow.")
     ] = None,
     quality: Annotated[int, typer.Option(help="Of jpeg, 1 to 95.")] = 92,
-    split_seed: SplitSeed = 0,
-    on_bad_subject: OnBadSubject = BadSubject.stop,
-    camera_convention: ConventionName = "auto",
-    camera_schema: SchemaFile = None,
-    default_intrinsics: UpstreamLens = False,
+    split_seed: console.SplitSeed = 0,
+    on_bad_subject: console.OnBadSubject = "raise",
+    camera_convention: console.ConventionName = "auto",
+    camera_schema: console.SchemaFile = None,
+    default_intrinsics: console.UpstreamLens = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew where OUT holds an export.")
     ] = False,
@@ -79,20 +60,20 @@ def export(
 
     options = ExportOptions(
         configs=tuple(config or DEFAULT_CONFIGS),
-        image_format=image_format.value,
+        image_format=image_format,
         image_size=image_size,
         quality=quality,
     )
-    cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
+    cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)
     cluster = dask_executor(scheduler) if scheduler else nullcontext()
-    with cluster as executor, progress_bar("exporting") as progress:
+    with cluster as executor, console.progress_bar("exporting") as progress:
         done = export_release(
             source,
             folder,
             options,
             parts=part,
             cameras=cameras,
-            on_bad_subject=on_bad_subject.value,
+            on_bad_subject=on_bad_subject,
             split_seed=split_seed,
             overwrite=overwrite,
             workers=workers,
@@ -101,6 +82,6 @@ def export(
         )
     for name, rows in done.rows.items():
         listing = ", ".join(f"{split}: {count:,}" for split, count in rows.items())
-        say(f"{name:12}{listing}")
-    say(f"{folder}  {done.size:,} bytes, {done.written:,} shards written now")
-    say(f"Next: geogen verify {folder}")
+        console.say(f"{name:12}{listing}")
+    console.say(f"{folder}  {done.size:,} bytes, {done.written:,} shards written now")
+    console.say(f"Next: geogen verify {folder}")

@@ -9,34 +9,21 @@ from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import (
-    ConventionName,
-    PartNumbers,
-    SchemaFile,
-    Source,
-    SplitSeed,
-    UpstreamLens,
-    camera_options,
-    checked_picture_path,
-    complain,
-    progress_bar,
-    save_picture,
-    say,
-)
+from geogen_hf.cli import console
 
 
 def inspect(
-    source: Source = None,
-    part: PartNumbers = None,
+    source: console.Source = None,
+    part: console.PartNumbers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     picture: Annotated[
         Path | None,
         typer.Option(metavar="X.png", help="Draw the proof of the camera convention there."),
     ] = None,
-    split_seed: SplitSeed = 0,
-    camera_convention: ConventionName = "auto",
-    camera_schema: SchemaFile = None,
-    default_intrinsics: UpstreamLens = False,
+    split_seed: console.SplitSeed = 0,
+    camera_convention: console.ConventionName = "auto",
+    camera_schema: console.SchemaFile = None,
+    default_intrinsics: console.UpstreamLens = False,
 ) -> None:
     """Say what the zips hold: subjects, views, sizes, splits, camera convention, problems.
 
@@ -48,13 +35,13 @@ def inspect(
     from geogen_hf.release.proof_picture import proof_picture
 
     if picture is not None:
-        checked_picture_path(picture)
+        console.checked_picture_path(picture)
 
-    with progress_bar("reading headers") as progress:
+    with console.progress_bar("reading headers") as progress:
         found = inspect_release(
             source,
             parts=part,
-            cameras=camera_options(camera_convention, camera_schema, default_intrinsics),
+            cameras=console.camera_options(camera_convention, camera_schema, default_intrinsics),
             split_seed=split_seed,
             progress=progress,
         )
@@ -62,23 +49,19 @@ def inspect(
         sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
     else:
         for archive in found.archives:
-            say(f"{archive.name:24}{archive.size:>16,} bytes{archive.members:>9,} members")
-        say(f"subjects           {found.subjects:,}")
-        say(f"images             {found.images:,}")
-        say(f"views per subject  {_counts(found.views_per_subject)}")
-        say(f"image sizes        {_counts(found.image_sizes)}")
-        say(f"splits             {_counts(found.splits)}")
-        say(f"metadata           {found.metadata_reading}")
-        say(str(found.camera_convention))
-        say(f"problems           {len(found.report.problems):,}")
+            console.say(f"{archive.name:24}{archive.size:>16,} bytes{archive.members:>9,} members")
+        console.say(f"subjects           {found.subjects:,}")
+        console.say(f"images             {found.images:,}")
+        console.say(f"views per subject  {console.counts(found.views_per_subject)}")
+        console.say(f"image sizes        {console.counts(found.image_sizes)}")
+        console.say(f"splits             {console.counts(found.splits)}")
+        console.say(f"metadata           {found.metadata_reading}")
+        console.say(str(found.camera_convention))
+        console.say(f"problems           {len(found.report.problems):,}")
         if found.report.problems:
-            say(str(found.report))
+            console.say(str(found.report))
     if picture is not None:
-        save_picture(proof_picture(found.release), picture)
-        complain(f"{picture}: the cameras' proof, for the eye")
+        console.save_picture(proof_picture(found.release), picture)
+        console.complain(f"{picture}: the cameras' proof, for the eye")
     if found.report.problems or found.camera_convention.convention is None:
         raise typer.Exit(1)
-
-
-def _counts(counts: dict[str, int] | dict[int, int]) -> str:
-    return ", ".join(f"{key}: {count:,}" for key, count in counts.items())

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from geogen_hf.cli.console import byte_progress_bar, complain, progress_bar, say
+from geogen_hf.cli import console
 
 if TYPE_CHECKING:
     from geogen_hf.hub.preflight import PushOptions
     from geogen_hf.hub.push import Progress, Pushed
-
-
-class GateName(str, Enum):
-    """Who may read the files."""
-
-    auto = "auto"
-    manual = "manual"
-    off = "off"
 
 
 def push(
@@ -39,7 +30,7 @@ def push(
         ),
     ] = None,
     gated: Annotated[
-        GateName | None,
+        Literal["auto", "manual", "off"] | None,
         typer.Option(
             help="Who can read: all who accept the terms, those you approve, anyone."
             "  [default: auto if new, else as it is]"
@@ -75,12 +66,15 @@ def push(
     """Publish an exported folder on the Hub: one commit, gated before anything is uploaded, tagged.
 
     Interrupted in any way, the same command continues. An unchanged folder makes no commit.
+
+    Example: geogen push geogen lab/geogen --dry-run
     """
     from geogen_hf.hub.preflight import PushOptions
+    from geogen_hf.hub.push import push_export
 
     options = PushOptions(
         private=private,
-        gated=None if gated is None else gated.value,
+        gated=gated,
         tag=tag,
         revision=revision,
         create_pr=create_pr,
@@ -90,8 +84,6 @@ def push(
         remove_script=remove_script,
         raw=raw,
     )
-    from geogen_hf.hub.push import push_export
-
     with ExitStack() as bars:
         pushed = push_export(folder, repo_id, options, progress=_progress(bars))
     _print(pushed, options)
@@ -99,13 +91,13 @@ def push(
 
 def _progress(bars: ExitStack) -> Progress:
     """Show one bar a stage; a terminal has room for one at a time."""
-    bar_of = {"checking": progress_bar, "uploading": byte_progress_bar}
     shown: dict[str, Callable[[int, int], None]] = {}
 
     def show(stage: Literal["checking", "uploading"], done: int, total: int) -> None:
         if stage not in shown:
             bars.close()
-            shown[stage] = bars.enter_context(bar_of[stage](stage))
+            bar = console.progress_bar(stage, of_bytes=stage == "uploading")
+            shown[stage] = bars.enter_context(bar)
         shown[stage](done, total)
 
     return show
@@ -115,39 +107,39 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
     plan, before = pushed.plan, pushed.access_before
     if pushed.dry_run:
         for file in plan.add:
-            say(f"add     {file.path}  {file.size:,} bytes")
+            console.say(f"add     {file.path}  {file.size:,} bytes")
         for gone in plan.delete:
-            say(f"delete  {gone.path}  {gone.size:,} bytes")
+            console.say(f"delete  {gone.path}  {gone.size:,} bytes")
     if before is None:
         found = "new" if pushed.not_compared is None else "assumed new"
-        say(f"repository  {pushed.repo_id}, {found}: {pushed.access}")
+        console.say(f"repository  {pushed.repo_id}, {found}: {pushed.access}")
     elif before == pushed.access:
-        say(f"repository  {pushed.repo_id}: {pushed.access}")
+        console.say(f"repository  {pushed.repo_id}: {pushed.access}")
     else:
-        say(f"repository  {pushed.repo_id}: {before} → {pushed.access}")
-    say(f"readers     {pushed.access.readers}")
-    say(f"licence     {_licence(pushed.sample)}")
+        console.say(f"repository  {pushed.repo_id}: {before} → {pushed.access}")
+    console.say(f"readers     {pushed.access.readers}")
+    console.say(f"licence     {_licence(pushed.sample)}")
     freed = sum(file.size for file in plan.delete)
-    say(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
-    say(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
-    say(f"unchanged   {len(plan.same):,} files")
+    console.say(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
+    console.say(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
+    console.say(f"unchanged   {len(plan.same):,} files")
     if plan.strangers:
-        say(f"left alone  {', '.join(plan.strangers)}")
+        console.say(f"left alone  {', '.join(plan.strangers)}")
     if options.tag is not None:
         made = "" if pushed.dry_run or pushed.tagged else ", there already"
-        say(f"tag         {options.tag}{made}")
+        console.say(f"tag         {options.tag}{made}")
     if plan.script is not None:
-        complain(
+        console.complain(
             f"warning: {plan.script} is in the repository: datasets 4 and later refuse to load a "
             "repository with a script of its own name; --remove-script deletes it"
         )
     if pushed.not_compared is not None:
-        say(f"not compared with the repository: {pushed.not_compared}")
+        console.say(f"not compared with the repository: {pushed.not_compared}")
     if pushed.dry_run:
-        say("dry run: nothing was changed")
+        console.say("dry run: nothing was changed")
     elif not pushed.committed:
-        say("nothing has changed: no commit")
-    say(pushed.url)
+        console.say("nothing has changed: no commit")
+    console.say(pushed.url)
 
 
 def _licence(sample: bool) -> str:

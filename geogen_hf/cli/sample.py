@@ -1,21 +1,18 @@
-"""`geogen sample`."""
+"""`geogen sample` and `geogen demo`: a small release of rendered heads, and what it can do."""
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
 
-from geogen_hf.cli.console import progress_bar, say
+from geogen_hf.cli import console
 
-
-class Layout(str, Enum):
-    """How identities are spread over the image zips."""
-
-    by_subject = "by-subject"
-    by_view = "by-view"
+if TYPE_CHECKING:
+    from geogen_hf.release.preview import Views
 
 
 def sample(
@@ -25,8 +22,9 @@ def sample(
     size: Annotated[int, typer.Option(min=8, help="Side of an image, pixels.")] = 128,
     seed: Annotated[int, typer.Option(help="Other heads, other cameras.")] = 0,
     layout: Annotated[
-        Layout, typer.Option(help="Whole identities in each image zip, or one view of each.")
-    ] = Layout.by_subject,
+        Literal["by-subject", "by-view"],
+        typer.Option(help="Whole identities in each image zip, or one view of each."),
+    ] = "by-subject",
     schema: Annotated[
         str,
         typer.Option(help="How the metadata is written (geogen_hf.sample.schemas)."),
@@ -43,16 +41,83 @@ def sample(
     """
     from geogen_hf.sample import write_release
 
-    with progress_bar("rendering") as progress:
+    with console.progress_bar("rendering") as progress:
         write_release(
             folder,
             subjects=subjects,
             views=views,
             size=size,
             seed=seed,
-            layout=layout.value,
+            layout=layout,
             schema=schema,
             convention=convention,
             progress=progress,
         )
-    say(f"{subjects} heads, {views} views each, {size} px: {folder}")
+    console.say(f"{subjects} heads, {views} views each, {size} px: {folder}")
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[OUT]", help="Where to put it.", show_default=True)
+    ] = Path("geogen_demo"),
+    subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
+    size: Annotated[int, typer.Option(min=16, help="Side of an image, pixels.")] = 128,
+) -> None:
+    """Render a small release, load it and draw it. No network is needed.
+
+    Example: geogen demo
+    """
+    import geogen
+    from geogen_hf.release.preview import camera_rig, contact_sheet
+    from geogen_hf.sample import write_release
+
+    with console.progress_bar("rendering") as progress:
+        parts = write_release(folder / "parts", subjects=subjects, size=size, progress=progress)
+    console.say(f"1. rendered {subjects} heads into the eight zips of a release: {parts}")
+    splits = geogen.load("sequences", data_dir=str(parts), cache_dir=str(folder / "cache"))
+    console.say(f'2. geogen.load("sequences", data_dir="{parts}")')
+    for split, dataset in splits.items():
+        console.say(f"   {split:11}{len(dataset):4} identities")
+    train = splits["train"]
+    _say_values("features", train.features)
+    _say_values("first row of train", {n: _describe(value) for n, value in train[0].items()})
+    console.say("3. pictures to look at:")
+    shown = [_views(train[index]) for index in range(min(6, len(train)))]
+    for name, picture in (
+        ("contact_sheet.png", contact_sheet(shown)),
+        ("camera_rig.png", camera_rig(shown[0])),
+    ):
+        console.save_picture(picture, folder / name)
+        console.say(f"   {folder / name}")
+    console.say(f'   or in the browser: geogen view {parts} (pip install ".[view]")')
+    console.say("Next:")
+    console.say(f"  geogen inspect {parts}")
+    console.say(f"  geogen export {parts} {folder / 'geogen'}")
+    console.say(
+        f"  python -c \"import geogen; print(geogen.load('views', split='train', "
+        f"data_dir='{parts}')[0])\""
+    )
+
+
+def _say_values(title: str, values: Mapping[str, object]) -> None:
+    console.say(f"   {title}:")
+    for name, value in values.items():
+        console.say(f"     {name:12}{value}")
+
+
+def _views(row: dict[str, Any]) -> Views:
+    from geogen_hf.release.preview import Views
+
+    extrinsics = np.asarray(row["extrinsics"], dtype=np.float64)
+    intrinsics = np.asarray(row["intrinsics"], dtype=np.float64)
+    images = [image.convert("RGB") for image in row["images"]]
+    return Views(row["subject_id"], images, extrinsics, intrinsics)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and hasattr(value[0], "size"):
+        return f"{len(value)} images of {value[0].size[0]} x {value[0].size[1]} px"
+    array = np.asarray(value)
+    return str(array.tolist()) if array.ndim < 2 else f"{array.shape}, first:\n{array[0].round(3)}"

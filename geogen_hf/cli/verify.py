@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geogen_hf.cli.console import progress_bar, say
+from geogen_hf.cli import console
 
 if TYPE_CHECKING:
     from geogen_hf.export.verify import Verification
@@ -36,7 +36,7 @@ def verify(
     """
     from geogen_hf.export.verify import verify_export
 
-    with progress_bar("verifying") as progress:
+    with console.progress_bar("verifying") as progress:
         found = verify_export(folder, quick=quick, workers=workers, progress=progress)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
@@ -47,21 +47,17 @@ def verify(
 
 
 def _print(found: Verification, quick: bool) -> None:
-    say(f"identities  {_counts(found.subjects)}")
+    console.say(f"identities  {console.counts(found.subjects)}")
     for config, rows in found.rows.items():
-        say(f"{config:12}{_counts(rows)}")
+        console.say(f"{config:12}{console.counts(rows)}")
     if not quick:
-        say(f"images      {found.images:,} decoded")
+        console.say(f"images      {found.images:,} decoded")
         for views, identities in found.other_view_counts.items():
-            say(f"views       {identities:,} identities have {views}, not 7")
+            console.say(f"views       {identities:,} identities have {views}, not 7")
     for title, lines in (("warning", found.warnings), ("failure", found.failures)):
         for line in lines[:_MOST_LISTED]:
-            say(f"{title}: {line}")
+            console.say(f"{title}: {line}")
         if len(lines) > _MOST_LISTED:
-            say(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
+            console.say(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
     verdict = f"{len(found.failures):,} failures" if found.failures else "all promises kept"
-    say(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings")
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{key}: {count:,}" for key, count in counts.items())
+    console.say(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings")

@@ -1,31 +1,31 @@
-"""`geogen view`."""
+"""`geogen view` and `geogen preview`: look at identities in the browser, or in two pictures."""
 
 from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from geogen_hf.cli.console import (
-    ConventionName,
-    SchemaFile,
-    Source,
-    UpstreamLens,
-    camera_options,
-    say,
-)
+from geogen_hf.cli import console
 from geogen_hf.errors import UsageError, explain
+
+Subjects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject",
+        help="Show this identity. Repeatable.  [default: all of them; preview: the first six]",
+    ),
+]
+_PREVIEWED = 6
 
 
 def view(
-    source: Source = None,
-    subject: Annotated[
-        list[str] | None,
-        typer.Option(help="Show this identity. Repeatable.  [default: all of them]"),
-    ] = None,
+    source: console.Source = None,
+    subject: Subjects = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -43,9 +43,9 @@ def view(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
-    camera_convention: ConventionName = "auto",
-    camera_schema: SchemaFile = None,
-    default_intrinsics: UpstreamLens = False,
+    camera_convention: console.ConventionName = "auto",
+    camera_schema: console.SchemaFile = None,
+    default_intrinsics: console.UpstreamLens = False,
 ) -> None:
     """Look at identities in the browser: pictures at the poses of their cameras, in 3-D.
 
@@ -63,17 +63,54 @@ def view(
                 remedy="give --subject once, and run the command once for each",
             )
         )
-    cameras = camera_options(camera_convention, camera_schema, default_intrinsics)
+    cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)
     port = 0 if html is not None else port
     with open_viewer(source, subjects=subject, port=port, host=host, cameras=cameras) as viewer:
         if html is not None:
             size = viewer.save_html(html).stat().st_size
-            say(f"{html}  {viewer.subject_id}, {size / 1e6:.1f} MB")
+            console.say(f"{html}  {viewer.subject_id}, {size / 1e6:.1f} MB")
             return
         try:
-            say(f"{viewer.url}  open this in a browser; Ctrl-C ends it")
+            console.say(f"{viewer.url}  open this in a browser; Ctrl-C ends it")
             sys.stdout.flush()
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            say("stopped")
+            console.say("stopped")
+
+
+def preview(
+    source: console.Source = None,
+    subject: Subjects = None,
+    picture: Annotated[
+        Path, typer.Option("--out", metavar="X.png", help="Where to put the contact sheet.")
+    ] = Path("geogen.png"),
+    cell: Annotated[
+        int, typer.Option(min=16, max=1024, help="Side of an image in it, pixels.")
+    ] = 128,
+    camera_convention: console.ConventionName = "auto",
+    camera_schema: console.SchemaFile = None,
+    default_intrinsics: console.UpstreamLens = False,
+) -> None:
+    """Draw identities (rows) by azimuth (columns), and the first one's cameras in 3-D.
+
+    SRC may be an exported folder, too. The cameras are drawn beside the contact sheet: X-rig.png.
+
+    Example: geogen preview parts --out heads.png
+    """
+    from geogen_hf.release.preview import camera_rig, contact_sheet, decode_views
+    from geogen_hf.viewer.places import open_place
+
+    cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)
+    console.checked_picture_path(picture)
+    rig = picture.with_name(f"{picture.stem}-rig{picture.suffix}")
+    with closing(open_place(source, cameras)) as place:
+        names = place.choose(subject)[: None if subject else _PREVIEWED]
+        found = [place.identities[name] for name in names]
+    shown = [
+        decode_views(one.subject_id, one.images, one.extrinsics, one.intrinsics) for one in found
+    ]
+    console.save_picture(contact_sheet(shown, cell), picture)
+    console.save_picture(camera_rig(shown[0]), rig)
+    console.say(f"{picture}  {len(shown)} identities by azimuth")
+    console.say(f"{rig}  the cameras of {shown[0].subject_id}")

@@ -27,11 +27,10 @@ from geogen_hf.durable import (
     write_durably,
 )
 from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
 from geogen_hf.formats.layout import Format, write_index
-from geogen_hf.formats.layout_options import LayoutOptions
 from geogen_hf.formats.prepare import Preparer, settle_options
-from geogen_hf.formats.registry import FormatName, format_named
-from geogen_hf.formats.scene import Scene, check_folder_names
+from geogen_hf.formats.scene import LayoutOptions, Scene, check_folder_names
 from geogen_hf.formats.sources import Source, open_source
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.splits import SPLITS, Split
@@ -46,6 +45,14 @@ Progress = Callable[[int, int], None]
 MANIFEST = "convert.json"
 CONVERSION = OutputKind("conversion", ".convert", MANIFEST, "plan", MANIFEST)
 _LAYOUT_VERSION = 2
+
+FORMATS: dict[FormatName, Format] = {
+    "eg3d": eg3d.FORMAT,
+    "nerfstudio": nerfstudio.FORMAT,
+    "blender": blender.FORMAT,
+    "colmap": colmap.FORMAT,
+    "co3d": co3d.FORMAT,
+}
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,11 @@ def convert(
         >>> sorted(p.name for p in (tmp_path / "scenes" / "subj_00001").iterdir())
         ['images', 'transforms.json']
     """
-    form = format_named(to)
+    if to not in FORMATS:
+        raise UsageError(
+            explain("unknown format to convert to", expected=", ".join(FORMATS), found=repr(to))
+        )
+    form = FORMATS[to]
     options = settle_options(
         form, LayoutOptions(masks, holdout, centre, radius, image_size, mirrored)
     )
@@ -228,12 +239,7 @@ class _Conversion:
         move_durably(work, target)
 
     def finish(self, subject_ids: Iterable[str], plan: Plan) -> None:
-        """Write the indexes, then the manifest.
-
-        Args:
-            subject_ids: The identities in order. Those that are not finished were left out.
-            plan: The plan of the conversion.
-        """
+        """Write the indexes of the identities that are finished, then the manifest."""
         records = [self._record(s) for s in subject_ids if self.finished(s)]
         for index in self._form.indexes:
             temporary, target = self._output.work / "index", self._output.path / index.path
@@ -255,15 +261,7 @@ def _digest(names: list[str]) -> str:
 def choose(
     known: dict[str, Split], splits: Iterable[Split] | None, subjects: Iterable[str] | None
 ) -> list[str]:
-    """Choose identities by split and name.
-
-    Args:
-        known: Split of each identity.
-        splits: Wanted splits; None for all.
-        subjects: Wanted identities; None for all.
-
-    Returns:
-        Their names, in the order of `known`.
+    """Choose identities by split and name, in the order of `known`.
 
     Raises:
         UsageError: A split or identity does not exist, or none is left.

@@ -19,7 +19,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.formats.scene import Scene
-from geogen_hf.formats.similarity import Vector
 
 Entries = Mapping[str, Sequence[str]]
 """An identity's share of the indexes: JSON values as text, by the name of the list they go in."""
@@ -107,7 +106,7 @@ class Format:
     """
 
     train: str
-    up: Vector
+    up: tuple[float, float, float]
     radius: float
     normalises: bool = False
     images: str = "images"
@@ -188,13 +187,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_index(index: Index, records: Sequence[Path], path: Path) -> None:
-    """Write and sync an index, one identity's entries in memory at a time.
-
-    Args:
-        index: What to write.
-        records: JSON files of the identities' `Entries`, in order.
-        path: Where to write it.
-    """
+    """Write and sync an index from the records of the identities, which are read one at a time."""
     with path.open("wb") as file:
         # Neither name nor time in the header: the same entries give the same bytes.
         packed = gzip.GzipFile("", "wb", 6, file, mtime=0) if index.path.endswith(".jgz") else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,14 +16,12 @@ from PIL import Image
 
 from geogen_hf.cameras.foreground import Foreground, foreground
 from geogen_hf.cameras.intrinsics import mirror, resize_intrinsics
-from geogen_hf.cameras.poses import camera_centre
+from geogen_hf.cameras.poses import FloatArray, camera_centre, unit_vectors
 from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.surface import SurfacePoints, hull_surface
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import CameraError, UsageError, explain
 from geogen_hf.formats.layout import Format, encode_png
-from geogen_hf.formats.layout_options import LayoutOptions
-from geogen_hf.formats.scene import Scene
-from geogen_hf.formats.similarity import camera_radius, centring
+from geogen_hf.formats.scene import LayoutOptions, Scene, Similarity
 from geogen_hf.images import decode_rgb
 
 logger = logging.getLogger(__name__)
@@ -91,7 +90,12 @@ class Preparer:
                     scene.subject_id, view_id, mask.doubt,
                 )  # fmt: skip
         if self.form.points:
-            scene = replace(scene, points=_points(scene, pictures, masks))
+            found = surface_points(pictures, masks, scene.extrinsics, scene.intrinsics)
+            if found is None:
+                logger.warning(
+                    "%s: no visual hull; the points are a grey ball instead", scene.subject_id
+                )
+            scene = replace(scene, points=found or _ball(scene))
         if not self.options.masks:
             return scene
         scene = replace(scene, foregrounds=tuple(masks))
@@ -168,32 +172,88 @@ def _with_mirrored(scene: Scene) -> Scene:
     )
 
 
-def _points(
-    scene: Scene, pictures: list[NDArray[np.uint8]], masks: list[Foreground]
-) -> SurfacePoints:
-    """The hull's surface from the views whose outline can be told, or a ball in its place."""
-    known = [row for row, mask in enumerate(masks) if mask.doubt is None]
-    if len(known) >= _LEAST_MASKED:
-        found = hull_surface(
-            [pictures[row] for row in known],
-            [masks[row].mask for row in known],
-            scene.extrinsics[known],
-            scene.intrinsics[known],
-        )
-        if len(found.xyz):
-            return replace(found, view=np.array(known)[found.view])
-    logger.warning("%s: no visual hull; the points are a grey ball instead", scene.subject_id)
-    return _ball(scene)
+def surface_points(
+    pictures: Sequence[NDArray[np.uint8]],
+    foregrounds: Sequence[Foreground],
+    extrinsics: FloatArray,
+    intrinsics: FloatArray,
+    count: int = 4096,
+) -> SurfacePoints | None:
+    """Sample the visual hull of the views whose outline can be told; None where it is empty."""
+    known = [row for row, found in enumerate(foregrounds) if found.doubt is None]
+    if len(known) < _LEAST_MASKED:
+        return None
+    found = hull_surface(
+        [pictures[row] for row in known],
+        [foregrounds[row].mask for row in known],
+        extrinsics[known],
+        intrinsics[known],
+        count=count,
+    )
+    return replace(found, view=np.array(known)[found.view]) if len(found.xyz) else None
 
 
 def _ball(scene: Scene, count: int = 1024) -> SurfacePoints:
     """Points spread evenly in a ball that fills half of the frame, seen by no view."""
     rng = np.random.default_rng(0)
     centre = measure_rigs(scene.extrinsics, np.array([0])).centre[0]
-    distance = float(np.median(np.linalg.norm(camera_centre(scene.extrinsics) - centre, axis=-1)))
-    radius = distance * scene.sizes[0][0] / (4 * float(scene.intrinsics[0, 0, 0]))
+    half_frame = scene.sizes[0][0] / (2 * float(scene.intrinsics[0, 0, 0]))
+    radius = camera_radius(scene.extrinsics) * half_frame / 2
     directions = rng.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     xyz = centre + radius * np.cbrt(rng.uniform(size=(count, 1))) * directions
     grey = np.full((count, 3), 128, dtype=np.uint8)
     return SurfacePoints(xyz, grey, np.full(count, -1), np.zeros((count, 2)))
+
+
+def camera_radius(world_to_camera: FloatArray) -> float:
+    """Median distance of cameras `(V, 4, 4)` from the point that they look at."""
+    centre = measure_rigs(world_to_camera, np.array([0])).centre[0]
+    return float(np.median(np.linalg.norm(camera_centre(world_to_camera) - centre, axis=-1)))
+
+
+def centring(
+    world_to_camera: FloatArray, radius: float, up: tuple[float, float, float]
+) -> Similarity:
+    """The similarity that centres a subject.
+
+    The point that the optical axes come nearest to becomes the origin, the median distance of the
+    cameras from it becomes `radius`, and the world's axis that is upwards in the images becomes
+    `up`, an axis or its opposite. Only a whole axis of the world is turned, never a mean of the
+    cameras' directions: so subjects stay upright as they were rendered.
+
+    Raises:
+        CameraError: The cameras do not look at one point.
+
+    Example:
+        >>> from geogen_hf.cameras.poses import look_at
+        >>> eyes = [(1, 0.3, 6), (6, 0, 1), (1, 0, -4)]
+        >>> found = centring(look_at(eyes, (1, 0, 1), (0, 1, 0)), 10, (0, 0, 1))
+        >>> round(found.scale, 3), (found.rotation @ [0, 1, 0]).round(6).tolist()
+        (2.0, [0.0, 0.0, 1.0])
+    """
+    rig = measure_rigs(world_to_camera, np.array([0]))
+    if not rig.sound[0]:
+        raise CameraError(
+            explain(
+                "these cameras cannot be centred",
+                expected="three views or more that look at one point in front of them",
+                found=f"{rig.views[0]} views that pass it by {rig.miss[0]:.0%} of their distance",
+                remedy="convert without --centre",
+            )
+        )
+    axis = int(np.argmax(np.abs(rig.up[0])))
+    upwards = np.eye(3)[axis] * np.sign(rig.up[0, axis])
+    rotation = _rotation_between(upwards, np.asarray(up, dtype=np.float64))
+    scale = radius / camera_radius(world_to_camera)
+    return Similarity(scale, rotation, -scale * rotation @ rig.centre[0])
+
+
+def _rotation_between(start: FloatArray, end: FloatArray) -> FloatArray:
+    """The least rotation from one unit vector to another, exact for axes."""
+    across, along = np.cross(start, end), float(start @ end)
+    if along < -0.5 and np.allclose(across, 0):
+        axis = np.eye(3)[int(np.argmin(np.abs(start)))]
+        return np.asarray(2 * np.outer(axis, axis) - np.eye(3))
+    skew = np.cross(np.eye(3), unit_vectors(across, "axis") if across.any() else across)
+    return np.asarray(np.eye(3) + skew * np.linalg.norm(across) + skew @ skew * (1 - along))

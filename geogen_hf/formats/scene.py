@@ -1,18 +1,21 @@
-"""One identity on its way to another tool's layout: its images, names, cameras and views."""
+"""One identity on its way to another tool's layout: images, names, cameras, and what is asked for.
+
+Open this module to add an option of how scenes are laid out, or to see which views are held out.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.surface import SurfacePoints
-from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, explain
-from geogen_hf.formats.layout_options import LayoutOptions
-from geogen_hf.formats.similarity import Similarity
+from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError, explain
 from geogen_hf.images import Format, read_header
 from geogen_hf.release.splits import Split
 from geogen_hf.report import some_of
@@ -22,6 +25,89 @@ VIEW_SPLITS: tuple[ViewSplit, ...] = ("train", "val", "test")
 
 _SUFFIXES: dict[Format, str] = {"PNG": ".png", "WEBP": ".webp", "JPEG": ".jpg"}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}(?<!\.)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """How scenes are laid out; `geogen convert` has options of the same names.
+
+    Attributes:
+        masks: Whether foreground masks are derived and written; None for what the format needs.
+        holdout: So many views of each identity, the last ones, are held out of training; None for
+            no views.
+        centre: Whether the world is moved, turned and scaled so that the cameras look at its
+            origin, with the format's own axis upwards.
+        radius: How far the cameras then stand from the origin; None for the format's own default.
+        image_size: Pixels of the longer side that images are scaled to; None for no scaling.
+        mirrored: Whether a flipped copy of each image, with its camera, is added.
+    """
+
+    masks: bool | None = None
+    holdout: int | None = 2
+    centre: bool = False
+    radius: float | None = None
+    image_size: int | None = None
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` where a number is out of range or a radius comes without centring."""
+        for name, least in (("holdout", 1), ("image_size", 8)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(
+                    explain(f"{name} is too small", expected=f"at least {least}", found=value)
+                )
+        if self.radius is not None and not (self.centre and 0 < self.radius < float("inf")):
+            raise UsageError(
+                explain(
+                    "a radius cannot be used",
+                    expected="a positive number, together with centring",
+                    found=f"radius {self.radius}, centre {self.centre}",
+                    remedy="add --centre, or leave --radius out",
+                )
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """The world of a conversion from that of the release.
+
+    `point_new = scale * rotation @ point + translation`, columns.
+
+    Attributes:
+        scale: Positive.
+        rotation: `(3, 3)` float64.
+        translation: `(3,)` float64, in the new unit.
+    """
+
+    scale: float
+    rotation: FloatArray
+    translation: FloatArray
+
+    def extrinsics(self, world_to_camera: FloatArray) -> FloatArray:
+        """Extrinsics `(V, 4, 4)` in the new world that see the same pixels as before.
+
+        Example:
+            >>> from geogen_hf.cameras.poses import look_at
+            >>> moved = Similarity(2.0, np.eye(3), np.array([1.0, 0, 0]))
+            >>> camera_centre(moved.extrinsics(look_at([(0, 0, 5)], (0, 0, 0), (0, 1, 0)))) + 0.0
+            array([[ 1.,  0., 10.]])
+        """
+        moved = world_to_camera.copy()
+        moved[:, :3, :3] = world_to_camera[:, :3, :3] @ self.rotation.T
+        moved[:, :3, 3] = self.scale * world_to_camera[:, :3, 3] - moved[:, :3, :3] @ (
+            self.translation
+        )
+        return np.asarray(moved)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, and the formula in words."""
+        return {
+            "formula": "point = scale * rotation @ point_of_release + translation",
+            "scale": self.scale,
+            "rotation": self.rotation.tolist(),
+            "translation": self.translation.tolist(),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +205,6 @@ def hold_out(count: int, holdout: int | None) -> dict[ViewSplit, tuple[int, ...]
     validation; one alone serves for both. Without any held out, or if none would be left to train
     on, every view serves for everything: tools fail where a list is missing or empty.
 
-    Args:
-        count: How many views there are.
-        holdout: How many to hold out; None for none.
-
-    Returns:
-        Indices of views, ascending.
-
     Example:
         >>> hold_out(7, 2)
         {'train': (0, 1, 2, 3, 4), 'val': (5,), 'test': (6,)}
@@ -142,13 +221,9 @@ def hold_out(count: int, holdout: int | None) -> dict[ViewSplit, tuple[int, ...]
 def check_folder_names(subject_ids: Iterable[str], reserved: Iterable[str] = ()) -> None:
     """Refuse names that cannot be folders everywhere: archives are input from a stranger.
 
-    Args:
-        subject_ids: To be used as names of folders side by side.
-        reserved: Names taken already.
-
     Raises:
-        ReleaseError: A name is a path, is too long or has odd characters, or two differ by case
-            only.
+        ReleaseError: A name is a path, is too long or has odd characters, is reserved, or two
+            differ by case only.
 
     Example:
         >>> check_folder_names(["subj_1", "subj_10"])

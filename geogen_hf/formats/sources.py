@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from geogen_hf._version import __version__
 from geogen_hf.errors import PartsError, UsageError, explain
@@ -18,30 +18,28 @@ from geogen_hf.export.lookup import ids_of, read_identities
 from geogen_hf.export.provenance import directory_digest
 from geogen_hf.formats.scene import Scene, make_scene
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.identities import Identity
 from geogen_hf.release.release import read_release
 from geogen_hf.release.shards import Shard, read_images
 from geogen_hf.release.splits import Split, split_of
-from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
 from geogen_hf.source.parts import ALL_PARTS, Place, locate_parts
 
 
-class Source(Protocol):
-    """Identities by name, read one after the other."""
+@dataclass(frozen=True)
+class Source:
+    """Identities by name, read one after the other.
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """JSON values that are equal only for equal images and cameras."""
-        ...
+    Attributes:
+        identity: JSON values that are equal only for equal images and cameras.
+        splits: The split of each identity, in the order of the source.
+        scenes: Reads the identities of these names, in the order of the source. Raises
+            `GeoGenError` where an image is damaged, or was replaced since it was listed.
+    """
 
-    @property
-    def splits(self) -> dict[str, Split]:
-        """The split of each identity, in the order of the source."""
-        ...
-
-    def scenes(self, wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
-        """Read these identities, in the order of the source."""
-        ...
+    identity: dict[str, Any]
+    splits: dict[str, Split]
+    scenes: Callable[[AbstractSet[str]], Generator[Scene, None, None]]
 
 
 def open_source(
@@ -88,92 +86,35 @@ def open_source(
     return _open_export(folder)
 
 
-@dataclass(frozen=True)
-class PartsSource:
-    """The parts of a release."""
+def _open_parts(
+    place: Place, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
+) -> Source:
+    release = read_release(locate_parts(place, ALL_PARTS), cameras)
+    subjects = tuple(s.without_metadata() for s in release.sound_subjects(on_bad_subject))
+    splits = {s.subject_id: split_of(s.subject_id, split_seed) for s in subjects}
+    identity = {
+        "geogen-hf": __version__,
+        "parts": {d.label: directory_digest(d) for d in release.directories.values()},
+        "split_seed": split_seed,
+        "cameras": str(release.camera_convention.require()),
+    }
 
-    identity: dict[str, Any]
-    splits: dict[str, Split]
-    subjects: tuple[Subject, ...]
-    on_bad_subject: Policy
-
-    def scenes(self, wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
-        """Read these identities, from archives behind URLs ahead of their use.
-
-        Yields:
-            Scenes in archive order.
-
-        Raises:
-            ArchiveError: An image is damaged, and is not to be skipped.
-            FetchError: An archive cannot be read, or was replaced since it was listed.
-        """
-        subjects = tuple(s for s in self.subjects if s.subject_id in wanted)
-        for subject, images in read_images(Shard(subjects, self.on_bad_subject)):
+    def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
+        chosen = tuple(s for s in subjects if s.subject_id in wanted)
+        for subject, images in read_images(Shard(chosen, on_bad_subject)):
             yield make_scene(
                 subject.subject_id,
-                self.splits[subject.subject_id],
+                splits[subject.subject_id],
                 subject.view_ids,
                 images,
                 subject.extrinsics,
                 subject.intrinsics,
             )
 
-
-def _open_parts(
-    place: Place, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
-) -> PartsSource:
-    release = read_release(locate_parts(place, ALL_PARTS), cameras)
-    subjects = tuple(s.without_metadata() for s in release.sound_subjects(on_bad_subject))
-    return PartsSource(
-        identity={
-            "geogen-hf": __version__,
-            "parts": {d.label: directory_digest(d) for d in release.directories.values()},
-            "split_seed": split_seed,
-            "cameras": str(release.camera_convention.require()),
-        },
-        splits={s.subject_id: split_of(s.subject_id, split_seed) for s in subjects},
-        subjects=subjects,
-        on_bad_subject=on_bad_subject,
-    )
+    return Source(identity, splits, scenes)
 
 
-@dataclass(frozen=True)
-class ExportSource:
-    """The config `sequences` of an exported folder."""
-
-    identity: dict[str, Any]
-    splits: dict[str, Split]
-    folder: ExportedFolder
-    files: tuple[DataFile, ...]
-
-    def scenes(self, wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
-        """Read these identities, a row at a time.
-
-        Yields:
-            Scenes, one split after the other, each in the order of its files.
-
-        Raises:
-            ReleaseError: A file is damaged.
-        """
-        for file in self.files:
-            with self.folder.parquet(file.path) as parquet:
-                groups = [
-                    group
-                    for group in range(parquet.num_row_groups)
-                    if not wanted.isdisjoint(ids_of(parquet, group))
-                ]
-                for one in read_identities(parquet, groups, wanted, file):
-                    yield make_scene(
-                        one.subject_id,
-                        one.split,
-                        one.view_ids,
-                        one.images,
-                        one.extrinsics,
-                        one.intrinsics,
-                    )
-
-
-def _open_export(folder: ExportedFolder) -> ExportSource:
+def _open_export(folder: ExportedFolder) -> Source:
     folder.require_complete()
     files = folder.data_files("sequences")
     missing = [file.path for file in files if not folder.has(file.path)]
@@ -194,4 +135,25 @@ def _open_export(folder: ExportedFolder) -> ExportSource:
                 splits.update(dict.fromkeys(ids_of(parquet, group), file.split))
     sha256 = hashlib.sha256(folder.read(SUMS)).hexdigest()
     identity = {"geogen-hf": __version__, "export_sha256": sha256}
-    return ExportSource(identity, splits, folder, tuple(files))
+
+    def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
+        for one in _identities(folder, files, wanted):
+            yield make_scene(
+                one.subject_id, one.split, one.view_ids, one.images, one.extrinsics, one.intrinsics
+            )
+
+    return Source(identity, splits, scenes)
+
+
+def _identities(
+    folder: ExportedFolder, files: Sequence[DataFile], wanted: AbstractSet[str]
+) -> Iterator[Identity]:
+    """Read the row groups that hold identities of these names."""
+    for file in files:
+        with folder.parquet(file.path) as parquet:
+            groups = [
+                group
+                for group in range(parquet.num_row_groups)
+                if not wanted.isdisjoint(ids_of(parquet, group))
+            ]
+            yield from read_identities(parquet, groups, wanted, file)

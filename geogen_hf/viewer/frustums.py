@@ -12,12 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geogen_hf.cameras.foreground import foreground
 from geogen_hf.cameras.poses import FloatArray, camera_centre
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
+from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.formats.prepare import surface_points
 from geogen_hf.release.identities import Identity
 
 _DEPTH = 0.28  # of a frustum, as a part of the cameras' distance
+_POINTS = 20_000
 _MARGIN = 1.04  # the window shows a little more than the picture
 
 
@@ -167,3 +171,19 @@ def place_pictures(identity: Identity) -> IdentityFrustums:
         for view in np.argsort(azimuth_deg, kind="stable")
     )
     return IdentityFrustums(identity.subject_id, identity.split, frustums, orbit, distance)
+
+
+def hull_points(shown: IdentityFrustums) -> SurfacePoints | None:
+    """Sample the visual hull; None where too few outlines can be told from the background.
+
+    If pictures and cameras belong together, the points cover each picture when it is looked
+    through.
+    """
+    pictures = [frustum.pixels for frustum in shown.frustums]
+    return surface_points(
+        pictures,
+        [foreground(picture) for picture in pictures],
+        np.stack([frustum.world_to_camera for frustum in shown.frustums]),
+        np.stack([frustum.intrinsics for frustum in shown.frustums]),
+        count=_POINTS,
+    )

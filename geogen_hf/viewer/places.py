@@ -1,4 +1,4 @@
-"""Open a place for the viewer: the zips of a release, or an exported folder."""
+"""Open a place to look at single identities: the zips of a release, or an exported folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from geogen_hf.export.lookup import open_export
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.identities import Identity, open_release
 from geogen_hf.source.parts import Place
-from geogen_hf.viewer.panel import ConventionText
+
+
+@dataclass(frozen=True)
+class ConventionText:
+    """How the cameras were read, in words.
+
+    Attributes:
+        sentences: The convention first, then what supports it and what to know about it.
+        scores: Lines of a table in fixed-width letters; none where nothing was scored.
+    """
+
+    sentences: Sequence[str]
+    scores: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -51,15 +63,9 @@ class OpenedPlace:
 def open_place(
     place: Place,
     cameras: CameraOptions | None,
-    storage_options: Mapping[str, Any] | None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> OpenedPlace:
-    """Open a release or an exported folder to read single identities.
-
-    Args:
-        place: As for `geogen_hf.view`.
-        cameras: How to read a release's cameras; an export's are read as they are.
-        storage_options: Credentials by protocol.
-    """
+    """Open a release or an exported folder; `cameras` says how to read those of a release."""
     with ExitStack() as stack:
         if place is not None and ExportedFolder(place, storage_options).is_export():
             export = stack.enter_context(open_export(place, storage_options=storage_options))

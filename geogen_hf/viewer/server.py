@@ -24,10 +24,9 @@ from geogen_hf.errors import GeoGenError, UsageError, explain, one_line
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.source.parts import Place
 from geogen_hf.viewer.drawing import Drawing
-from geogen_hf.viewer.frustums import IdentityFrustums, place_pictures
-from geogen_hf.viewer.panel import caption, facts_table, short, strip
+from geogen_hf.viewer.frustums import IdentityFrustums, hull_points, place_pictures
+from geogen_hf.viewer.page import caption, facts_table, short, strip, write_page
 from geogen_hf.viewer.places import OpenedPlace, open_place
-from geogen_hf.viewer.points import hull_points
 
 DEFAULT_PORT = 8080
 _PANEL_PX = 340  # width of the panel
@@ -88,8 +87,6 @@ class Viewer:
         Returns:
             The same path.
         """
-        from geogen_hf.viewer.page import write_page
-
         self._add_points(self._shown)
         with self._lock:
             self._choose(None)
