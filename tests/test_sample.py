@@ -118,15 +118,6 @@ def test_few_subjects_and_many_views(tmp_path, layout):
     assert per_part == ([9, 0, 0, 0, 0, 0, 0] if layout == "by-subject" else [2, 2, 1, 1, 1, 1, 1])
 
 
-def test_compression_changes_storage_only(small, tmp_path):
-    stored = write_release(tmp_path, **SMALL, compression="stored")
-    assert members_of(stored) == members_of(small)
-    for folder, method in ((stored, zipfile.ZIP_STORED), (small, zipfile.ZIP_DEFLATED)):
-        for part in PARTS:
-            with zipfile.ZipFile(folder / part) as archive:
-                assert {member.compress_type for member in archive.infolist()} <= {method}
-
-
 def test_members_carry_no_time_owner_or_platform(small):
     for part in PARTS:
         with zipfile.ZipFile(small / part) as archive:
@@ -219,7 +210,6 @@ def test_script_without_a_main_guard_is_told_the_remedy(tmp_path):
         ({"size": 5000}, "size"),
         ({"seed": -1}, "seed"),
         ({"layout": "by-colour"}, "layout"),
-        ({"compression": "bzip2"}, "compression"),
         ({"workers": 0}, "workers"),
     ],
 )

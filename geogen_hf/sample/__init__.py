@@ -6,9 +6,8 @@ publisher's data.
 
 from __future__ import annotations
 
-from geogen_hf.sample.heads import Head, head_of
+from geogen_hf.sample.heads import Head, head_of, subject_cameras
 from geogen_hf.sample.render import render, render_view
-from geogen_hf.sample.rig import subject_cameras
 from geogen_hf.sample.sample_zips import write_release
 from geogen_hf.sample.shape import nose_tip, signed_distance
 

@@ -1,4 +1,4 @@
-"""Who a subject is: the numbers that shape and colour one head, drawn from its seed.
+"""Who a subject is: numbers that shape and colour a head, and its cameras, drawn from a seed.
 
 World frame: right-handed, +y up, the face towards +z, +x towards the subject's own left, metres,
 the origin between the ears. No head is its own mirror image: one shoulder is higher, the head is
@@ -14,9 +14,13 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from geogen_hf.cameras.intrinsics import intrinsics_from_focal_mm
+from geogen_hf.cameras.poses import look_at
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.sample.primitives import Vector
+
+Vector = tuple[float, float, float]
 
 HairStyle = Literal[
     "short", "long", "mohawk", "bun", "cropped", "bob", "swept", "balding", "curly", "ponytail"
@@ -47,7 +51,16 @@ CLOTH_TONES = (
 EYE_TONES = ((70, 44, 28), (96, 66, 36), (84, 110, 74), (82, 118, 150), (58, 40, 30))
 
 _SUBJECT_ID = re.compile(r"subj_([0-9]{5}|[1-9][0-9]{5,8})")
-_HEAD_STREAM = 0  # keeps the draws of heads and cameras apart
+_HEAD_STREAM, _CAMERA_STREAM = 0, 1  # keeps the draws of heads and cameras apart
+
+FOCAL_MM = 50.0
+SENSOR_MM = 36.0
+ELEVATION_RANGE_DEG = (-10.0, 25.0)
+
+_DISTANCE_RANGE_M = (0.66, 0.71)  # head and shoulders fill the frame at 50 mm on 36 mm
+_TARGET_M = (0.0, -0.028, 0.0)
+_TARGET_JITTER_M = 0.006
+_AZIMUTH_JITTER = 0.22  # share of the even spacing; below 0.5 the views keep their order
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,55 @@ def head_of(subject_id: str, seed: int = 0) -> Head:
         collar_rgb=_vector(CLOTH_TONES[tones[2]]),
         head_rows=_head_rows(yaw, roll),
     )
+
+
+def subject_cameras(
+    subject_id: str, *, views: int = 7, size: int = 128, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The exact cameras of a subject, one a view.
+
+    The extrinsics depend on seed, subject and number of views only: pictures of another size show
+    the same geometry.
+
+    Args:
+        subject_id: `subj_<5 digits>`.
+        views: How many views, spread over the whole circle.
+        size: Width and height of the pictures in pixels.
+        seed: Seed of the release.
+
+    Returns:
+        extrinsics `(V, 4, 4)` float64 world-to-camera, OpenCV axes (x right, y down, z forward),
+        metres, and intrinsics `(V, 3, 3)` float64 pixels, pixel (0, 0) covering [0, 1) x [0, 1).
+
+    Raises:
+        UsageError: Unknown form of the id, or a count, size or seed out of range.
+
+    Example:
+        >>> extrinsics, intrinsics = subject_cameras("subj_00000", views=5, size=36)
+        >>> extrinsics.shape, intrinsics[0].tolist()
+        ((5, 4, 4), [[50.0, 0.0, 18.0], [0.0, 50.0, 18.0], [0.0, 0.0, 1.0]])
+    """
+    for name, value, least in (("views", views, 1), ("size", size, 1), ("seed", seed, 0)):
+        if value < least:
+            raise UsageError(explain(f"{name} is too small", expected=f">= {least}", found=value))
+    rng = np.random.default_rng((seed, subject_index(subject_id), _CAMERA_STREAM))
+    spacing_deg = 360.0 / views
+    jitter_deg = rng.uniform(-_AZIMUTH_JITTER, _AZIMUTH_JITTER, views) * spacing_deg
+    azimuth = np.radians(rng.uniform(0.0, 360.0) + np.arange(views) * spacing_deg + jitter_deg)
+    elevation = np.radians(rng.uniform(*ELEVATION_RANGE_DEG, views))
+    distance_m = rng.uniform(*_DISTANCE_RANGE_M)
+    target = np.array(_TARGET_M) + rng.uniform(-_TARGET_JITTER_M, _TARGET_JITTER_M, (views, 3))
+    outward = np.stack(
+        [
+            np.sin(azimuth) * np.cos(elevation),
+            np.sin(elevation),
+            np.cos(azimuth) * np.cos(elevation),
+        ],
+        axis=-1,
+    )
+    extrinsics = look_at(target + distance_m * outward, target, (0.0, 1.0, 0.0))
+    intrinsics = intrinsics_from_focal_mm(FOCAL_MM, SENSOR_MM, size, size)
+    return extrinsics, np.broadcast_to(intrinsics, (views, 3, 3)).copy()
 
 
 def _beard(rng: np.random.Generator, style: HairStyle) -> tuple[float, bool]:

@@ -11,9 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.sample.heads import Head
-from geogen_hf.sample.primitives import Array, Points, Vector
-from geogen_hf.sample.shape import Layer, to_head_frame
+from geogen_hf.sample.heads import Head, Vector
+from geogen_hf.sample.shape import Array, Layer, Points, to_head_frame
 
 Colour = NDArray[np.float32]
 
@@ -30,15 +29,9 @@ def _rgb(linear: Vector) -> Colour:
 
 
 def albedo(head: Head, layer: NDArray[np.intp], points: Points) -> Colour:
-    """Colour of surface points before light falls on them.
+    """Colour of surface points before light falls on them: `(N, 3)` float32 linear light.
 
-    Args:
-        head: Whose surface.
-        layer: `(N,)` of `Layer`.
-        points: Three `(N,)` arrays, world frame, metres.
-
-    Returns:
-        `(N, 3)` float32 linear light.
+    `layer` is `(N,)` of `Layer`; points are in the world frame.
     """
     paints: dict[Layer, Callable[[Head, Points], Colour]] = {
         Layer.SKIN: _skin,

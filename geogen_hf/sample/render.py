@@ -12,11 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.sample.heads import Head, head_of
+from geogen_hf.sample.heads import Head, head_of, subject_cameras
 from geogen_hf.sample.paint import albedo, linear_from_srgb
-from geogen_hf.sample.primitives import Array, Points
-from geogen_hf.sample.rig import subject_cameras
-from geogen_hf.sample.shape import BOUND_CENTRE, BOUND_RADIUS, layer_distances, surface_distance
+from geogen_hf.sample.shape import (
+    BOUND_CENTRE,
+    BOUND_RADIUS,
+    Array,
+    Points,
+    layer_distances,
+    surface_distance,
+)
 
 BACKGROUND_RGB = (213, 213, 213)
 
@@ -63,17 +68,7 @@ def render_view(
 def render(
     head: Head, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64], size: int
 ) -> NDArray[np.uint8]:
-    """Draw a head as one camera sees it.
-
-    Args:
-        head: Whom to draw.
-        world_to_camera: `(4, 4)` float64 extrinsics, OpenCV axes, metres.
-        intrinsics: `(3, 3)` float64 pixels.
-        size: Width and height in pixels.
-
-    Returns:
-        `(H, W, 3)` uint8 sRGB.
-    """
+    """Draw a head as a `(4, 4)`, `(3, 3)` camera sees it: `(H, W, 3)` uint8 sRGB."""
     return np.asarray(render_all(head, world_to_camera[None], intrinsics[None], size)[0])
 
 
@@ -283,17 +278,10 @@ def trace(
     start: Array,
     pixel_angle: float,
 ) -> NDArray[np.float32]:
-    """Follow rays to the surface.
+    """Follow rays to the surface: `(N,)` float32 metres along each, inf where it misses.
 
-    Args:
-        head: What to look at.
-        origins: `(3, N)` float32 world frame, metres.
-        directions: `(3, N)` float32 unit vectors, world frame.
-        start: `(N,)` metres known to be free along each ray.
-        pixel_angle: Angle between the rays of neighbouring pixels, radians.
-
-    Returns:
-        `(N,)` float32 distance along the ray, inf where it misses.
+    Origins and unit directions are `(3, N)` float32 in the world frame, `start` `(N,)` metres known
+    to be free along each ray, `pixel_angle` the angle between neighbouring pixels' rays, radians.
     """
     reached = np.full(len(start), np.inf, dtype=np.float32)
     for first in range(0, len(start), _TRACE_BLOCK):

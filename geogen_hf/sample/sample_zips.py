@@ -27,13 +27,11 @@ from PIL import Image
 
 from geogen_hf.cameras.conventions import Convention
 from geogen_hf.errors import GeoGenError, UsageError, explain
-from geogen_hf.sample.heads import head_of, subject_name
+from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
 from geogen_hf.sample.render import render_all
-from geogen_hf.sample.rig import subject_cameras
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 
 Layout = Literal["by-subject", "by-view"]
-Compression = Literal["deflated", "stored"]
 
 IMAGE_PARTS = tuple(f"images_batch_{number}.zip" for number in range(1, 8))
 METADATA_PART = "metadata_files.zip"
@@ -54,7 +52,6 @@ class _Plan:
     size: int
     seed: int
     layout: Layout
-    compression: Compression
     schema: str
     convention: Convention | None
 
@@ -73,7 +70,6 @@ def write_release(
     size: int = 128,
     seed: int = 0,
     layout: Layout = "by-subject",
-    compression: Compression = "deflated",
     schema: str = "list",
     convention: Convention | str | None = None,
     workers: int | None = None,
@@ -97,7 +93,6 @@ def write_release(
         seed: Another seed, other people and other cameras.
         layout: Whether a zip holds whole identities, or one view of every identity (view v goes to
             zip v modulo 7). Upstream does not say which it has. Small releases may have empty zips.
-        compression: How members are stored.
         schema: How metadata is laid out: a key of `geogen_hf.sample.schemas.SCHEMAS`.
         convention: Of its matrices, by name or not; None for the one usual with the schema.
         workers: Processes; the default is as many as there are cores where that saves time.
@@ -119,7 +114,7 @@ def write_release(
     """
     if isinstance(convention, str):
         convention = Convention.from_name(convention)
-    plan = _Plan(subjects, views, size, seed, layout, compression, schema, convention)
+    plan = _Plan(subjects, views, size, seed, layout, schema, convention)
     _check(plan, workers)
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -179,7 +174,6 @@ def _check(plan: _Plan, workers: int | None) -> None:
         raise UsageError(explain("workers must be at least 1, or None", found=workers))
     for name, choices in (
         ("layout", get_args(Layout)),
-        ("compression", get_args(Compression)),
         ("schema", tuple(SCHEMAS)),
     ):
         if getattr(plan, name) not in choices:
@@ -187,7 +181,6 @@ def _check(plan: _Plan, workers: int | None) -> None:
             raise UsageError(
                 explain(f"unknown {name}", expected=expected, found=repr(getattr(plan, name)))
             )
-
     if plan.convention is not None:
         SCHEMAS[plan.schema].demand(plan.convention)
 
@@ -206,7 +199,7 @@ def _write_zips(
 ) -> None:
     with ExitStack() as stack:
         zips = {
-            name: stack.enter_context(_SyncedZip(folder / name, plan.compression))
+            name: stack.enter_context(_SyncedZip(folder / name))
             for name in (*IMAGE_PARTS, METADATA_PART)
         }
         # Closed with the zips: an exception's traceback would keep the processes alive otherwise.
@@ -231,17 +224,9 @@ def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
 def rendering_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that render, and end them when the block is left.
 
-    Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do. They
-    are spawned and not forked, because a fork copies the locks of whatever threads the caller runs.
-
-    Args:
-        workers: How many.
-
-    Yields:
-        The pool; all of its processes are started.
-
-    Raises:
-        GeoGenError: A process died.
+    Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do. The
+    death of a process is a `GeoGenError`. They are spawned and not forked, because a fork copies
+    the locks of whatever threads the caller runs.
     """
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
@@ -325,8 +310,7 @@ def _subject_pngs(plan: _Plan, index: int) -> list[bytes]:
 class _SyncedZip:
     """A new zip whose bytes are on the disk when it closes, so that a rename never shows half."""
 
-    def __init__(self, path: Path, compression: Compression) -> None:
-        self._method = {"deflated": zipfile.ZIP_DEFLATED, "stored": zipfile.ZIP_STORED}[compression]
+    def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._zip = zipfile.ZipFile(self._file, "w")
         self._zip.comment = SAMPLE_COMMENT
@@ -343,7 +327,7 @@ class _SyncedZip:
     def add(self, name: str, content: bytes) -> None:
         """Append a member whose header says nothing of time, owner or platform."""
         member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-        member.compress_type = self._method
+        member.compress_type = zipfile.ZIP_DEFLATED
         member.create_system = 3  # Unix, whatever writes it: else the bytes differ on Windows
         member.external_attr = 0o100644 << 16
         self._zip.writestr(member, content, compresslevel=6)

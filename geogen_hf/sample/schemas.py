@@ -1,4 +1,4 @@
-"""Camera metadata as a release may have it: the JSON members of `metadata_files.zip`.
+"""How the cameras of sample heads can be written: the members of `metadata_files.zip`.
 
 `SCHEMAS` names every arrangement of files and keys that the reader must accept. A schema writes
 matrices of any convention, unless its keys claim one: then only that.
@@ -14,93 +14,77 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.conventions import CANONICAL, CameraAxes, Convention, Direction, express
+from geogen_hf.cameras.conventions import CameraAxes, Convention, Direction, express
 from geogen_hf.cameras.tools import QuaternionOrder, quaternion_from_rotation
 from geogen_hf.errors import UsageError, explain
 
 Matrix = NDArray[np.float64]
 Fields = dict[str, Any]
-PoseForm = Callable[[Matrix], Fields]
-"""Keys and values of a `(4, 4)` float64 matrix, in whatever convention it is."""
-LensForm = Callable[[Matrix, int], Fields]
-"""Keys and values of `(3, 3)` float64 pixel intrinsics of a square image of that many pixels."""
+Form = Callable[[Matrix, int], Fields]
+"""Keys and values of a `(4, 4)` pose, in whatever convention it is, or of `(3, 3)` intrinsics in
+pixels; with the side of the square image in pixels."""
 
 SENSOR_MM = 36.0
 
 
-def matrix(key: str, *, rows: int = 4, flat: bool = False, columns_first: bool = False) -> PoseForm:
-    """Write the matrix under a key: 4x4, 3x4 (4x3 if it is stored transposed), or flat.
+def matrix(
+    key: str,
+    *,
+    rows: int = 4,
+    flat: bool = False,
+    columns_first: bool = False,
+    normalised: bool = False,
+) -> Form:
+    """Write a matrix under a key.
+
+    Args:
+        key: The key.
+        rows: 3 to leave the last row of a pose out, or its last column if it is stored transposed.
+        flat: Whether the numbers are one list.
+        columns_first: Whether it is transposed.
+        normalised: Whether intrinsics are divided by the image's size.
 
     Example:
-        >>> matrix("RT", rows=3, flat=True)(np.arange(16.0).reshape(4, 4) * 0 + np.eye(4))
+        >>> matrix("RT", rows=3, flat=True)(np.eye(4), 16)
         {'RT': [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]}
     """
 
-    def form(stored: Matrix) -> Fields:
-        transposed = rows == 3 and not np.array_equal(stored[3], [0, 0, 0, 1])
-        part = stored[:, :3] if transposed else stored[:rows]
-        part = part.T if columns_first else part
-        return {key: (part.ravel() if flat else part).tolist()}
+    def form(stored: Matrix, size: int) -> Fields:
+        if rows == 3:
+            transposed = not np.array_equal(stored[3], [0, 0, 0, 1])
+            stored = stored[:, :3] if transposed else stored[:3]
+        stored = stored.T if columns_first else stored
+        stored = stored / np.array([[size], [size], [1.0]]) if normalised else stored
+        return {key: (stored.ravel() if flat else stored).tolist()}
 
     return form
 
 
-def halves(rotation: str, translation: str, *, flat: bool = False) -> PoseForm:
+def halves(rotation: str, translation: str, *, flat: bool = False) -> Form:
     """Write rotation matrix and translation under keys of their own."""
-
-    def form(stored: Matrix) -> Fields:
-        turned = stored[:3, :3]
-        values = (turned.ravel() if flat else turned).tolist()
-        return {rotation: values, translation: stored[:3, 3].tolist()}
-
-    return form
+    turn = matrix(rotation, flat=flat)
+    return lambda stored, size: {
+        **turn(stored[:3, :3], size),
+        translation: stored[:3, 3].tolist(),
+    }
 
 
-def quaternion(rotation: str, translation: str, order: QuaternionOrder) -> PoseForm:
+def quaternion(rotation: str, translation: str, order: QuaternionOrder) -> Form:
     """Write a quaternion in this order, and the translation."""
-
-    def form(stored: Matrix) -> Fields:
-        turned = quaternion_from_rotation(stored[:3, :3], order)
-        return {rotation: turned.tolist(), translation: stored[:3, 3].tolist()}
-
-    return form
+    return lambda stored, _: {
+        rotation: quaternion_from_rotation(stored[:3, :3], order).tolist(),
+        translation: stored[:3, 3].tolist(),
+    }
 
 
-def inside(key: str, form: PoseForm) -> PoseForm:
-    """Put a pose's keys into an object under a key."""
-    return lambda stored: {key: form(stored)}
-
-
-def beside(form: PoseForm, **more: Any) -> PoseForm:
-    """Put constant keys beside a pose's."""
-    return lambda stored: {**form(stored), **more}
-
-
-def lens_inside(key: str, form: LensForm) -> LensForm:
-    """Put a lens's keys into an object under a key."""
-    return lambda intrinsics, size: {key: form(intrinsics, size)}
-
-
-def lens_matrix(key: str, *, flat: bool = False, normalised: bool = False) -> LensForm:
-    """Write the 3x3 matrix under a key, in pixels or divided by the image size, nested or flat."""
-
-    def form(intrinsics: Matrix, size: int) -> Fields:
-        values = intrinsics / np.array([[size], [size], [1.0]]) if normalised else intrinsics
-        return {key: (values.ravel() if flat else values).tolist()}
-
-    return form
-
-
-def lens_entries(*keys: str) -> LensForm:
+def entries(*keys: str) -> Form:
     """Write fx, fy, cx and cy, pixels, under these four keys."""
-
-    def form(intrinsics: Matrix, size: int) -> Fields:
-        return dict(zip(keys, intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), strict=True))
-
-    return form
+    return lambda intrinsics, _: dict(
+        zip(keys, intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), strict=True)
+    )
 
 
-def lens_mm(focal: str, sensor: str) -> LensForm:
+def focal_mm(focal: str, sensor: str) -> Form:
     """Write focal length and sensor width, mm. Only for square pixels and a centred axis."""
     return lambda intrinsics, size: {
         focal: float(intrinsics[0, 0]) * SENSOR_MM / size,
@@ -108,24 +92,27 @@ def lens_mm(focal: str, sensor: str) -> LensForm:
     }
 
 
-def lens_angle(key: str) -> LensForm:
+def angle(key: str) -> Form:
     """Write the horizontal field of view, radians. Only for square pixels and a centred axis."""
     return lambda intrinsics, size: {key: 2 * float(np.arctan(size / 2 / intrinsics[0, 0]))}
 
 
-def lens_and_size(form: LensForm, *keys: str) -> LensForm:
+def inside(key: str, form: Form) -> Form:
+    """Put what a form writes into an object under a key."""
+    return lambda stored, size: {key: form(stored, size)}
+
+
+def beside(form: Form, **more: Any) -> Form:
+    """Put constant keys beside what a form writes."""
+    return lambda stored, size: {**form(stored, size), **more}
+
+
+def with_size(form: Form, *keys: str) -> Form:
     """Write the image's size too: one key for `[width, height]`, or two."""
-
-    def both(intrinsics: Matrix, size: int) -> Fields:
-        sizes = {keys[0]: [size, size]} if len(keys) == 1 else dict.fromkeys(keys, size)
-        return {**form(intrinsics, size), **sizes}
-
-    return both
-
-
-def no_lens(intrinsics: Matrix, size: int) -> Fields:
-    """Write nothing of the intrinsics."""
-    return {}
+    return lambda stored, size: {
+        **form(stored, size),
+        **({keys[0]: [size, size]} if len(keys) == 1 else dict.fromkeys(keys, size)),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +209,9 @@ class CamerasOf:
     size: int
 
 
+_LIST, _EXTRINSICS, _K = each(named), matrix("extrinsics"), matrix("K")
+
+
 @dataclass(frozen=True)
 class Schema:
     """How metadata is laid out.
@@ -235,17 +225,22 @@ class Schema:
         axes: What the keys claim, or None.
         transposable: Whether whole matrices are written, so that they can be transposed, and
             nothing says that they are not.
-        usual: The convention that goes with these keys.
+        usual_axes: What goes with these keys where they claim none.
     """
 
-    pose: PoseForm
-    lens: LensForm
-    arrange: Arrange
+    pose: Form = _EXTRINSICS
+    lens: Form = _K
+    arrange: Arrange = _LIST
     shared_lens: bool = False
     direction: Direction | None = None
     axes: CameraAxes | None = None
     transposable: bool = True
-    usual: Convention = CANONICAL
+    usual_axes: CameraAxes = "opencv"
+
+    @property
+    def usual(self) -> Convention:
+        """The convention that goes with these keys."""
+        return Convention(self.direction or "world_to_camera", self.axes or self.usual_axes)
 
     def allows(self, convention: Convention) -> bool:
         """Whether the keys contradict nothing of it."""
@@ -294,152 +289,124 @@ class Schema:
 
     def _written(self, subject: CamerasOf, convention: Convention) -> Written:
         stored = express(subject.extrinsics, convention)
+        poses = [self.pose(matrix, subject.size) for matrix in stored]
         lenses = [self.lens(intrinsics, subject.size) for intrinsics in subject.intrinsics]
         if self.shared_lens:
-            poses = [self.pose(m) for m in stored]
             return Written(subject.subject_id, poses, lenses[0])
-        cameras = [{**self.pose(m), **lens} for m, lens in zip(stored, lenses, strict=True)]
+        cameras = [{**pose, **lens} for pose, lens in zip(poses, lenses, strict=True)]
         return Written(subject.subject_id, cameras, {})
 
 
-_LIST, _EXTRINSICS, _K = each(named), matrix("extrinsics"), lens_matrix("K")
-_C2W = Convention("camera_to_world", "opencv")
-_OPENGL = Convention("camera_to_world", "opengl")
-_FX = lens_entries("fx", "fy", "cx", "cy")
-_FL = lens_and_size(lens_entries("fl_x", "fl_y", "cx", "cy"), "w", "h")
+_INTRINSICS = matrix("intrinsics")
+_FX = entries("fx", "fy", "cx", "cy")
+_FL = with_size(entries("fl_x", "fl_y", "cx", "cy"), "w", "h")
 
 #: Every schema by name, the one this project guesses first.
 SCHEMAS: dict[str, Schema] = {
     # How views are named, in one file a subject.
-    "list": Schema(_EXTRINSICS, lens_matrix("intrinsics"), _LIST),
+    "list": Schema(lens=_INTRINSICS),
     "by-index": Schema(
         matrix("Extrinsic Matrix"),
-        lens_matrix("Intrinsic-Matrix"),
+        matrix("Intrinsic-Matrix"),
         each(lambda s: {"subject_id": s.subject_id, "Cameras": s.by(str)}),
     ),
     "by-file": Schema(
         matrix("RT"),
-        _K,
-        each(lambda s: {"name": s.subject_id, "cameras": s.by(lambda view: f"{view}.png")}),
+        arrange=each(lambda s: {"name": s.subject_id, "cameras": s.by(lambda v: f"{v}.png")}),
     ),
-    "by-path": Schema(matrix("pose"), _K, each(lambda s: s.by(s.file))),
+    "by-path": Schema(matrix("pose"), arrange=each(lambda s: s.by(s.file))),
     "view-key": Schema(
-        _EXTRINSICS,
-        _K,
-        each(lambda s: {"name": s.subject_id, "views": s.listed("view_id", int)[::-1]}),
+        arrange=each(lambda s: {"name": s.subject_id, "views": s.listed("view_id", int)[::-1]}),
     ),
-    "file-key": Schema(
-        _EXTRINSICS, _K, each(lambda s: {"images": s.listed("file_name", s.file)[::-1]})
-    ),
-    "bare-list": Schema(_EXTRINSICS, _K, each(lambda s: s.cameras, "subj_{}.json")),
-    "stacked": Schema(_EXTRINSICS, lens_matrix("intrinsics"), each(stacked)),
-    "shared-lens": Schema(_EXTRINSICS, lens_matrix("intrinsics"), _LIST, shared_lens=True),
+    "file-key": Schema(arrange=each(lambda s: {"images": s.listed("file_name", s.file)[::-1]})),
+    "bare-list": Schema(arrange=each(lambda s: s.cameras, "subj_{}.json")),
+    "stacked": Schema(lens=_INTRINSICS, arrange=each(stacked)),
+    "shared-lens": Schema(lens=_INTRINSICS, shared_lens=True),
     # How a pose is written.
-    "world-to-camera": Schema(matrix("world2cam"), _K, _LIST, direction="world_to_camera"),
-    "camera-to-world": Schema(
-        matrix("cam_to_world"), _K, _LIST, direction="camera_to_world", usual=_C2W
-    ),
-    "three-by-four": Schema(matrix("extrinsics", rows=3), _K, _LIST),
-    "flat": Schema(matrix("extrinsics", flat=True), lens_matrix("intrinsics", flat=True), _LIST),
-    "flat-twelve": Schema(matrix("pose", rows=3, flat=True), _K, _LIST),
+    "world-to-camera": Schema(matrix("world2cam"), direction="world_to_camera"),
+    "camera-to-world": Schema(matrix("cam_to_world"), direction="camera_to_world"),
+    "three-by-four": Schema(matrix("extrinsics", rows=3)),
+    "flat": Schema(matrix("extrinsics", flat=True), matrix("intrinsics", flat=True)),
+    "flat-twelve": Schema(matrix("pose", rows=3, flat=True)),
     "column-major": Schema(
-        matrix("extrinsics_column_major", flat=True, columns_first=True),
-        _K,
-        _LIST,
-        transposable=False,
+        matrix("extrinsics_column_major", flat=True, columns_first=True), transposable=False
     ),
     "layout-key": Schema(
         beside(matrix("matrix", rows=3, flat=True, columns_first=True), layout="column-major"),
-        _K,
-        _LIST,
         transposable=False,
     ),
-    "rotation-translation": Schema(halves("R", "t"), _FX, _LIST, transposable=False),
+    "rotation-translation": Schema(halves("R", "t"), _FX, transposable=False),
     "nested": Schema(
         inside("extrinsic", halves("rotation", "translation", flat=True)),
-        lens_inside("intrinsic", _FX),
-        _LIST,
+        inside("intrinsic", _FX),
         transposable=False,
     ),
     "nested-direction": Schema(
         inside("camera", inside("c2w", halves("R", "T"))),
-        lens_inside("params", _K),
-        _LIST,
+        inside("params", matrix("K")),
         direction="camera_to_world",
         transposable=False,
-        usual=_C2W,
     ),
     "quaternion-wxyz": Schema(
-        quaternion("quaternion_wxyz", "translation", "wxyz"), _K, _LIST, transposable=False
+        quaternion("quaternion_wxyz", "translation", "wxyz"), transposable=False
     ),
     "quaternion-xyzw": Schema(
-        beside(quaternion("q", "t", "xyzw"), quaternion_order="xyzw"),
-        _K,
-        _LIST,
-        transposable=False,
+        beside(quaternion("q", "t", "xyzw"), quaternion_order="xyzw"), transposable=False
     ),
     # How intrinsics are written.
-    "entries": Schema(_EXTRINSICS, lens_inside("intrinsics", _FX), _LIST),
-    "normalised": Schema(_EXTRINSICS, lens_matrix("intrinsics", normalised=True), _LIST),
-    "lens-mm": Schema(_EXTRINSICS, lens_mm("focal_length", "sensor_width"), _LIST),
-    "camera-angle": Schema(_EXTRINSICS, lens_angle("camera_angle_x"), _LIST),
-    "no-intrinsics": Schema(_EXTRINSICS, no_lens, _LIST),
+    "entries": Schema(lens=inside("intrinsics", _FX)),
+    "normalised": Schema(lens=matrix("intrinsics", normalised=True)),
+    "lens-mm": Schema(lens=focal_mm("focal_length", "sensor_width")),
+    "camera-angle": Schema(lens=angle("camera_angle_x")),
+    "no-intrinsics": Schema(lens=lambda *_: {}),
     # One file an image, or for all.
-    "image-files": Schema(_EXTRINSICS, _K, each_image("{0}/{1}.json")),
+    "image-files": Schema(arrange=each_image("{0}/{1}.json")),
     "all-by-subject": Schema(
-        _EXTRINSICS, _K, all_in_one(lambda all_: {s.subject_id: s.by(str) for s in all_})
+        arrange=all_in_one(lambda all_: {s.subject_id: s.by(str) for s in all_})
     ),
-    "all-listed": Schema(
-        _EXTRINSICS, _K, all_in_one(lambda all_: {"subjects": [named(s) for s in all_]})
-    ),
+    "all-listed": Schema(arrange=all_in_one(lambda all_: {"subjects": [named(s) for s in all_]})),
     "all-by-path": Schema(
-        _EXTRINSICS,
-        _K,
-        all_in_one(lambda all_: {file: c for s in all_ for file, c in s.by(s.file).items()}),
+        arrange=all_in_one(lambda all_: {f: c for s in all_ for f, c in s.by(s.file).items()})
     ),
     # What other tools and data sets write.
     "blender": Schema(
         matrix("matrix_world"),
-        lens_mm("lens", "sensor_width"),
-        _LIST,
+        focal_mm("lens", "sensor_width"),
         direction="camera_to_world",
         axes="opengl",
-        usual=_OPENGL,
     ),
     "colmap": Schema(
         quaternion("qvec", "tvec", "wxyz"),
-        lens_and_size(_FX, "width", "height"),
-        _LIST,
+        with_size(_FX, "width", "height"),
         direction="world_to_camera",
         axes="opencv",
         transposable=False,
     ),
     "eg3d": Schema(
-        lambda stored: {"label": stored.ravel().tolist()},
-        lens_matrix("K", flat=True, normalised=True),
+        matrix("label", flat=True),
+        matrix("K", flat=True, normalised=True),
         all_in_one(
             lambda all_: {
                 "labels": [
-                    [s.file(view), camera["label"] + camera["K"]]
+                    [file, camera["label"] + camera["K"]]
                     for s in all_
-                    for view, camera in enumerate(s.cameras)
+                    for file, camera in s.by(s.file).items()
                 ]
             }
         ),
         direction="camera_to_world",
         axes="opencv",
         transposable=False,
-        usual=_C2W,
     ),
     "nerf": Schema(
         matrix("transform_matrix"),
-        lens_angle("camera_angle_x"),
+        angle("camera_angle_x"),
         all_in_one(
             lambda all_: joined([frames(lambda s, v: f"./{s.file(v)[:-4]}")(s) for s in all_])
         ),
         shared_lens=True,
         direction="camera_to_world",
-        usual=_OPENGL,
+        usual_axes="opengl",
     ),
     "nerfstudio": Schema(
         matrix("transform_matrix"),
@@ -447,11 +414,11 @@ SCHEMAS: dict[str, Schema] = {
         each(frames(lambda _, view: f"images/{view}.png"), "subj_{}/transforms.json"),
         shared_lens=True,
         direction="camera_to_world",
-        usual=_OPENGL,
+        usual_axes="opengl",
     ),
     "synthmocap": Schema(
         matrix("world_to_camera"),
-        lens_and_size(lens_matrix("camera_to_image"), "resolution"),
+        with_size(matrix("camera_to_image"), "resolution"),
         each_image("metadata_{0}_{1:03d}.json", "camera"),
         direction="world_to_camera",
     ),
