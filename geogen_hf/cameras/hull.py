@@ -22,8 +22,9 @@ or too low in all views alike (it moves the hull, nearly).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ FARTHEST_PX = 8.0
 """Larger misfits of a pixel count as this: how wrong a wrong camera is does not matter."""
 
 _DEPTHS = 32  # points tried along a ray
+_LEAST_DEPTH = np.float32(1e-9)  # what is nearer to a camera, or behind it, it does not see
 _MOST_PIXELS = 90  # of an outline, evenly spread
 _DEPTH_SEARCHED = 1.2  # in half frames: heads are about as deep as they are wide
 _ROUNDS = 4
@@ -58,35 +60,6 @@ class Adjusted:
     corrections: FloatArray
 
 
-@dataclass(frozen=True, eq=False)
-class _View:
-    """A silhouette, prepared once for all cameras that are tried."""
-
-    pixels: FloatArray  # (P, 2) centres of outline pixels, x and y
-    outside: NDArray[np.float32]  # (h, w) distance from the silhouette, 0 inside
-    slope: NDArray[np.float32]  # (h, w, 2) its gradient, x and y
-
-
-@dataclass(frozen=True, eq=False)
-class _Rays:
-    """How the rays of one view run through another: pixel = towards * depth + start."""
-
-    homography: FloatArray
-    towards: NDArray[np.float32]
-    start: NDArray[np.float32]
-
-    @classmethod
-    def between(
-        cls, rays: FloatArray, pose: FloatArray, source: FloatArray, target: FloatArray
-    ) -> _Rays:
-        homography = target @ pose[:3, :3]
-        return cls(
-            homography @ np.linalg.inv(source),
-            (rays @ homography.T).astype(np.float32),
-            (target @ pose[:3, 3]).astype(np.float32),
-        )
-
-
 class Silhouettes:
     """The silhouettes of one subject, to be tried with many cameras.
 
@@ -96,8 +69,9 @@ class Silhouettes:
     """
 
     def __init__(self, silhouettes: Sequence[Silhouette], intrinsics: FloatArray) -> None:
-        self._views = [_prepared(each.mask) for each in silhouettes]
         self._shapes = [each.mask.shape for each in silhouettes]
+        self._pixels = [_outline_pixels(each.mask) for each in silhouettes]
+        self._tables = _Tables.of([each.mask for each in silhouettes])
         self._intrinsics = np.stack(
             [each.intrinsics(own) for each, own in zip(silhouettes, intrinsics, strict=True)]
         )
@@ -112,11 +86,8 @@ class Silhouettes:
         Returns:
             The mean over the outlines of all views, in pixels of the masks.
         """
-        least = []
-        for index, view in enumerate(self._views):
-            rays = self._rays(index, view.pixels, world_to_camera, self._intrinsics)
-            depths = self._depths(index, world_to_camera, centre, self._intrinsics)
-            least.append(self._worst(rays, depths, len(view.pixels)).min(axis=1))
+        rays = self._rays(world_to_camera, centre, self._intrinsics)
+        least = [self._outside(each, each.depths).max(axis=0).min(axis=1) for each in rays]
         return float(np.concatenate(least).mean())
 
     def adjust(
@@ -133,8 +104,8 @@ class Silhouettes:
         Returns:
             The best that was found. Zero corrections are among what is tried.
         """
-        corrections = np.zeros((len(self._views), 3))
-        penalty = stiffness * _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._views))
+        corrections = np.zeros((len(self._pixels), 3))
+        penalty = stiffness * _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._pixels))
         best, least = Adjusted(FARTHEST_PX, corrections), np.inf
         for remaining in reversed(range(_ROUNDS + 1)):
             misfits, slopes = self._evaluate(world_to_camera, centre, corrections)
@@ -148,7 +119,7 @@ class Silhouettes:
             weighted = slopes * weights[:, None]
             normal = weighted.T @ slopes + np.diag(penalty)
             step = np.linalg.solve(normal, weighted.T @ misfits + penalty * flat)
-            limit = np.tile(_LONGEST_STEP, len(self._views))
+            limit = np.tile(_LONGEST_STEP, len(self._pixels))
             corrections = (flat - step.clip(-limit, limit)).reshape(-1, 3)
         return best
 
@@ -165,7 +136,7 @@ class Silhouettes:
         Returns:
             Matrix `(2, 2)` and right side `(2,)`; of several subjects, they add up.
         """
-        corrections = np.tile([*shift, 0.0], (len(self._views), 1))
+        corrections = np.tile([*shift, 0.0], (len(self._pixels), 1))
         misfits, slopes = self._evaluate(world_to_camera, centre, corrections)
         shared = slopes.reshape(len(misfits), -1, 3).sum(axis=1)[:, :2]
         weighted = shared / (1 + misfits)[:, None]
@@ -175,11 +146,10 @@ class Silhouettes:
         self, view: int, within: Mask, world_to_camera: FloatArray, centre: FloatArray
     ) -> Mask:
         """Draw what of a mask the hull of the other silhouettes covers, as one view sees it."""
-        pixels = np.argwhere(within)[:, ::-1] + 0.5
-        rays = self._rays(view, pixels, world_to_camera, self._intrinsics)
-        depths = self._depths(view, world_to_camera, centre, self._intrinsics)
+        outlines = list(self._rays(world_to_camera, centre, self._intrinsics))
+        rays = replace(outlines[view], pixels=np.argwhere(within)[:, ::-1] + 0.5)
         reached = within.copy()
-        reached[within] = self._worst(rays, depths, len(pixels)).min(axis=1) <= 1.0
+        reached[within] = self._outside(rays, rays.depths).max(axis=0).min(axis=1) <= 1.0
         return reached
 
     def _evaluate(
@@ -187,15 +157,9 @@ class Silhouettes:
     ) -> tuple[FloatArray, FloatArray]:
         """Misfits of all outline pixels, `(P,)`, and their derivatives, `(P, 3 V)`."""
         intrinsics = self._corrected(corrections)
-        misfits: list[FloatArray] = []
-        slopes: list[FloatArray] = []
-        for index, view in enumerate(self._views):
-            rays = self._rays(index, view.pixels, world_to_camera, intrinsics)
-            depths = self._depths(index, world_to_camera, centre, intrinsics)
-            place = self._worst(rays, depths, len(view.pixels)).argmin(axis=1)
-            misfit, slope = self._derivatives(index, rays, depths[place], intrinsics)
-            misfits.append(misfit)
-            slopes.append(slope)
+        rays = self._rays(world_to_camera, centre, intrinsics)
+        found = [self._derivatives(each, intrinsics) for each in rays]
+        misfits, slopes = zip(*found, strict=True)
         return np.concatenate(misfits), np.concatenate(slopes)
 
     def _corrected(self, corrections: FloatArray) -> FloatArray:
@@ -205,102 +169,137 @@ class Silhouettes:
         return intrinsics
 
     def _rays(
-        self,
-        index: int,
-        pixels: FloatArray,
-        world_to_camera: FloatArray,
-        intrinsics: FloatArray,
-    ) -> dict[int, _Rays]:
-        """Rays of a view's pixels in every other view."""
-        homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
-        rays = homogeneous @ np.linalg.inv(intrinsics[index]).T
-        to_world = invert_rigid(world_to_camera[index])
-        return {
-            other: _Rays.between(
-                rays, world_to_camera[other] @ to_world, intrinsics[index], intrinsics[other]
+        self, world_to_camera: FloatArray, centre: FloatArray, intrinsics: FloatArray
+    ) -> Iterator[_Rays]:
+        """The rays of all outline pixels, view by view."""
+        to_world, every = invert_rigid(world_to_camera), np.arange(len(intrinsics))
+        relative = world_to_camera @ to_world[:, None]
+        homography = intrinsics @ relative[..., :3, :3] @ np.linalg.inv(intrinsics)[:, None]
+        start = (intrinsics @ relative[..., :3, 3:]).astype(np.float32)
+        depths = self._depths(world_to_camera, centre, intrinsics)
+        for view, pixels in enumerate(self._pixels):
+            others = np.delete(every, view)
+            yield _Rays(
+                view, pixels, others, homography[view, others], start[view, others], depths[view]
             )
-            for other in range(len(self._views))
-            if other != index
-        }
 
     def _depths(
-        self,
-        index: int,
-        world_to_camera: FloatArray,
-        centre: FloatArray,
-        intrinsics: FloatArray,
+        self, world_to_camera: FloatArray, centre: FloatArray, intrinsics: FloatArray
     ) -> NDArray[np.float32]:
+        """Where to look for the head along the rays of each view, `(V, D)`."""
         distance = np.linalg.norm(camera_centre(world_to_camera) - centre, axis=-1)
         focal = intrinsics[:, [0, 1], [0, 1]].min(axis=1)
         reach = _DEPTH_SEARCHED * float((distance * np.max(self._shapes, axis=1) / 2 / focal).max())
-        depth = float(world_to_camera[index, 2] @ [*centre, 1.0])
-        near = max(depth - reach, 0.05 * depth)
-        return np.linspace(near, depth + reach, _DEPTHS, dtype=np.float32)
+        depth = world_to_camera[:, 2] @ [*centre, 1.0]
+        near = np.maximum(depth - reach, 0.05 * depth)
+        return np.linspace(near, depth + reach, _DEPTHS, axis=1, dtype=np.float32)
 
-    def _worst(
-        self, rays: dict[int, _Rays], depths: NDArray[np.float32], count: int
-    ) -> NDArray[np.float32]:
-        """How far points on rays, `(P, D)`, lie outside the silhouette that excludes them most."""
-        worst = np.zeros((count, len(depths)), dtype=np.float32)
-        for other, ray in rays.items():
-            x, y, z = (ray.towards[:, axis, None] * depths + ray.start[axis] for axis in range(3))
-            behind = z <= np.float32(1e-9)
-            z[behind] = 1
-            x /= z
-            y /= z
-            outside = _looked_up(self._views[other].outside, x, y)
-            outside[behind] = FARTHEST_PX
-            np.maximum(worst, outside, out=worst)
-        return worst
+    def _outside(self, rays: _Rays, depths: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How far points on rays, `(O, P, D)`, lie outside the silhouettes of the other views."""
+        x, y, z = rays.points(depths)
+        outside = self._tables.distance[self._tables.places(rays.others, x, y)]
+        outside[z <= _LEAST_DEPTH] = FARTHEST_PX
+        return outside
 
-    def _derivatives(
-        self,
-        index: int,
-        rays: dict[int, _Rays],
-        depths: NDArray[np.float32],
-        intrinsics: FloatArray,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Misfits `(P,)` at one depth a ray, and their derivatives `(P, 3 V)`.
+    def _derivatives(self, rays: _Rays, intrinsics: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Misfits `(P,)` at the best depth of each ray, and their derivatives `(P, 3 V)`.
 
         The silhouette that excludes the point most decides; the point's pixel there moves with the
         intrinsics of both views.
         """
-        view, pixels = self._views[index], self._views[index].pixels
-        misfit = np.zeros(len(pixels))
-        decides = np.full(len(pixels), -1)
-        places = {}
-        for other, ray in rays.items():
-            scaled = ray.towards * depths[:, None] + ray.start
-            z = np.maximum(scaled[:, 2], 1e-9)
-            x, y = scaled[:, 0] / z, scaled[:, 1] / z
-            outside = _looked_up(self._views[other].outside, x, y)
-            outside[scaled[:, 2] <= 1e-9] = FARTHEST_PX
-            decides[outside > misfit] = other
-            misfit = np.maximum(misfit, outside)
-            places[other] = np.stack([x, y], axis=-1), z
-        slopes = np.zeros((len(pixels), len(self._views), 3))
-        for other, (place, z) in places.items():
-            at = np.flatnonzero((decides == other) & (misfit < FARTHEST_PX))
-            slope = _looked_up(self._views[other].slope, *place[at].T)
-            slopes[at, other, :2] = slope
-            slopes[at, other, 2] = (slope * (place[at] - intrinsics[other, :2, 2])).sum(axis=-1)
-            # A shifted principal point of this view moves its pixels the other way.
-            matrix = rays[other].homography[:, :2] * depths[at, None, None]
-            moved = matrix[:, :2] - place[at][:, :, None] * matrix[:, 2:]
-            own = np.einsum("pi,pij->pj", slope, moved / z[at, None, None])
-            slopes[at, index, :2] = -own
-            slopes[at, index, 2] = -(own * (view.pixels[at] - intrinsics[index, :2, 2])).sum(-1)
-        return misfit, slopes.reshape(len(pixels), -1)
+        outside = self._outside(rays, rays.depths)
+        best = outside.max(axis=0).argmin(axis=1)
+        outside = np.take_along_axis(outside, best[None, :, None], axis=2)[..., 0]
+        misfit = outside.max(axis=0).astype(np.float64)
+        at = np.flatnonzero((misfit > 0) & (misfit < FARTHEST_PX))
+        decides = outside[:, at].argmax(axis=0)
+        other, depth = rays.others[decides], rays.depths[best[at]]
+        x, y, z = (each[decides, at, 0] for each in rays.points(rays.depths[best, None]))
+        slope = self._tables.slope[self._tables.places(other, x, y)]
+        place = np.stack([x, y], axis=-1)
+        slopes = np.zeros((len(misfit), len(intrinsics), 3))
+        slopes[at, other, :2] = slope
+        slopes[at, other, 2] = (slope * (place - intrinsics[other, :2, 2])).sum(axis=-1)
+        # A shifted principal point of this view moves its pixels the other way.
+        matrix = rays.homography[decides, :, :2] * depth[:, None, None]
+        moved = matrix[:, :2] - place[:, :, None] * matrix[:, 2:]
+        own = np.einsum("pi,pij->pj", slope, moved / z[:, None, None])
+        middle = intrinsics[rays.view, :2, 2]
+        slopes[at, rays.view, :2] = -own
+        slopes[at, rays.view, 2] = -(own * (rays.pixels[at] - middle)).sum(axis=-1)
+        return misfit, slopes.reshape(len(misfit), -1)
 
 
-def _prepared(mask: Mask) -> _View:
+@dataclass(frozen=True, eq=False)
+class _Rays:
+    """How the rays of P pixels of one view run through the O others."""
+
+    view: int
+    pixels: FloatArray  # (P, 2)
+    others: NDArray[np.intp]  # (O,)
+    homography: FloatArray  # (O, 3, 3) from the view's pixels to another's, at infinity
+    start: NDArray[np.float32]  # (O, 3, 1) the view's centre, as another projects it
+    depths: NDArray[np.float32]  # (D,) in the view's own depth
+
+    @cached_property
+    def _towards(self) -> NDArray[np.float32]:
+        """What `start` changes by with depth, `(O, 3, P)`."""
+        towards = self.homography[:, :, :2] @ self.pixels.T + self.homography[:, :, 2:]
+        return np.asarray(towards, dtype=np.float32)
+
+    def points(self, depths: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Pixels x and y, and depths z, each `(O, P, D)`, at depths `(D,)` or `(P, D)`."""
+        x, y, z = (
+            self._towards[:, axis, :, None] * depths + self.start[:, axis, :, None]
+            for axis in range(3)
+        )
+        ahead = np.maximum(z, _LEAST_DEPTH)
+        x /= ahead
+        y /= ahead
+        return x, y, z
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """The distances from all V silhouettes, one table after the other, to look up at once."""
+
+    distance: NDArray[np.float32]  # (T,) pixels outside the silhouette, 0 inside
+    slope: NDArray[np.float32]  # (T, 2) its gradient, x and y
+    starts: NDArray[np.intp]  # (V,)
+    heights: NDArray[np.intp]  # (V,)
+    widths: NDArray[np.intp]  # (V,)
+
+    @classmethod
+    def of(cls, masks: Sequence[Mask]) -> _Tables:
+        distances = [_distance_outside(mask) for mask in masks]
+        slopes = [np.stack(np.gradient(each)[::-1], axis=-1).reshape(-1, 2) for each in distances]
+        heights, widths = np.array([each.shape for each in distances]).T
+        flat = np.concatenate([each.ravel() for each in distances])
+        starts = np.cumsum(heights * widths) - heights * widths
+        return cls(flat, np.concatenate(slopes), starts, heights, widths)
+
+    def places(
+        self, views: NDArray[np.intp], x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> NDArray[np.intp]:
+        """Where values of the views' tables are, at pixels `(len(views), …)`.
+
+        Beyond the edges of a table, the values at the edge count.
+        """
+        start, height, width = (
+            each[views].reshape(-1, *[1] * (x.ndim - 1))
+            for each in (self.starts, self.heights, self.widths)
+        )
+        row = np.clip(y, 0, (height - 1).astype(np.float32)).astype(np.intp)
+        column = np.clip(x, 0, (width - 1).astype(np.float32)).astype(np.intp)
+        return np.asarray(start + row * width + column)
+
+
+def _outline_pixels(mask: Mask) -> FloatArray:
+    """Centres `(P, 2)`, x and y, of evenly spread pixels of the outline."""
     rows, columns = np.nonzero(outline(mask))
     few = np.unique(np.linspace(0, len(rows) - 1, _MOST_PIXELS).round().astype(np.intp))
     few = few[: len(rows)]
-    outside = _distance_outside(mask)
-    down, right = np.gradient(outside)
-    slope = np.stack([right, down], axis=-1)
-    return _View(np.stack([columns[few], rows[few]], axis=-1) + 0.5, outside, slope)
+    return np.stack([columns[few], rows[few]], axis=-1) + 0.5
 
 
 def _distance_outside(mask: Mask) -> NDArray[np.float32]:
@@ -309,26 +308,15 @@ def _distance_outside(mask: Mask) -> NDArray[np.float32]:
     A body goes on below the lower edge of its picture, but not beyond the others: points left of,
     right of or above the picture are as far outside as the edge of the picture there.
     """
-    distance = np.full(mask.shape, FARTHEST_PX, dtype=np.float32)
-    distance[mask] = 0
     reach = int(FARTHEST_PX)
-    height, width = mask.shape
-    padded = np.pad(mask, reach)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            length = float(np.hypot(dx, dy))
-            if 0 < length < FARTHEST_PX:
-                moved = padded[reach + dy : reach + dy + height, reach + dx : reach + dx + width]
-                np.minimum(distance, length, out=distance, where=moved)
+    squared = np.where(mask, np.float32(0), np.float32(FARTHEST_PX**2))
+    # The square of a distance is the sum of those along rows and along columns.
+    for _ in range(2):
+        padded = np.pad(squared, ((reach, reach), (0, 0)), constant_values=FARTHEST_PX**2)
+        shifts = range(-reach, reach + 1)
+        moved = [padded[reach + dy : reach + dy + len(squared)] + dy * dy for dy in shifts]
+        squared = np.minimum.reduce(moved).T
+    distance = np.sqrt(np.minimum(squared, FARTHEST_PX**2))
     if mask[-1].any():
-        distance = np.concatenate([distance, np.zeros((1, width), dtype=np.float32)])
-    return distance
-
-
-def _looked_up(table: NDArray[np.float32], x: FloatArray, y: FloatArray) -> NDArray[np.float32]:
-    """Values of a table at pixel coordinates; beyond its edges, those at the edge."""
-    height, width = table.shape[:2]
-    place = np.clip(y, 0, height - 1).astype(np.intp)
-    place *= width
-    place += np.clip(x, 0, width - 1).astype(np.intp)
-    return table.reshape(height * width, -1)[place].reshape(*place.shape, *table.shape[2:])
+        distance = np.concatenate([distance, np.zeros((1, mask.shape[1]), dtype=np.float32)])
+    return np.asarray(distance, dtype=np.float32)

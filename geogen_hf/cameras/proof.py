@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, Direction, flips_world
 from geogen_hf.cameras.deviations import camera_warnings
-from geogen_hf.cameras.rigs import LEAST_VIEWS, Reading
+from geogen_hf.cameras.rigs import LEAST_VIEWS, geometry_of, read_rigs
 from geogen_hf.cameras.scores import (
     SOUND_SHARE,
     STANDING_SHARE,
@@ -52,7 +52,6 @@ from geogen_hf.cameras.trials import (
     ImageSource,
     Stored,
     Trials,
-    geometry_of,
     order_of_subjects,
     with_silhouettes,
 )
@@ -115,10 +114,8 @@ def score_conventions(
         camera_to_world opengl
     """
     stored = Stored.of(matrices, subject_ids, view_ids)
-    groups = {geometry_of(candidate): candidate for candidate in candidates}
-    readings = {k: Reading.of(stored.matrices, stored.starts, c) for k, c in groups.items()}
-    geometry = {key: reading.summary() for key, reading in readings.items()}
-    scores = [ConventionScore(c, geometry[geometry_of(c)]) for c in candidates]
+    readings = read_rigs(stored.matrices, stored.starts, candidates)
+    scores = [ConventionScore(c, readings[geometry_of(c)].geometry) for c in candidates]
     trials = Trials(stored, [score.convention for score in scores if score.standing])
     subjects = int(np.count_nonzero(stored.views >= LEAST_VIEWS))
     outcome = _decide(scores, trials, subjects, stated_direction)

@@ -7,12 +7,13 @@ measured at once. `fit_orbit` serves single subjects: the pictures and the examp
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geogen_hf.cameras.conventions import Convention, canonicalise
+from geogen_hf.cameras.conventions import Convention, Direction, canonicalise
 from geogen_hf.cameras.poses import FloatArray, as_stack, camera_centre, orbit_angles
 from geogen_hf.cameras.validate import REPAIR_LIMIT, rotation_errors
 
@@ -135,28 +136,6 @@ class Rigs:
         )
 
 
-def well_formed(stored: FloatArray, *, transposed: bool) -> BoolArray:
-    """Which of `(M, 4, 4)` are rigid transforms, mirrored ones included: `(M,)`.
-
-    Rounded values pass. A matrix is not well formed if it has translation where 0 0 0 1 should be,
-    which is the last row, or the last column of one that is `transposed`.
-
-    Example:
-        >>> matrix = np.eye(4)
-        >>> matrix[3, 2] = 5
-        >>> [well_formed(matrix[None], transposed=t).tolist() for t in (False, True)]
-        [[False], [True]]
-    """
-    last = stored[:, :, 3] if transposed else stored[:, 3, :]
-    # Not a number compares as false.
-    affine = np.abs(last - [0, 0, 0, 1]).max(axis=-1) <= 1e-4
-    return np.asarray(
-        affine
-        & np.isfinite(stored).all(axis=(-2, -1))
-        & (rotation_errors(stored[:, :3, :3])[0] <= REPAIR_LIMIT)
-    )
-
-
 def measure_rigs(world_to_camera: FloatArray, starts: NDArray[np.intp]) -> Rigs:
     """Measure every subject's rig.
 
@@ -259,47 +238,82 @@ class Geometry:
         return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
 
 
+GeometryKey = tuple[Direction, bool, bool]
+
+
+def geometry_of(convention: Convention) -> GeometryKey:
+    """What geometry can see of a convention: the rest of it moves no axis and no centre."""
+    return convention.direction, convention.transposed, convention.looks_forward
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """All rigs as one convention has them; cameras that are no rigid transforms stand for none.
+    """All rigs as one convention has them.
 
     Attributes:
-        rigs: Of all subjects.
-        formed: `(M,)` which matrices are rigid transforms.
-        whole: `(S,)` which subjects have only such.
-        sound: `(S,)` which of those have a sound rig.
+        sound: `(S,)` which subjects have a sound rig, of rigid transforms only.
+        geometry: Of all of them.
     """
 
-    rigs: Rigs
-    formed: BoolArray
-    whole: BoolArray
     sound: BoolArray
+    geometry: Geometry
 
-    @classmethod
-    def of(cls, stored: FloatArray, starts: NDArray[np.intp], convention: Convention) -> Reading:
-        """Read `(M, 4, 4)` matrices as stored, of subjects that begin at `starts`."""
-        formed = well_formed(stored, transposed=convention.transposed)
-        readable = np.where(formed[:, None, None], stored, np.eye(4))
-        rigs = measure_rigs(canonicalise(readable, convention), starts)
-        whole = np.logical_and.reduceat(formed, starts)
-        return cls(rigs, formed, whole, whole & rigs.sound)
 
-    def summary(self) -> Geometry:
-        """Measure the subjects that have enough views."""
-        enough = self.rigs.views >= LEAST_VIEWS
-        sound = float(self.sound[enough].mean()) if enough.any() else 0.0
-        formed, counted, nan = float(self.formed.mean()), enough & self.whole, float("nan")
-        if not counted.any():
-            return Geometry(formed, sound, nan, nan, nan, nan, nan, nan)
-        rigs = self.rigs
-        up = rigs.up[counted] / np.maximum(rigs.up_agreement[counted], 1e-12)[:, None]
-        return Geometry(
-            formed=formed,
-            sound=sound,
-            miss=float(np.median(rigs.miss[counted])),
-            ahead=float(np.average(rigs.ahead[counted], weights=rigs.views[counted])),
-            distance_spread=float(np.median(rigs.distance_spread[counted])),
-            up_agreement=float(np.median(rigs.up_agreement[counted])),
-            up_over_release=float(np.linalg.norm(up.mean(axis=0))),
-            gap_deg=float(np.median(rigs.gap_deg[counted])),
-        )
+def read_rigs(
+    stored: FloatArray, starts: NDArray[np.intp], conventions: Iterable[Convention]
+) -> dict[GeometryKey, Reading]:
+    """Measure all rigs under each convention, once for those that geometry cannot tell apart.
+
+    Args:
+        stored: `(M, 4, 4)` matrices of all subjects, one after the other. Rounded ones pass for
+            rigid transforms; translation where 0 0 0 1 should be, which is the last row or, where
+            they are transposed, the last column, makes them none.
+        starts: `(S,)` index of each subject's first; every subject has one.
+        conventions: To read them in.
+
+    Returns:
+        The readings. Subjects with fewer than `LEAST_VIEWS` are not measured.
+
+    Example:
+        >>> matrices = np.tile(np.eye(4), (3, 1, 1))
+        >>> matrices[:, 3, 2] = 5
+        >>> ways = [Convention("world_to_camera", "opencv", transposed=t) for t in (False, True)]
+        >>> found = read_rigs(matrices, np.array([0]), ways)
+        >>> [found[geometry_of(way)].geometry.formed for way in ways]
+        [0.0, 1.0]
+    """
+    views = np.diff(starts, append=len(stored))
+    rigid = np.isfinite(stored).all(axis=(-2, -1))
+    rigid &= rotation_errors(stored[:, :3, :3])[0] <= REPAIR_LIMIT
+    readings = {}
+    for key, convention in {geometry_of(each): each for each in conventions}.items():
+        last = stored[:, :, 3] if convention.transposed else stored[:, 3, :]
+        # Not a number compares as false.
+        formed = rigid & (np.abs(last - [0, 0, 0, 1]).max(axis=-1) <= 1e-4)
+        whole = np.logical_and.reduceat(formed, starts) & (views >= LEAST_VIEWS)
+        sound = np.zeros(len(starts), dtype=np.bool_)
+        rigs = None
+        if whole.any():
+            kept = canonicalise(stored[np.repeat(whole, views)], convention)
+            rigs = measure_rigs(kept, np.cumsum(views[whole]) - views[whole])
+            sound[whole] = rigs.sound
+        of_enough = sound[views >= LEAST_VIEWS]
+        share = float(of_enough.mean()) if len(of_enough) else 0.0
+        readings[key] = Reading(sound, _summary(float(formed.mean()), share, rigs))
+    return readings
+
+
+def _summary(formed: float, sound: float, rigs: Rigs | None) -> Geometry:
+    if rigs is None:
+        return Geometry(formed, sound, *[math.nan] * 6)
+    up = rigs.up / np.maximum(rigs.up_agreement, 1e-12)[:, None]
+    return Geometry(
+        formed=formed,
+        sound=sound,
+        miss=float(np.median(rigs.miss)),
+        ahead=float(np.average(rigs.ahead, weights=rigs.views)),
+        distance_spread=float(np.median(rigs.distance_spread)),
+        up_agreement=float(np.median(rigs.up_agreement)),
+        up_over_release=float(np.linalg.norm(up.mean(axis=0))),
+        gap_deg=float(np.median(rigs.gap_deg)),
+    )

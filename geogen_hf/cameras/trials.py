@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geogen_hf.cameras.conventions import CANDIDATES, Convention, Direction, canonicalise
+from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
 from geogen_hf.cameras.deviations import Looked
 from geogen_hf.cameras.hull import Adjusted, Silhouettes
 from geogen_hf.cameras.poses import FloatArray, as_stack
-from geogen_hf.cameras.rigs import Reading, measure_rigs
+from geogen_hf.cameras.rigs import geometry_of, measure_rigs, read_rigs
 from geogen_hf.cameras.scores import STANDING_SHARE
 from geogen_hf.cameras.silhouettes import silhouette
 from geogen_hf.errors import CameraError, explain
@@ -83,14 +83,6 @@ class Stored:
         """The `(V, 4, 4)` matrices of one subject."""
         start = self.starts[index]
         return self.matrices[start : start + self.views[index]]
-
-
-GeometryKey = tuple[Direction, bool, bool]
-
-
-def geometry_of(convention: Convention) -> GeometryKey:
-    """What geometry can see of a convention: the rest of it moves no axis and no centre."""
-    return convention.direction, convention.transposed, convention.looks_forward
 
 
 def order_of_subjects(usable: NDArray[np.bool_], images: ImageSource, count: int) -> list[int]:
@@ -240,11 +232,12 @@ class Trials:
             few = self.stored.starts[:_NULL_SUBJECTS]
             end = int(few[-1] + self.stored.views[len(few) - 1])
             blocks = _blocks_transposed(self.stored.matrices[:end])
-            sound = {
-                key: Reading.of(blocks, few, candidate).summary().sound
-                for key, candidate in {geometry_of(c): c for c in CANDIDATES}.items()
-            }
-            self._blocks = [c for c in CANDIDATES if sound[geometry_of(c)] >= STANDING_SHARE]
+            readings = read_rigs(blocks, few, CANDIDATES)
+            self._blocks = [
+                candidate
+                for candidate in CANDIDATES
+                if readings[geometry_of(candidate)].geometry.sound >= STANDING_SHARE
+            ]
         return self._blocks
 
     def looked(self, convention: Convention) -> list[Looked]:
