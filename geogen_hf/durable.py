@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geogen_hf.errors import FetchError, GeoGenError, OutputError, ReleaseError, UsageError, explain
+from geogen_hf.errors import GeoGenError, OutputError, ReleaseError, UsageError, explain
 
 Plan = dict[str, Any]
 """JSON values that decide the bytes of an output: options, and what identifies the source."""
@@ -354,29 +354,3 @@ def differences(found: Plan, wanted: Plan) -> list[str]:
         elif one != other:
             names.append(key)
     return names
-
-
-def require_space(folder: Path, missing: int) -> None:
-    """Check that the disk can hold what is about to be written.
-
-    Args:
-        folder: Where the files will go; exists.
-        missing: Bytes that have yet to arrive.
-
-    Raises:
-        FetchError: Less space is free.
-
-    Example:
-        >>> require_space(tmp_path, 1000)
-    """
-    free = shutil.disk_usage(folder).free
-    if missing > free:
-        raise FetchError(
-            explain(
-                "not enough space on the disk",
-                where=folder,
-                expected=f"{missing:,} bytes free, for what is missing of the parts",
-                found=f"{free:,} bytes free",
-                remedy="free some space, choose another folder, or fewer parts",
-            )
-        )

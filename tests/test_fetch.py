@@ -13,9 +13,8 @@ from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import FetchError, GeoGenError, UsageError
-from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
 from geogen_hf.source.http_reader import hub_address
-from geogen_hf.source.lockfile import LockEntry, read_lock, record
 from geogen_hf.source.parts import Part, named_parts
 from geogen_hf.source.retry import TransferOptions
 

@@ -17,8 +17,7 @@ from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 
 import geogen_hf
 from geogen_hf.errors import FetchError
-from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.lockfile import LockEntry, read_lock, record
+from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
 from geogen_hf.source.parts import Part, named_parts
 from geogen_hf.source.retry import TransferOptions
 

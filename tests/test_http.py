@@ -17,18 +17,23 @@ from origin_server import Faults, OriginServer, write_zip
 
 from geogen_hf.errors import FetchError
 from geogen_hf.source.http_client import make_session
+from geogen_hf.source.location import Location, RemoteInfo
 from geogen_hf.source.responses import (
+    RETRY,
     ContentRange,
-    RemoteInfo,
     ResponseChecks,
+    TransientError,
     content_range,
     is_transient,
     remote_info,
     retry_after_s,
 )
-from geogen_hf.source.retry import RETRY, TransientError
 
 MONDAY, TUESDAY = "Mon, 06 Jan 2025 01:02:03 GMT", "Tue, 07 Jan 2025 01:02:03 GMT"
+
+
+def checks_of(url: str) -> ResponseChecks:
+    return ResponseChecks(Location(url, remote=True))
 
 
 def test_waits_grow_from_none_to_half_a_minute() -> None:
@@ -116,10 +121,10 @@ def test_if_range_needs_a_strong_validator() -> None:
 
 
 def test_statuses_worth_another_try() -> None:
-    checks = ResponseChecks("images_batch_2.zip", "https://h/x")
+    checks = checks_of("https://h/images_batch_2.zip")
     transient = (408, 425, 429, 500, 502, 503, 504)
     for status in (*transient, 301, 400, 401, 403, 404, 410, 418, 499, 501, 599):
-        with pytest.raises(FetchError, match="https://h/x") as caught:
+        with pytest.raises(FetchError, match="https://h/images") as caught:
             checks.check(status, {"Retry-After": "8"})
         assert isinstance(caught.value, TransientError) == (status in transient)
         assert str(status) in str(caught.value)
@@ -174,7 +179,7 @@ def test_certificates_come_from_the_environment_and_distrust_is_final(
         with make_session(1) as session:
             with (
                 pytest.raises(FetchError, match="REQUESTS_CA_BUNDLE") as caught,
-                ResponseChecks("part", url).network_errors(),
+                checks_of(url).network_errors(),
             ):
                 session.get(url)
             assert not isinstance(caught.value, TransientError)
@@ -202,14 +207,14 @@ def test_broken_connections_may_be_tried_again(tmp_path: Path) -> None:
         url = f"{origin.url}/a.zip"
         with (
             pytest.raises(TransientError, match="the connection failed"),
-            ResponseChecks("a.zip", url).network_errors(),
+            checks_of(url).network_errors(),
         ):
             session.get(url)
         assert session.get(url).status_code == 200
         closed = origin.url
-    with pytest.raises(TransientError), ResponseChecks("a.zip", closed).network_errors():
+    with pytest.raises(TransientError), checks_of(closed).network_errors():
         requests.get(closed, timeout=5)
-    with pytest.raises(FetchError) as caught, ResponseChecks("a.zip", "http://").network_errors():
+    with pytest.raises(FetchError) as caught, checks_of("http://").network_errors():
         requests.get("http://", timeout=5)
     assert not isinstance(caught.value, TransientError)
 

@@ -23,7 +23,7 @@ from geogen_hf.export.verify import verify_export
 from geogen_hf.hub.cards import check_card
 from geogen_hf.hub.push import Pushed, push_export
 from geogen_hf.hub.repo import HubError
-from geogen_hf.source.lockfile import read_lock
+from geogen_hf.source.fetch import read_lock
 from geogen_hf.source.parts import ALL_PARTS
 
 # The client's own way to upload a file, which its HTTP library wants otherwise.

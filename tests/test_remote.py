@@ -238,6 +238,26 @@ def test_headers_that_never_end_are_given_up(
         http_file(f"{origin.url}/a.bin", options=options).read_range(0, 10)
 
 
+CHUNKED = (
+    b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/1000\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("length", [b"0", b"a;note="])
+def test_chunks_whose_length_never_ends_are_given_up(origin: OriginServer, length: bytes) -> None:
+    spoil(origin, drip=(CHUNKED + length, length[-1:]))
+    options = with_changes(HASTE, retry=quick_retry(2), read_s=0.3)
+    with pytest.raises(FetchError, match=r"given up after 2[^;]*the transfer stalled \(0 bytes"):
+        http_file(f"{origin.url}/a.bin", options=options).read_range(0, 10)
+
+
+def test_trailers_that_never_end_are_not_waited_for(origin: OriginServer) -> None:
+    spoil(origin, drip=(CHUNKED + b"a\r\n0123456789\r\n0\r\nX-More: ", b"x"))
+    file = http_file(f"{origin.url}/a.bin", options=with_changes(HASTE, read_s=0.3))
+    assert file.read_range(0, 10) == b"0123456789"
+
+
 def test_a_length_of_thousands_of_digits_is_no_length(origin: OriginServer, content: bytes) -> None:
     spoil(origin, claimed_length="9" * 5_000)
     file = http_file(f"{origin.url}/a.bin")

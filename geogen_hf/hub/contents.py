@@ -14,7 +14,7 @@ from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sh
 from geogen_hf.export.verify import verify_export
 from geogen_hf.hub.cards import check_card, mirror_card
 from geogen_hf.hub.commit_plan import LocalFile
-from geogen_hf.source.lockfile import LOCK_FILE_NAME, LockEntry, read_lock, record
+from geogen_hf.source.fetch import LOCK_FILE_NAME, LockEntry, read_lock, record
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.source.zip_directory import read_directory
 

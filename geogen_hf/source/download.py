@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import errno
 import logging
+import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from geogen_hf.durable import require_space
 from geogen_hf.errors import ArchiveError, FetchError, GeoGenError, explain, one_line
-from geogen_hf.source.location import Location, RemoteFile, Stream
+from geogen_hf.source.location import Location, RemoteFile, RemoteInfo, Stream
 from geogen_hf.source.partial import PartialFile, resumable_bytes
-from geogen_hf.source.responses import RemoteInfo, ResponseChecks
-from geogen_hf.source.retry import TransferOptions, TransientError, retry
+from geogen_hf.source.responses import ResponseChecks, TransientError
+from geogen_hf.source.retry import TransferOptions, retry
 from geogen_hf.source.zip_directory import read_directory
 from geogen_hf.threads import Control, run_all
 
@@ -37,57 +37,44 @@ Progress = Callable[[int, int], None]
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file whose bytes are here and sound.
+@dataclass
+class Job(ABC):
+    """One file to download: where it comes from and goes, and which version is accepted.
 
     Attributes:
-        url: Where it came from.
-        info: Its version there.
-        size: Bytes.
-        sha256: Hexadecimal; empty where the options ask for none.
-    """
-
-    url: str
-    info: RemoteInfo
-    size: int
-    sha256: str
-
-
-class Job(Protocol):
-    """One file to download.
-
-    Attributes:
-        label: The part's name, for messages.
         file: Where it comes from.
     """
 
-    label: str
     file: RemoteFile
 
+    @abstractmethod
     def admit(self, info: RemoteInfo) -> None:
         """Raise `FetchError` to refuse a version, before anything is fetched of it."""
-        ...
 
+    @abstractmethod
     def target(self, info: RemoteInfo) -> Path:
         """Say where the complete file goes; what is there is replaced."""
-        ...
 
+    @abstractmethod
     def lock_path(self, target: Path) -> Path:
         """Name the file lock that whoever writes the target holds."""
-        ...
 
+    @abstractmethod
     def is_complete(self, info: RemoteInfo) -> bool:
         """Tell whether the version is at the target in its full length."""
-        ...
 
     def is_sound(self, check: Callable[[], None]) -> bool:
         """Check the bytes of a complete file, as far as asked for; `check` may raise to stop."""
-        ...
+        return True
 
-    def accept(self, fetched: Fetched) -> None:
-        """Called when all bytes are here; raises `FetchError` to refuse and drop them."""
-        ...
+    @abstractmethod
+    def accept(self, info: RemoteInfo, sha256: str) -> None:
+        """Called when all bytes are here; raises `FetchError` to refuse and drop them.
+
+        Args:
+            info: The version, with its size.
+            sha256: Hexadecimal; empty where the options ask for none.
+        """
 
 
 def download(
@@ -97,7 +84,7 @@ def download(
     threads: int,
     options: TransferOptions,
     progress: Progress | None = None,
-) -> tuple[dict[str, Path], dict[str, GeoGenError]]:
+) -> list[Path]:
     """Run jobs in threads; one that fails leaves the others alone.
 
     Args:
@@ -108,16 +95,17 @@ def download(
         progress: Called in this thread.
 
     Returns:
-        The path of each file that is complete now, and what each that failed raised, by label.
+        The path of each file.
 
     Raises:
-        FetchError: The disk has too little space for what is missing.
+        FetchError: Some files could not be fetched, or the disk has too little space for what is
+            missing. The other files are complete, and what has arrived of these is kept.
     """
     control = Control()
-    probes = {job.label: partial(_probe, job, control, options) for job in jobs}
+    labels = {job.file.location.label: job for job in jobs}
+    probes = {label: partial(_probe, job, control, options) for label, job in labels.items()}
     infos, failures = run_all(probes, jobs=threads, control=control)
-    known = {job.label: (job, infos[job.label]) for job in jobs if job.label in infos}
-    require_space(folder, sum(_missing_bytes(job, info) for job, info in known.values()))
+    _require_space(folder, sum(_missing_bytes(labels[label], infos[label]) for label in infos))
 
     def tick() -> None:
         if progress is not None:
@@ -127,15 +115,34 @@ def download(
             progress(sum(done.values()), total)
 
     tasks = {
-        label: partial(_obtain, job, info, control, options) for label, (job, info) in known.items()
+        label: partial(_obtain, labels[label], info, control, options)
+        for label, info in infos.items()
     }
     paths, later = run_all(tasks, jobs=threads, control=control, tick=tick)
-    return paths, {**failures, **later}
+    failures |= later
+    if failures:
+        text = join_failures({label: failures[label] for label in sorted(failures)})
+        kept = f"{len(paths)} of {len(jobs)} parts are complete; run again to fetch the rest"
+        raise FetchError(f"{text}\n{kept}") from next(iter(failures.values()))
+    return list(paths.values())
+
+
+def _require_space(folder: Path, missing: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if missing > free:
+        raise FetchError(
+            explain(
+                "not enough space on the disk",
+                where=folder,
+                expected=f"{missing:,} bytes free, for what is missing of the parts",
+                found=f"{free:,} bytes free",
+                remedy="free some space, choose another folder, or fewer parts",
+            )
+        )
 
 
 def _probe(job: Job, control: Control, options: TransferOptions) -> RemoteInfo:
-    url = job.file.location.address
-    info = retry(job.file.probe, label=job.label, url=url, control=control, options=options)
+    info = retry(job.file.probe, job.file.location, control, options)
     job.admit(info)
     return info
 
@@ -148,15 +155,15 @@ def _missing_bytes(job: Job, info: RemoteInfo) -> int:
 
 def _obtain(job: Job, info: RemoteInfo, control: Control, options: TransferOptions) -> Path:
     """Download one file, unless it is here or another process does it meanwhile."""
-    target = job.target(info)
+    target, label = job.target(info), job.file.location.label
     try:
-        with control.exclusion(job.lock_path(target), job.label):
+        with control.exclusion(job.lock_path(target), label):
             if job.is_complete(info) and job.is_sound(control.check):
-                control.set_done(job.label, target.stat().st_size)
-                logger.info("%s: already here", job.label)
+                control.set_done(label, target.stat().st_size)
+                logger.info("%s: already here", label)
             else:
                 _Transfer(job, target, control, options).run()
-                logger.info("%s: complete", job.label)
+                logger.info("%s: complete", label)
     except GeoGenError:
         raise
     except OSError as error:
@@ -164,14 +171,17 @@ def _obtain(job: Job, info: RemoteInfo, control: Control, options: TransferOptio
     return target
 
 
-def unwritable(path: Path, error: OSError) -> FetchError:
-    """Describe a folder or file that cannot be written."""
+def unwritable(where: Path, error: OSError, label: str | None = None) -> FetchError:
+    """Describe a folder or, given the label of a part, a file that cannot be written."""
+    full = error.errno in _DISK_FULL
+    what = "the disk is full" if full else "cannot be written"
+    remedy = "name another folder, or fix its permissions; then run again"
     return FetchError(
         explain(
-            "cannot write where the parts are to go",
-            where=path,
+            f"{label}: {what}" if label else "cannot write where the parts are to go",
+            where=where,
             found=error,
-            remedy="name another folder, or fix its permissions",
+            remedy="free some space and run again: what has arrived is kept" if full else remedy,
         )
     )
 
@@ -182,8 +192,9 @@ class _Transfer:
     def __init__(self, job: Job, target: Path, control: Control, options: TransferOptions) -> None:
         self._job, self._target = job, target
         self._control, self._options = control, options
-        self._url = job.file.location.address
-        self._checks = ResponseChecks(job.label, self._url)
+        self._location = job.file.location
+        self._label, self._url = self._location.label, self._location.address
+        self._checks = ResponseChecks(self._location)
 
     def run(self) -> None:
         """Fetch it; only one thread and process at a time may do this for a target.
@@ -191,33 +202,22 @@ class _Transfer:
         Raises:
             FetchError: It cannot be fetched, or is refused; bytes that may be of use are kept.
         """
+        control, options = self._control, self._options
         try:
-            with PartialFile(
-                self._target,
-                sync_bytes=self._options.sync_bytes,
-                sync_s=self._options.sync_s,
-                digest=self._options.digest,
-                check=self._control.check,
-            ) as part:
-                retry(
-                    lambda: self._attempt(part),
-                    label=self._job.label,
-                    url=self._url,
-                    control=self._control,
-                    options=self._options,
-                    offset=lambda: part.offset,
-                )
+            with PartialFile(self._target, options, control.check) as part:
+                attempt = partial(self._attempt, part)
+                retry(attempt, self._location, control, options, lambda: part.offset)
         except FetchError:
             raise
         except OSError as error:
-            raise self._broken(error) from error
+            raise unwritable(self._target, error, self._label) from error
 
     def _attempt(self, part: PartialFile) -> None:
         self._control.check()
         info = self._job.file.probe()
         self._job.admit(info)
         here = part.resume(self._url, info)
-        self._control.set_done(self._job.label, here)
+        self._control.set_done(self._label, here)
         if here == 0 or here != info.size:
             self._fetch(part, here, info)
             if not self._job.file.probe().same_version(info):
@@ -235,7 +235,7 @@ class _Transfer:
             if stream.start == 0:
                 self._check_head(data, info)
                 if part.offset:
-                    logger.warning("%s: starts anew, as it cannot be resumed", self._job.label)
+                    logger.warning("%s: starts anew, as it cannot be resumed", self._label)
                 part.begin(self._url, info)
             self._copy(stream, part, data)
         if info.size is not None and part.offset != info.size:
@@ -255,7 +255,7 @@ class _Transfer:
         while data:
             self._control.check()
             part.append(data)
-            self._control.set_done(self._job.label, part.offset)
+            self._control.set_done(self._label, part.offset)
             data = stream.read()
         self._control.check()
 
@@ -265,13 +265,13 @@ class _Transfer:
         try:
             with closing(Location(str(part.path)).open()) as file:
                 read_directory(file)
-            self._job.accept(Fetched(self._url, info, part.offset, part.sha256()))
+            self._job.accept(replace(info, size=part.offset), part.sha256())
         except ArchiveError as error:
             part.discard()
             raise FetchError(
                 explain(
-                    f"{self._job.label}: the server did not send a whole zip archive",
-                    where=self._url,
+                    f"{self._label}: the server did not send a whole zip archive",
+                    where=self._location,
                     expected=f"a zip archive of {info.size} bytes, as the server announced",
                     found=one_line(error),
                     remedy="run again; if it stays like this, choose another source with base_url",
@@ -294,30 +294,12 @@ class _Transfer:
             found=found,
         )
 
-    def _broken(self, error: OSError) -> FetchError:
-        """Describe an error of the disk."""
-        full = error.errno in _DISK_FULL
-        return FetchError(
-            explain(
-                f"{self._job.label}: {'the disk is full' if full else 'cannot be written'}",
-                where=self._target,
-                found=error,
-                remedy="free some space and run again: what has arrived is kept"
-                if full
-                else "check the folder and its permissions, then run again",
-            )
-        )
-
 
 def join_failures(failures: Mapping[str, Exception]) -> str:
-    r"""Put the messages of several parts together, each distinct message once.
+    r"""Put the messages of several parts together, by label, each distinct message once.
 
-    Args:
-        failures: What each part raised, by the part's label.
-
-    Returns:
-        One text. Messages that differ only in the label become one that lists the parts: their
-        labels in the first line, and lines with a label (such as their URLs) one after the other.
+    Messages that differ only in the label become one that lists the parts: their labels in the
+    first line, and lines with a label (such as their URLs) one after the other.
 
     Example:
         >>> where = "the connection failed\n  where: http://h/"

@@ -1,29 +1,36 @@
 """Download the parts into a folder and hold them to what they were when first fetched.
 
-Beside the parts the folder then holds `parts.lock.json` (`lockfile`) and one empty hidden file for
-each part, the lock that keeps two processes from fetching it at once; while a part is incomplete,
-also its `.part` and `.part.json` (`partial`).
+`fetch_parts` notes in `parts.lock.json` what each part was, and holds later downloads to it;
+`geogen push --parts` sends the file along. It is one JSON object: `version` (1) and `parts`, which
+maps file names to the fields of `LockEntry`. Beside it and the parts, the folder holds one empty
+hidden file for each part, the lock that keeps two processes from fetching it at once; while a part
+is incomplete, also its `.part` and `.part.json` (`partial`).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geogen_hf.errors import FetchError, UsageError, explain
-from geogen_hf.source.download import Fetched, Progress, download, join_failures, unwritable
-from geogen_hf.source.location import Location, RemoteFile, open_remote
-from geogen_hf.source.lockfile import LOCK_FILE_NAME, LockEntry, LockPolicy
+from filelock import FileLock
+
+from geogen_hf.durable import write_durably
+from geogen_hf.errors import FetchError, UsageError, explain, redact
+from geogen_hf.source.download import Job, Progress, download, unwritable
+from geogen_hf.source.location import Location, RemoteFile, RemoteInfo, open_remote
 from geogen_hf.source.partial import drop_leftovers, hash_file, sidecar_path
 from geogen_hf.source.parts import Part, Place, locate_parts, named_parts
-from geogen_hf.source.responses import RemoteInfo
 from geogen_hf.source.retry import TransferOptions
 
 logger = logging.getLogger(__name__)
+
+LOCK_FILE_NAME = "parts.lock.json"
+_FORMAT = 1
 
 
 def fetch_parts(
@@ -97,15 +104,11 @@ def fetch_parts(
     lock.check_known([part.name for part in chosen])
     locations = locate_parts(place, chosen, storage_options)
     work = [
-        _FolderJob(part.name, _open(location, root, options), root / part.name, lock, verify)
+        _FolderJob(_open(location, root, options), root / part.name, lock, verify)
         for part, location in locations.items()
     ]
-    paths, failures = download(work, root, threads=jobs, options=options, progress=progress)
-    if failures:
-        kept = f"{len(paths)} of {len(work)} parts are complete; run again to fetch the rest"
-        text = join_failures({name: failures[name] for name in sorted(failures)})
-        raise FetchError(f"{text}\n{kept}") from next(iter(failures.values()))
-    return {part: paths[part.name] for part in chosen}
+    paths = download(work, root, threads=jobs, options=options, progress=progress)
+    return dict(zip(locations, paths, strict=True))
 
 
 def _open(location: Location, folder: Path, options: TransferOptions) -> RemoteFile:
@@ -121,18 +124,16 @@ def _open(location: Location, folder: Path, options: TransferOptions) -> RemoteF
 
 
 @dataclass
-class _FolderJob:
-    """A part to download into the folder; see `download.Job`."""
+class _FolderJob(Job):
+    """A part to download into the folder."""
 
-    label: str
-    file: RemoteFile
     path: Path
     lock: LockPolicy
     verify: bool
     entry: LockEntry | None = None
 
     def admit(self, info: RemoteInfo) -> None:
-        self.entry = self.lock.entry(self.label, self.file.location.address, info)
+        self.entry = self.lock.entry(self.file.location, info)
 
     def target(self, info: RemoteInfo) -> Path:
         return self.path
@@ -154,11 +155,179 @@ class _FolderJob:
             with open(self.path, "rb") as file:
                 digest = hash_file(file, self.entry.size, check).hexdigest()
             if digest != self.entry.sha256:
-                logger.warning("%s: differs from what was fetched; fetching it again", self.label)
+                logger.warning(
+                    "%s: differs from what was fetched; fetching it again", self.path.name
+                )
                 return False
         if left_over:
             drop_leftovers(self.path)
         return True
 
-    def accept(self, fetched: Fetched) -> None:
-        self.lock.accept(self.label, fetched)
+    def accept(self, info: RemoteInfo, sha256: str) -> None:
+        self.lock.accept(self.file.location, info, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class LockEntry:
+    """One part, as first fetched.
+
+    Attributes:
+        url: Where it came from, without password and query.
+        size: Bytes.
+        etag: Entity tag there; None where the server sent none.
+        last_modified: Date of its last change there; None where the server sent none.
+        sha256: Of its bytes, hexadecimal.
+    """
+
+    url: str
+    size: int
+    etag: str | None
+    last_modified: str | None
+    sha256: str
+
+    def difference(self, url: str, info: RemoteInfo) -> str | None:
+        """Say what a server has instead; None where nothing tells it apart without its bytes.
+
+        ETags and dates are compared only for the URL of the entry: a mirror has its own.
+
+        Example:
+            >>> entry = LockEntry("https://host/a.zip", 9, '"a1"', None, "00")
+            >>> entry.difference("https://host/a.zip", RemoteInfo(9, '"b2"'))
+            '9 bytes, ETag "b2"'
+            >>> entry.difference("https://mirror/a.zip", RemoteInfo(9, '"b2"')) is None
+            True
+        """
+        of_url = self.etag, self.last_modified
+        known = RemoteInfo(self.size, *(of_url if redact(url) == self.url else (None, None)))
+        return None if known.same_version(info) else str(info)
+
+
+def read_lock(path: Path) -> dict[str, LockEntry]:
+    """Read the entries of a lock file by the part's file name; none where there is no file.
+
+    Raises:
+        UsageError: It is not a lock file, or one of a later version.
+
+    Example:
+        >>> read_lock(tmp_path / "parts.lock.json")
+        {}
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        table: dict[str, Any] = json.loads(content)
+        if table["version"] != _FORMAT:
+            raise ValueError(f"version {table['version']!r}")
+        return {name: _entry(fields) for name, fields in table["parts"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            explain(
+                "not a lock file of this version of the package",
+                where=path,
+                expected=f"the JSON of version {_FORMAT} that geogen_hf.source.fetch describes",
+                found=f"{type(error).__name__}: {error}",
+                remedy="correct it, or delete it to have the next download write it anew",
+            )
+        ) from error
+
+
+def _entry(fields: Mapping[str, Any]) -> LockEntry:
+    entry = LockEntry(**fields)
+    digest = bytes.fromhex(entry.sha256)
+    texts = (entry.url, entry.etag or "", entry.last_modified or "")
+    if not (isinstance(entry.size, int) and entry.size >= 0 and len(digest) == 32):
+        raise ValueError(f"size {entry.size!r}, sha256 {entry.sha256!r}")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts expected, found {texts!r}")
+    return entry
+
+
+def record(path: Path, name: str, entry: LockEntry) -> None:
+    """Add or replace the entry of a part's file name, keeping what other processes wrote.
+
+    Raises:
+        UsageError: What is there is not a lock file.
+        OSError: It cannot be written.
+    """
+    with FileLock(str(path.with_name(f".{path.name}.lock"))):
+        entries = read_lock(path)
+        if entries.get(name) == entry:
+            return
+        entries[name] = entry
+        table = {"version": _FORMAT, "parts": {n: asdict(e) for n, e in entries.items()}}
+        text = json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False)
+        write_durably(path, f"{text}\n".encode())
+
+
+@dataclass(frozen=True)
+class LockPolicy:
+    """The lock file, and how strictly it is applied.
+
+    Attributes:
+        path: The file; it need not exist.
+        locked: Refuse parts without an entry.
+        accept_changes: Let parts differ from their entries, and note what they are now.
+    """
+
+    path: Path
+    locked: bool
+    accept_changes: bool
+
+    def check_known(self, labels: Sequence[str]) -> None:
+        """With `locked`, refuse parts that the file does not name, before any request."""
+        known = read_lock(self.path)
+        unknown = [label for label in labels if label not in known]
+        if self.locked and unknown:
+            raise FetchError(
+                explain(
+                    f"the lock file does not know {', '.join(unknown)}",
+                    where=self.path,
+                    expected="an entry for every part, as locked was asked for",
+                    found=f"entries for {', '.join(sorted(known)) or 'none'}",
+                    remedy="fetch once without locked, or use a lock file that knows them",
+                )
+            )
+
+    def entry(self, location: Location, info: RemoteInfo) -> LockEntry | None:
+        """Give the entry that the part has to match, if any.
+
+        Raises:
+            FetchError: The server has another version.
+        """
+        entry = read_lock(self.path).get(location.label)
+        found = None if entry is None else entry.difference(location.address, info)
+        if entry is not None and found is not None:
+            if self.accept_changes:
+                return None
+            known = RemoteInfo(entry.size, entry.etag, entry.last_modified)
+            raise self._changed(location, str(known), found)
+        return entry
+
+    def accept(self, location: Location, info: RemoteInfo, sha256: str) -> None:
+        """Compare what has arrived with its entry, or write its entry.
+
+        Raises:
+            FetchError: It differs.
+        """
+        entry = self.entry(location, info)
+        if entry is not None and entry.sha256 == sha256:
+            return
+        if entry is not None and not self.accept_changes:
+            raise self._changed(location, f"SHA-256 {entry.sha256}", f"SHA-256 {sha256}")
+        size = info.size or 0
+        new = LockEntry(str(location), size, info.etag, info.last_modified, sha256)
+        record(self.path, location.label, new)
+
+    def _changed(self, location: Location, expected: str, found: str) -> FetchError:
+        return FetchError(
+            explain(
+                f"{location.label}: changed upstream since it was first fetched",
+                where=location,
+                expected=f"{expected} (noted in {self.path})",
+                found=found,
+                remedy="find out whether the publisher changed it; to accept the change, pass "
+                "accept_changes (--accept-changes), or delete the part's entry and run again",
+            )
+        )

@@ -13,10 +13,8 @@ from typing import Any, BinaryIO, TypeVar
 from fsspec.core import url_to_fs
 
 from geogen_hf.errors import FetchError, UsageError, explain
-from geogen_hf.source.location import Location
-from geogen_hf.source.responses import RemoteInfo, ResponseChecks
-from geogen_hf.source.retry import TransferOptions, retry
-from geogen_hf.threads import Control
+from geogen_hf.source.location import Location, RemoteInfo
+from geogen_hf.source.retry import RemoteReader, TransferOptions
 
 T = TypeVar("T")
 
@@ -53,7 +51,7 @@ class FsspecStream:
         self._file.close()
 
 
-class FsspecFile:
+class FsspecFile(RemoteReader):
     """A file behind any URL that fsspec opens, or on disk.
 
     `probe` and `open` are single attempts, for downloads. `read_range` and `read_tail` retry, and
@@ -63,19 +61,11 @@ class FsspecFile:
     def __init__(self, location: Location, options: TransferOptions | None = None) -> None:
         """Connect to nothing yet.
 
-        Args:
-            location: Where it is, and the version to insist on.
-            options: Retries; None for the default.
-
         Raises:
             UsageError: fsspec does not know this kind of URL, or lacks a package for it.
         """
-        self._location = location
-        self._options = options or TransferOptions()
-        self._checks = ResponseChecks(location.label, location.address)
-        self._info = location.version
+        super().__init__(location, options or TransferOptions())
         self._size: int | None = None
-        self._control = Control()
         self._lock = threading.Lock()
         try:
             self._filesystem, self._path = url_to_fs(location.address, **location.options())
@@ -88,15 +78,6 @@ class FsspecFile:
                     remedy="install the package that fsspec needs for it, for example s3fs",
                 )
             ) from error
-
-    @property
-    def location(self) -> Location:
-        """Its description, with the version that is read once that is known."""
-        return self._location.at(self._info)
-
-    def close(self) -> None:
-        """Make waits in other threads end."""
-        self._control.stop()
 
     def attempt(self, read: Callable[[], T]) -> T:
         """Call something of the file system once.
@@ -148,7 +129,7 @@ class FsspecFile:
         return FsspecStream(self, self.attempt(opened), start, info)
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """Read `[start, stop)`; fewer bytes where the file ends earlier.
+        """See `ArchiveFile`.
 
         Raises:
             FetchError: It cannot be read, or is not the version expected.
@@ -160,22 +141,14 @@ class FsspecFile:
         if not self._filesystem.async_impl:
             options["cache_type"] = "none"  # else it reads ahead, and throws that away
         data: bytes = self._retry(
-            lambda: self._filesystem.cat_file(self._path, start=start, end=stop, **options)
+            lambda: self.attempt(
+                lambda: self._filesystem.cat_file(self._path, start=start, end=stop, **options)
+            )
         )
         return data
 
     def read_tail(self, length: int) -> tuple[int, bytes]:
-        """Read the last bytes and learn size and version.
-
-        Args:
-            length: How many bytes; all where the file is shorter.
-
-        Returns:
-            The offset of the first of them, and the bytes.
-
-        Raises:
-            FetchError: As `read_range`.
-        """
+        """Read the last bytes and learn size and version; raises as `read_range` does."""
         size = self._learn_size()
         start = max(0, size - length)
         return start, self.read_range(start, size)
@@ -183,19 +156,5 @@ class FsspecFile:
     def _learn_size(self) -> int:
         with self._lock:
             if self._size is None:
-                found = self._retry(self.probe)
-                if self._info is not None and not self._info.same_version(found):
-                    raise self._checks.changed(self._info, found)
-                if found.size is None:
-                    raise self._checks.refused("the size of the file", str(found))
-                self._info, self._size = found, found.size
+                self._size = self._pin(self._retry(self.probe))
             return self._size
-
-    def _retry(self, read: Callable[[], T]) -> T:
-        return retry(
-            lambda: self.attempt(read),
-            label=self._checks.label,
-            url=self._checks.url,
-            control=self._control,
-            options=self._options,
-        )

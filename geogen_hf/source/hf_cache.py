@@ -8,7 +8,7 @@ finds them, as it does the next time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,10 +22,9 @@ from datasets.utils import tqdm
 from geogen_hf import compat
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import FetchError, explain, redact
-from geogen_hf.source.download import Fetched, download, join_failures
-from geogen_hf.source.location import Credentials, Location, RemoteFile, open_remote
+from geogen_hf.source.download import Job, download
+from geogen_hf.source.location import Credentials, Location, RemoteInfo, open_remote
 from geogen_hf.source.parts import Part
-from geogen_hf.source.responses import RemoteInfo
 from geogen_hf.source.retry import TransferOptions
 
 _THREADS = 4
@@ -129,7 +128,7 @@ def _fill_cache(
             continue
         at = replace(location, credentials=Credentials(config.storage_options))
         file = open_remote(at, options)
-        jobs[part] = _CacheJob(part.name, file, folder, config.use_etag, config.force_download)
+        jobs[part] = _CacheJob(file, folder, config.use_etag, config.force_download)
     with tqdm(
         unit="B",
         unit_scale=True,
@@ -141,21 +140,16 @@ def _fill_cache(
             bar.total = total
             bar.update(done - bar.n)
 
-        found, failures = download(
+        found = download(
             list(jobs.values()), folder, threads=_THREADS, options=options, progress=progress
         )
-    if failures:
-        text = join_failures({name: failures[name] for name in sorted(failures)})
-        raise FetchError(text) from next(iter(failures.values()))
-    return paths | {part: str(found[job.label]) for part, job in jobs.items()}
+    return paths | {part: str(path) for part, path in zip(jobs, found, strict=True)}
 
 
 @dataclass
-class _CacheJob:
-    """A part to put into the cache; see `download.Job`."""
+class _CacheJob(Job):
+    """A part to put into the cache."""
 
-    label: str
-    file: RemoteFile
     folder: Path
     use_etag: bool
     forced: bool
@@ -167,7 +161,7 @@ class _CacheJob:
         if not self.info.same_version(info):
             raise FetchError(
                 explain(
-                    f"{self.label}: changed upstream while it was fetched",
+                    f"{self.file.location.label}: changed upstream while it was fetched",
                     where=self.file.location,
                     expected=self.info,
                     found=info,
@@ -185,12 +179,9 @@ class _CacheJob:
     def is_complete(self, info: RemoteInfo) -> bool:
         return not self.forced and self.target(info).exists()
 
-    def is_sound(self, check: Callable[[], None]) -> bool:
-        return True
-
-    def accept(self, fetched: Fetched) -> None:
+    def accept(self, info: RemoteInfo, sha256: str) -> None:
         """Write the note that datasets keeps beside each file of its cache."""
-        target = self.target(fetched.info)
-        etag = fetched.info.etag if self.use_etag else None
-        note = json.dumps({"url": redact(fetched.url), "etag": etag}).encode()
+        target = self.target(info)
+        etag = info.etag if self.use_etag else None
+        note = json.dumps({"url": str(self.file.location), "etag": etag}).encode()
         write_durably(target.with_name(f"{target.name}.json"), note)

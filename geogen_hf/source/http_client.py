@@ -1,4 +1,4 @@
-"""Send HTTP requests: connections, proxies, certificates, redirects, a deadline for headers.
+"""Send HTTP requests: connections, proxies, certificates, redirects, and a floor for rates.
 
 Proxies and certificates come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`,
 `REQUESTS_CA_BUNDLE` …), which `requests` reads. Redirects are followed here and not by `requests`,
@@ -7,12 +7,14 @@ which would send headers such as keys to any host and would follow a redirect to
 
 from __future__ import annotations
 
+import http.client
+import io
 import ipaddress
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -24,7 +26,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from geogen_hf._version import __version__
 from geogen_hf.errors import FetchError, explain
-from geogen_hf.source.responses import ResponseChecks
+from geogen_hf.source.responses import ResponseChecks, StalledError
+from geogen_hf.source.retry import LEAST_PROGRESS_BYTES
 
 MAX_REDIRECTS = 10
 _MAX_DRAINED_BYTES = 64 * 2**10
@@ -32,51 +35,85 @@ _EXPIRED = frozenset({401, 403, 404, 410})
 _CONNECTIONS = 32
 
 
-class _HeaderDeadline:
-    """Mixin of connections: a response's status line and headers have to arrive in time.
+class Pace(io.RawIOBase):
+    """The receiving end of a connection, which ends a response that comes too slowly.
 
     The timeout of a socket only bounds the wait for the next byte. A server that sends two bytes a
-    second, or `100 Continue` for ever, would never exceed it.
+    second, as a header, as the length of a chunk, or `100 Continue` for ever, would never exceed
+    it. So the status line and all headers have to be here within that time, and then at least 1 KiB
+    of the body in each such period.
     """
 
-    sock: Any
-    timeout: Any
+    def __init__(self, source: io.RawIOBase, sock: socket.socket) -> None:
+        super().__init__()
+        self._source, self._sock = source, sock
+        self._period_s = sock.gettimeout()  # urllib3 has set the timeout for reads by now
+        self._taken: int | None = None  # of the body; None while headers come
+        self._until = time.monotonic() + (self._period_s or 0.0)
+
+    def start_body(self) -> None:
+        """Begin a period of the body."""
+        self._taken, self._until = 0, time.monotonic() + (self._period_s or 0.0)
+
+    def took(self, count: int) -> None:
+        """Count bytes of the body that have come."""
+        self._taken = (self._taken or 0) + count
+
+    def readable(self) -> bool:
+        """As `io.BufferedReader` wants it."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Wait for bytes, but not beyond a period in which too few have come."""
+        if self._period_s is None:
+            return self._source.readinto(buffer)
+        left_s = self._until - time.monotonic()
+        enough = (self._taken or 0) >= LEAST_PROGRESS_BYTES
+        if enough and left_s <= 0:
+            self.start_body()
+            enough, left_s = False, self._period_s
+        if left_s <= 0:
+            raise self._too_slow()
+        self._sock.settimeout(self._period_s if enough else left_s)
+        try:
+            return self._source.readinto(buffer)
+        except TimeoutError:
+            raise self._too_slow() from None
+
+    def close(self) -> None:
+        """Close the source too."""
+        self._source.close()
+        super().close()
+
+    def _too_slow(self) -> TimeoutError:
+        if self._taken is None:
+            return TimeoutError(f"no complete headers in {self._period_s:g} s")
+        return StalledError(
+            f"{self._taken} bytes in {self._period_s:g} s, fewer than {LEAST_PROGRESS_BYTES:,}"
+        )
+
+
+class _PacedConnection:
+    """Mixin of connections whose responses have a `pace`."""
+
+    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
+        """Make the response of `http.client` that reads from a socket."""
+        response = http.client.HTTPResponse(sock, *args, **kwargs)
+        self._pace = Pace(response.fp.detach(), sock)
+        response.fp = io.BufferedReader(self._pace)
+        return response
 
     def getresponse(self) -> Any:
-        if not isinstance(self.timeout, (int, float)):
-            return super().getresponse()  # type: ignore[misc]
-        sock, late = self.sock, threading.Event()
-
-        def end() -> None:
-            late.set()
-            with suppress(OSError):  # closed by now
-                sock.shutdown(socket.SHUT_RDWR)
-
-        # urllib3 has set the timeout for reads by now. A second more: a socket that is silent
-        # reports so itself.
-        timer = threading.Timer(self.timeout + 1.0, end)
-        timer.daemon = True
-        timer.start()
-        response = None
-        try:
-            response = super().getresponse()  # type: ignore[misc]
-        except Exception:
-            if not late.is_set():
-                raise
-        finally:
-            timer.cancel()
-        if late.is_set():  # http.client takes headers that end with the connection for complete
-            if response is not None:
-                response.close()
-            raise TimeoutError(f"no complete headers in {self.timeout:g} s")
+        response = super().getresponse()  # type: ignore[misc]
+        response.pace = self._pace
         return response
 
 
-class _Connection(_HeaderDeadline, HTTPConnection):
+class _Connection(_PacedConnection, HTTPConnection):  # type: ignore[misc]
     pass
 
 
-class _TLSConnection(_HeaderDeadline, HTTPSConnection):
+class _TLSConnection(_PacedConnection, HTTPSConnection):  # type: ignore[misc]
     pass
 
 
@@ -89,7 +126,7 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Has all connections made with a deadline for headers."""
+    """Has all connections made with a `Pace`."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -106,10 +143,6 @@ def make_session(pool: int) -> requests.Session:
     """Make a session that keeps up to `pool` connections to a host open.
 
     It does not retry by itself, and asks for bytes as they are (`Accept-Encoding: identity`).
-
-    Example:
-        >>> make_session(4).headers["Accept-Encoding"]
-        'identity'
     """
     session = requests.Session()
     session.headers["User-Agent"] = f"geogen-hf/{__version__} {requests.utils.default_user_agent()}"
@@ -176,14 +209,7 @@ class HttpClient:
         self._allowed: set[str] = set()
 
     def send(self, method: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send a request; the body of the response is not read.
-
-        Args:
-            method: `"GET"` or `"HEAD"`.
-            headers: Of this request, such as `Range`.
-
-        Returns:
-            The response of the last host that was redirected to.
+        """Send a GET or HEAD, and follow redirects; the body of the response is not read.
 
         Raises:
             TransientError: The connection failed.
@@ -263,6 +289,7 @@ class HttpClient:
         """Read a short body, so that the connection can be used again."""
         length = response.headers.get("Content-Length", "")
         if length.isascii() and length.isdigit() and len(length) < 6:
+            response.raw.pace.start_body()
             with self._checks.network_errors():
                 response.raw.read(min(int(length), _MAX_DRAINED_BYTES))
                 response.raw.read(1)
@@ -280,8 +307,8 @@ class HttpClient:
         if _is_public(origin) and not _is_public(host):
             raise FetchError(
                 explain(
-                    f"{self._checks.label}: redirected into a private network",
-                    where=self._checks.url,
+                    f"{self._checks.location.label}: redirected into a private network",
+                    where=self._checks.location,
                     expected="a public host, as the one that redirects",
                     found=host,
                     remedy="name the address itself, if it is to be trusted",

@@ -11,7 +11,6 @@ process connects for itself.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from urllib.parse import unquote
 import requests
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.source.http_client import HttpClient
-from geogen_hf.source.location import Location
-from geogen_hf.source.responses import RemoteInfo, ResponseChecks
-from geogen_hf.source.retry import LEAST_PROGRESS_BYTES, TransferOptions, TransientError, retry
-from geogen_hf.threads import Control
+from geogen_hf.source.http_client import HttpClient, Pace
+from geogen_hf.source.location import Location, RemoteInfo
+from geogen_hf.source.responses import ResponseChecks, TransientError
+from geogen_hf.source.retry import RemoteReader, TransferOptions
 
 CHEAP_SKIP_BYTES = 256 * 2**10
 """Where a server ignores `Range`, so much is read and thrown away; for more, it is refused."""
@@ -49,15 +47,13 @@ class HttpStream:
         stop: Offset behind its last byte, where the server says so.
     """
 
-    def __init__(self, response: requests.Response, checks: ResponseChecks, read_s: float) -> None:
-        self._response = response
-        self._checks = checks
-        self._read_s = read_s
+    def __init__(self, response: requests.Response, checks: ResponseChecks) -> None:
+        self._response, self._checks = response, checks
         status, headers = response.status_code, response.headers
         self.info = checks.check(status, headers)
         self.start, self.stop = checks.body_offset(status, headers)
-        self._taken = self._taken_before = 0
-        self._until = time.monotonic() + read_s
+        self._pace: Pace = response.raw.pace
+        self._pace.start_body()
 
     def read(self) -> bytes:
         """Wait for some bytes, at most 1 MiB; empty at the end.
@@ -65,19 +61,9 @@ class HttpStream:
         Raises:
             TransientError: The connection failed, or less than 1 KiB came in `read_s` seconds.
         """
-        if time.monotonic() >= self._until:
-            came = self._taken - self._taken_before
-            if came < LEAST_PROGRESS_BYTES:
-                raise self._checks.transient(
-                    "the transfer stalled",
-                    expected=f"at least {LEAST_PROGRESS_BYTES:,} bytes in {self._read_s:g} s",
-                    found=f"{came} bytes in {self._read_s:g} s",
-                )
-            self._taken_before = self._taken
-            self._until = time.monotonic() + self._read_s
         with self._checks.network_errors():
             data: bytes = self._response.raw.read1(_READ_BYTES)
-        self._taken += len(data)
+        self._pace.took(len(data))
         return data
 
     def abort(self) -> None:
@@ -114,7 +100,7 @@ class _Filling:
         return len(self.buffer) - self.done
 
 
-class HttpFile:
+class HttpFile(RemoteReader):
     """A file on a web server.
 
     `probe` and `open` are single attempts, for downloads. `read_range` and `read_tail` retry, and
@@ -131,11 +117,7 @@ class HttpFile:
         Raises:
             UsageError: An `hf://` URL names no file in a repository.
         """
-        self._location = location
-        self._options = options or OPTIONS
-        self._checks = ResponseChecks(location.label, location.address, self._options.retry)
-        self._info = location.version
-        self._control = Control()
+        super().__init__(location, options or OPTIONS)
         url, given = location.address, location.options()
         on_hub = url.startswith("hf://")
         address, headers = hub_address(url, given) if on_hub else (url, given.get("headers", {}))
@@ -143,15 +125,6 @@ class HttpFile:
         self._client = HttpClient(address, headers, self._checks, timeout, keep_redirect=on_hub)
         if self._info is None:
             self._client.forget_redirect()
-
-    @property
-    def location(self) -> Location:
-        """Its description, with the version that is read once that is known."""
-        return self._location.at(self._info)
-
-    def close(self) -> None:
-        """Make reads under way in other threads give up."""
-        self._control.stop()
 
     def probe(self) -> RemoteInfo:
         """Ask by HEAD which version is there or, where that is not allowed, for one byte.
@@ -190,7 +163,7 @@ class HttpFile:
         return self._stream(response)
 
     def read_range(self, start: int, stop: int) -> bytearray:
-        """Read `[start, stop)`; fewer bytes where the file ends earlier.
+        """See `ArchiveFile`.
 
         Raises:
             FetchError: The server or the connection fails for good, the file was replaced since the
@@ -201,17 +174,7 @@ class HttpFile:
         return self._fill(_Filling(start, bytearray(max(0, stop - start))))
 
     def read_tail(self, length: int) -> tuple[int, bytearray]:
-        """Read the last bytes and learn size and version, in one request where the server can.
-
-        Args:
-            length: How many bytes; all where the file is shorter.
-
-        Returns:
-            The offset of the first of them, and the bytes.
-
-        Raises:
-            FetchError: As `read_range`.
-        """
+        """Read the last bytes and learn size and version, in one request where the server can."""
         filling = self._retry(lambda: self._read_first(length))
         return filling.start, self._fill(filling)
 
@@ -220,19 +183,9 @@ class HttpFile:
             self._retry(lambda: self._read_missing(filling), lambda: filling.done)
         return filling.buffer
 
-    def _retry(self, attempt: Any, offset: Any = lambda: 0) -> Any:
-        return retry(
-            attempt,
-            label=self._checks.label,
-            url=self._checks.url,
-            control=self._control,
-            options=self._options,
-            offset=offset,
-        )
-
     def _stream(self, response: requests.Response) -> HttpStream:
         try:
-            return HttpStream(response, self._checks, self._options.read_s)
+            return HttpStream(response, self._checks)
         except BaseException:
             response.close()
             raise
@@ -242,7 +195,7 @@ class HttpFile:
         response = self._client.send("GET", {"Range": f"bytes=-{length}"})
         if response.status_code not in _NO_SUFFIX:
             with self._stream(response) as stream:
-                filling = self._tail_of(self._pin(stream), length)
+                filling = self._tail_of(self._pin(stream.info), length)
                 if stream.stop is not None:
                     self._check_place(stream, filling)
                 if stream.stop is not None or filling.start <= CHEAP_SKIP_BYTES:
@@ -256,7 +209,7 @@ class HttpFile:
             response.close()
             return _Filling(0, bytearray())  # there is no first byte
         with self._stream(response) as stream:
-            return self._tail_of(self._pin(stream), length)
+            return self._tail_of(self._pin(stream.info), length)
 
     def _read_missing(self, filling: _Filling) -> None:
         wanted = f"bytes={filling.position}-{filling.stop - 1}"
@@ -266,7 +219,7 @@ class HttpFile:
             known = self._info or RemoteInfo()
             raise self._checks.changed(known, "a shorter file (416)")
         with self._stream(response) as stream:
-            self._pin(stream)
+            self._pin(stream.info)
             if stream.stop is not None:
                 self._check_place(stream, filling)
             elif filling.position > CHEAP_SKIP_BYTES:
@@ -276,20 +229,6 @@ class HttpFile:
                     "download the parts first (geogen download), then pass data_dir",
                 )
             self._pour(stream, filling)
-
-    def _pin(self, stream: HttpStream) -> int:
-        """Refuse a response about another version; keep the first one's, return the file's size."""
-        info, known = stream.info, self._info
-        if known is not None and not known.same_version(info):
-            raise self._checks.changed(known, info)
-        size = info.size if info.size is not None or known is None else known.size
-        if size is None:
-            raise self._checks.refused(
-                "the size of the file", "neither Content-Length nor Content-Range"
-            )
-        if known is None:
-            self._info = info
-        return size
 
     def _check_place(self, stream: HttpStream, filling: _Filling) -> None:
         if (stream.start, stream.stop) != (filling.position, filling.stop):
@@ -321,7 +260,9 @@ class HttpFile:
                 view[filling.done : filling.done + len(kept)] = kept
                 filling.done += len(kept)
             if stream.stop is not None:
-                stream.read()  # the end of the body: now the connection can be used again
+                # The end of the body: now the connection can be used again.
+                with suppress(TransientError):
+                    stream.read()
 
 
 def hub_address(url: str, options: Mapping[str, Any] | None = None) -> tuple[str, dict[str, str]]:

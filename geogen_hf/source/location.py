@@ -1,8 +1,9 @@
 """Where one archive lies, and how it is opened: on disk, over HTTP, or through fsspec.
 
-A `Location` is the picklable description that tasks and worker processes carry. `Location.open`
-connects: what it returns can be read at any offset and belongs to one process. The decision whether
-something is a folder or a URL was made before, in `parts.resolve_place`; nothing below asks again.
+A `Location` is the picklable description that tasks and worker processes carry, with the version
+(`RemoteInfo`) that they insist on. `Location.open` connects: what it returns can be read at any
+offset and belongs to one process. The decision whether something is a folder or a URL was made
+before, in `parts.resolve_place`; nothing below asks again.
 """
 
 from __future__ import annotations
@@ -12,13 +13,71 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from fsspec import available_protocols
 
 from geogen_hf.errors import ArchiveError, PartsError, explain, redact
-from geogen_hf.source.responses import RemoteInfo
-from geogen_hf.source.retry import TransferOptions
+
+if TYPE_CHECKING:
+    from geogen_hf.source.retry import TransferOptions
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteInfo:
+    """One version of a remote file, as far as its server tells.
+
+    Attributes:
+        size: Of the whole file, bytes; None where the server does not say.
+        etag: Entity tag as sent, with its quotes and perhaps a leading `W/`.
+        last_modified: Date of the last change, as sent.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def if_range(self) -> str | None:
+        """Give the value for `If-Range` (RFC 9110, 13.1.5): a strong ETag, else the date.
+
+        None where nothing proves that two responses hold the same bytes.
+        """
+        if self.etag is not None and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+    def same_version(self, other: RemoteInfo) -> bool:
+        """Tell whether nothing known of both says that they are different versions.
+
+        Sizes are compared where both are known; then ETags or, where one of the two has none, the
+        dates. A tag that a proxy turned into a weak one still matches.
+
+        Example:
+            >>> first = RemoteInfo(9, '"a1"', "Mon, 06 Jan 2025 00:00:00 GMT")
+            >>> first.same_version(RemoteInfo(9, 'W/"a1"')), first.same_version(RemoteInfo(8))
+            (True, False)
+        """
+        if None not in (self.size, other.size) and self.size != other.size:
+            return False
+        if self.etag and other.etag:
+            return self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
+        if self.last_modified and other.last_modified:
+            return self.last_modified == other.last_modified
+        return True
+
+    def continues(self, known: RemoteInfo) -> bool:
+        """Tell whether bytes of this version may be appended to bytes of the known one.
+
+        That takes a proof: an ETag or a date on both sides.
+        """
+        provable = known.if_range() is not None and self.if_range() is not None
+        return provable and known.same_version(self)
+
+    def __str__(self) -> str:
+        known = ["size unknown" if self.size is None else f"{self.size:,} bytes"]
+        known += [f"ETag {self.etag}"] if self.etag else []
+        known += [f"of {self.last_modified}"] if self.last_modified else []
+        return ", ".join(known)
 
 
 @dataclass(frozen=True)
@@ -65,7 +124,7 @@ class ArchiveFile(Protocol):
         ...
 
     def read_tail(self, length: int) -> tuple[int, bytes | bytearray]:
-        """Read the last bytes: the offset of the first, and the bytes."""
+        """Read the last bytes, all where the file is shorter: the offset of the first, and they."""
         ...
 
     def close(self) -> None:
@@ -218,13 +277,13 @@ class LocalFile:
         self._lock = threading.Lock()
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """Read `[start, stop)`; fewer bytes where the file ends earlier."""
+        """See `ArchiveFile`."""
         with self._lock:
             self._file.seek(start)
             return self._file.read(stop - start)
 
     def read_tail(self, length: int) -> tuple[int, bytes]:
-        """Read the last bytes: the offset of the first, and the bytes."""
+        """See `ArchiveFile`."""
         with self._lock:
             size = self._file.seek(0, os.SEEK_END)
         start = max(0, size - length)

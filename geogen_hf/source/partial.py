@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 
 from geogen_hf.durable import move_durably, sync_folder, write_durably
 from geogen_hf.errors import redact
-from geogen_hf.source.responses import RemoteInfo
+from geogen_hf.source.location import RemoteInfo
+from geogen_hf.source.retry import TransferOptions
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,7 @@ _READ_BYTES = 2**20
 
 
 def part_path(target: Path) -> Path:
-    """Name the file that holds the bytes of a download until it is complete.
-
-    Example:
-        >>> part_path(Path("parts/images_batch_1.zip")).name
-        'images_batch_1.zip.part'
-    """
+    """Name the file that holds the bytes of a download until it is complete."""
     return target.with_name(f"{target.name}.part")
 
 
@@ -49,20 +45,8 @@ def drop_leftovers(target: Path) -> None:
     part_path(target).unlink(missing_ok=True)
 
 
-def _drop_temporaries(target: Path) -> None:
-    """Delete what a process left that was killed while it wrote the sidecar (`write_durably`)."""
-    for path in target.parent.glob(f".{glob.escape(sidecar_path(target).name)}.*"):
-        path.unlink(missing_ok=True)
-
-
 def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
-    """Count the bytes at the beginning of a file that need not be fetched again.
-
-    Args:
-        target: Where the file will be when complete.
-        url: Where it comes from.
-        info: The version wanted.
-    """
+    """Count the bytes at the beginning of a file that need not be fetched again."""
     try:
         state: dict[str, Any] = json.loads(sidecar_path(target).read_bytes())
         known = RemoteInfo(state["size"], state["etag"], state["last_modified"])
@@ -80,39 +64,27 @@ class PartialFile:
 
     Args:
         target: Where the file will be when complete.
-        sync_bytes: Bytes that may arrive between two syncs to disk.
-        sync_s: Seconds after which the next byte leads to a sync.
-        digest: Whether to hash what comes.
+        options: When to sync, and whether to hash what comes.
         check: Called now and then during long reads; may raise to stop them.
     """
 
-    def __init__(
-        self,
-        target: Path,
-        *,
-        sync_bytes: int = 32 * 2**20,
-        sync_s: float = 2.0,
-        digest: bool = True,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.target = target
+    def __init__(self, target: Path, options: TransferOptions, check: Callable[[], None]) -> None:
+        self.target, self.path = target, part_path(target)
         self.offset = 0
-        self._sync_bytes, self._sync_s = sync_bytes, sync_s
-        self._check = check
+        self._options, self._check = options, check
         self._origin: tuple[str, RemoteInfo] | None = None
-        self._wants_digest = digest
         self._hash: Any = None
         self._synced, self._synced_at = 0, time.monotonic()
-        _drop_temporaries(target)
-        descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        # What a process left that was killed while it wrote the sidecar (`write_durably`).
+        for left in target.parent.glob(f".{glob.escape(sidecar_path(target).name)}.*"):
+            left.unlink(missing_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
         self._file: BinaryIO = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
 
     def resume(self, url: str, info: RemoteInfo) -> int:
-        """Keep what is here of this version.
+        """Keep what is here of this version, and return the offset from which on bytes are missing.
 
-        Returns:
-            The offset from which on bytes are missing; 0 where nothing can be kept. What cannot
-            be kept stays on disk until `begin`.
+        What cannot be kept stays on disk until `begin`.
         """
         if self._origin is not None:
             kept_url, kept = self._origin
@@ -141,7 +113,7 @@ class PartialFile:
         Raises:
             OSError: The disk is full or broken; `offset` tells how far it came.
         """
-        digest = self._digest() if self._wants_digest else None
+        digest = self._digest() if self._options.digest else None
         self._file.seek(self.offset)
         rest = memoryview(data)
         while rest:
@@ -150,8 +122,8 @@ class PartialFile:
                 digest.update(rest[:written])
             self.offset += written
             rest = rest[written:]
-        due = self._synced + self._sync_bytes
-        if self.offset >= due or time.monotonic() >= self._synced_at + self._sync_s:
+        due = self.offset >= self._synced + self._options.sync_bytes
+        if due or time.monotonic() >= self._synced_at + self._options.sync_s:
             self.sync()
 
     def sync(self) -> None:
@@ -177,7 +149,7 @@ class PartialFile:
 
     def sha256(self) -> str:
         """Hash what has arrived: hexadecimal; empty where nothing is hashed."""
-        return str(self._digest().hexdigest()) if self._wants_digest else ""
+        return str(self._digest().hexdigest()) if self._options.digest else ""
 
     def _digest(self) -> Any:
         """Hash the bytes of an earlier run, once."""
@@ -185,15 +157,10 @@ class PartialFile:
             self._hash = hash_file(self._file, self.offset, self._check)
         return self._hash
 
-    @property
-    def path(self) -> Path:
-        """Where the bytes are now."""
-        return part_path(self.target)
-
     def finish(self) -> None:
         """Give the file its name, replacing what had it; the bytes must be synced."""
         self._file.close()
-        move_durably(part_path(self.target), self.target)
+        move_durably(self.path, self.target)
         sidecar_path(self.target).unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -212,8 +179,8 @@ class PartialFile:
             logger.warning("%s: the last bytes may be lost: %s", self.target.name, error)
         finally:
             self._file.close()
-        if self._origin is None and part_path(self.target).stat().st_size == 0:
-            part_path(self.target).unlink()
+        if self._origin is None and self.path.stat().st_size == 0:
+            self.path.unlink()
 
     def __enter__(self) -> PartialFile:
         return self
@@ -222,22 +189,8 @@ class PartialFile:
         self.close()
 
 
-def hash_file(file: BinaryIO, size: int, check: Callable[[], None] = lambda: None) -> Any:
-    """Hash the first `size` bytes of a file.
-
-    Args:
-        file: Open for reading.
-        size: How many bytes.
-        check: Called for every MiB; may raise to stop.
-
-    Returns:
-        The `hashlib` object, fed with fewer bytes where the file is shorter.
-
-    Example:
-        >>> import io
-        >>> hash_file(io.BytesIO(b"abc"), 3).hexdigest()[:8]
-        'ba7816bf'
-    """
+def hash_file(file: BinaryIO, size: int, check: Callable[[], None]) -> Any:
+    """Hash the first `size` bytes of a file; `check`, called for every MiB, may raise to stop."""
     digest = hashlib.sha256()
     file.seek(0)
     while size > 0:

@@ -1,8 +1,9 @@
-"""What an HTTP response says about a file, and the checks every response has to pass.
+"""What an HTTP response says about a file, the checks it has to pass, and which failures may pass.
 
-Look here for which version of a file a response is about (`RemoteInfo`), where in the file its body
-lies (`content_range`), and which statuses, pages and encodings are refused (`ResponseChecks`). The
-rules are those of RFC 9110, "HTTP Semantics".
+Look here for which version of a file a response is about (`remote_info`), where in the file its
+body lies (`content_range`), which statuses, pages and encodings are refused (`ResponseChecks`), and
+after which failures another attempt makes sense (`TransientError`). The rules are those of RFC
+9110, "HTTP Semantics".
 """
 
 from __future__ import annotations
@@ -18,80 +19,51 @@ import requests
 import urllib3
 
 from geogen_hf.errors import FetchError, explain, redact
-from geogen_hf.source.retry import RETRY, TransientError
+from geogen_hf.source.location import Location, RemoteInfo
+
+RETRY = urllib3.Retry(
+    total=7,
+    status_forcelist=(408, 425, 429, 500, 502, 503, 504),
+    backoff_factor=0.5,
+    backoff_jitter=0.5,  # keeps clients from returning all at once
+    backoff_max=30,
+)
+"""Eight attempts in a row without progress; waits of 0, 1, 2, 4 … 30 s and up to 0.5 s more."""
 
 # At most 18 digits: sizes fit 64 bits, and int() refuses thousands of digits with ValueError.
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _RATE_LIMIT_RESET = re.compile(r";\s*t=(\d{1,9})", re.ASCII)
+_WEB_PAGES = ("text/html", "application/xhtml+xml")
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteInfo:
-    """One version of a remote file, as far as its server tells.
+class TransientError(FetchError):
+    """A failure that may pass: the next attempt may succeed.
 
     Attributes:
-        size: Of the whole file, bytes; None where the server does not say.
-        etag: Entity tag as sent, with its quotes and perhaps a leading `W/`.
-        last_modified: Date of the last change, as sent.
+        reason: What failed, in a few words without part and URL.
+        remedy: What the reader can do.
+        retry_after_s: How long the server asks to wait, seconds; None where it does not say.
+        rate_limited: Whether the server counts requests (429) and says when to come again. Waiting
+            for that is no failure, however often.
     """
 
-    size: int | None = None
-    etag: str | None = None
-    last_modified: str | None = None
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        remedy: str | None = None,
+        retry_after_s: float | None = None,
+        rate_limited: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.reason, self.remedy = reason, remedy
+        self.retry_after_s, self.rate_limited = retry_after_s, rate_limited
 
-    def if_range(self) -> str | None:
-        """Give the value for `If-Range` (RFC 9110, 13.1.5): a strong ETag, else the date.
 
-        Returns:
-            The value; None where nothing proves that two responses hold the same bytes.
-
-        Example:
-            >>> RemoteInfo(9, '"a1"').if_range(), RemoteInfo(9, 'W/"a1"').if_range()
-            ('"a1"', None)
-        """
-        if self.etag is not None and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
-
-    def same_version(self, other: RemoteInfo) -> bool:
-        """Tell whether nothing known of both says that they are different versions.
-
-        Sizes are compared where both are known; then ETags or, where one of the two has none, the
-        dates. A tag that a proxy turned into a weak one still matches.
-
-        Example:
-            >>> first = RemoteInfo(9, '"a1"', "Mon, 06 Jan 2025 00:00:00 GMT")
-            >>> first.same_version(RemoteInfo(9, 'W/"a1"')), first.same_version(RemoteInfo(8))
-            (True, False)
-        """
-        if None not in (self.size, other.size) and self.size != other.size:
-            return False
-        if self.etag and other.etag:
-            return self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
-        if self.last_modified and other.last_modified:
-            return self.last_modified == other.last_modified
-        return True
-
-    def continues(self, known: RemoteInfo) -> bool:
-        """Tell whether bytes of this version may be appended to bytes of the known one.
-
-        That takes a proof: an ETag or a date on both sides.
-        """
-        provable = known.if_range() is not None and self.if_range() is not None
-        return provable and known.same_version(self)
-
-    def __str__(self) -> str:
-        """Describe the version in a line.
-
-        Example:
-            >>> str(RemoteInfo(1234, last_modified="Mon, 27 May 2024 10:11:12 GMT"))
-            '1,234 bytes, of Mon, 27 May 2024 10:11:12 GMT'
-        """
-        known = ["size unknown" if self.size is None else f"{self.size:,} bytes"]
-        known += [f"ETag {self.etag}"] if self.etag else []
-        known += [f"of {self.last_modified}"] if self.last_modified else []
-        return ", ".join(known)
+class StalledError(TimeoutError):
+    """A body comes more slowly than is put up with, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +100,9 @@ def content_range(headers: Mapping[str, str]) -> ContentRange | None:
 
 
 def remote_info(status: int, headers: Mapping[str, str]) -> RemoteInfo:
-    """Read from a response's headers which version of the file it is about.
+    """Read which version of the file a response with status 200 or 206 is about.
 
-    Args:
-        status: 200 or 206.
-        headers: Its headers, as `requests` gives them: names in any case.
-
-    Returns:
-        The version; with 206 the size is the whole file's.
+    With 206 the size is the whole file's.
 
     Example:
         >>> remote_info(206, {"Content-Range": "bytes 0-0/77", "ETag": '"a1"'})
@@ -154,25 +121,11 @@ def remote_info(status: int, headers: Mapping[str, str]) -> RemoteInfo:
     )
 
 
-def is_html(headers: Mapping[str, str]) -> bool:
-    """Tell an error or login page, as some hosts send with status 200, from a file.
-
-    Example:
-        >>> is_html({"Content-Type": "text/html; charset=utf-8"})
-        True
-    """
-    kind = headers.get("Content-Type", "").split(";")[0].strip().lower()
-    return kind in ("text/html", "application/xhtml+xml")
-
-
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read how long the server asks to wait, from `Retry-After` or else `RateLimit`.
+    """Read how long the server asks to wait, seconds, from `Retry-After` or else `RateLimit`.
 
     The Hugging Face Hub sends the second, whose `t` is the seconds until its count begins anew
-    (draft-ietf-httpapi-ratelimit-headers).
-
-    Returns:
-        Seconds from now, not negative; None where neither header can be read.
+    (draft-ietf-httpapi-ratelimit-headers). None where neither header can be read.
 
     Example:
         >>> retry_after_s({"Retry-After": "7"}), retry_after_s({"RateLimit": '"api";r=0;t=42'})
@@ -200,27 +153,16 @@ _HUB_REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class ResponseChecks:
-    """The checks of responses about one file.
+    """The checks of responses about one file, and the messages about what fails.
 
     Attributes:
-        label: The part's name, for messages.
-        url: Where it is, for messages.
-        policy: Tells which statuses are worth another request.
+        location: The file, for messages.
     """
 
-    label: str
-    url: str
-    policy: urllib3.Retry = RETRY
+    location: Location
 
     def check(self, status: int, headers: Mapping[str, str]) -> RemoteInfo:
-        """Refuse a response that does not carry bytes of the file.
-
-        Args:
-            status: Its status, after redirects.
-            headers: Its headers.
-
-        Returns:
-            The version of the file that it is about.
+        """Refuse a response that does not carry bytes of the file; return the version that it has.
 
         Raises:
             TransientError: Another request may succeed.
@@ -228,7 +170,8 @@ class ResponseChecks:
         """
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             raise self._refused_status(status, headers)
-        if is_html(headers):
+        kind = headers.get("Content-Type", "").split(";")[0].strip().lower()
+        if kind in _WEB_PAGES:  # an error or login page, as some hosts send with status 200
             raise self.transient(
                 "the server sent a web page instead of the file",
                 expected="a zip archive",
@@ -250,25 +193,15 @@ class ResponseChecks:
         what = f"the server answers {status}"
         found = f"{status} {phrase}" + (f": {hub_says}" if hub_says else "")
         wait_s = retry_after_s(headers)
-        if self.policy.is_retry("GET", status, wait_s is not None):
+        if RETRY.is_retry("GET", status, wait_s is not None):
             limited = status == HTTPStatus.TOO_MANY_REQUESTS and wait_s is not None
             raise self.transient(what, found=found, retry_after_s=wait_s, rate_limited=limited)
         use_hub = hub_says and status in (401, 403, 404)
-        return FetchError(
-            explain(
-                f"{self.label}: {what}",
-                where=self.url,
-                expected="status 200",
-                found=found,
-                remedy=_HUB_REMEDY if use_hub else _REMEDIES.get(status),
-            )
-        )
+        remedy = _HUB_REMEDY if use_hub else _REMEDIES.get(status)
+        return FetchError(self._explain(what, "status 200", found, remedy))
 
     def body_offset(self, status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
-        """Say where in the file the body lies.
-
-        Returns:
-            Offset of its first byte, and the offset behind its last where the server says so.
+        """Say where the body begins in the file and, where the server tells, where it stops.
 
         Raises:
             TransientError: The status is 206, but `Content-Range` is missing.
@@ -296,13 +229,7 @@ class ResponseChecks:
     ) -> TransientError:
         """Describe a failure that may pass."""
         return TransientError(
-            explain(
-                f"{self.label}: {what}",
-                where=self.url,
-                expected=expected,
-                found=found,
-                remedy=remedy,
-            ),
+            self._explain(what, expected, found, remedy),
             reason=redact(what if found is None else f"{what} ({found})"),
             remedy=remedy,
             retry_after_s=retry_after_s,
@@ -311,28 +238,24 @@ class ResponseChecks:
 
     def changed(self, known: RemoteInfo, found: object) -> FetchError:
         """Describe that the file was replaced."""
-        return FetchError(
-            explain(
-                f"{self.label}: changed upstream while it was being read",
-                where=self.url,
-                expected=known,
-                found=found,
-                remedy="load the data set anew, to read the new version",
-            )
-        )
+        what = "changed upstream while it was being read"
+        remedy = "load the data set anew, to read the new version"
+        return FetchError(self._explain(what, known, found, remedy))
 
     def refused(
         self, expected: str, found: str, remedy: str = "choose another source with base_url"
     ) -> FetchError:
         """Describe a response that is of no use, and will not be another time."""
-        return FetchError(
-            explain(
-                f"{self.label}: the response does not hold what was requested",
-                where=self.url,
-                expected=expected,
-                found=found,
-                remedy=remedy,
-            )
+        what = "the response does not hold what was requested"
+        return FetchError(self._explain(what, expected, found, remedy))
+
+    def _explain(self, what: str, expected: object, found: object, remedy: str | None) -> str:
+        return explain(
+            f"{self.location.label}: {what}",
+            where=self.location,
+            expected=expected,
+            found=found,
+            remedy=remedy,
         )
 
     @contextmanager
@@ -350,9 +273,10 @@ class ResponseChecks:
             TimeoutError,
         ) as error:
             root = _root(error)
+            stalled = isinstance(root, StalledError)
             failure = self.transient(
-                "the connection failed",
-                found=f"{type(root).__name__}: {root}",
+                "the transfer stalled" if stalled else "the connection failed",
+                found=str(root) if stalled else f"{type(root).__name__}: {root}",
                 remedy="check the certificates (REQUESTS_CA_BUNDLE) of a proxy in between"
                 if isinstance(root, ssl.SSLCertVerificationError)
                 else "check the connection",
@@ -369,10 +293,6 @@ def is_transient(error: Exception) -> bool:
 
     Final are a certificate that is not trusted and URLs that cannot be used, which `requests`
     reports by exceptions that are also `ValueError`.
-
-    Example:
-        >>> is_transient(ConnectionResetError()), is_transient(requests.exceptions.InvalidURL())
-        (True, False)
     """
     root = _root(error)
     return not isinstance(error, ValueError) and not isinstance(root, ssl.SSLCertVerificationError)

@@ -1,8 +1,8 @@
-"""Decide whether, when and how often to try again when a read or a download fails.
+"""Try again when a read or a download fails, and give up when there is no progress.
 
 Which statuses are worth another request, the growing waits between requests and the reading of
 `Retry-After` are those of `urllib3.Retry`. What is decided here is when to start its count anew: a
-transfer that advances is never given up.
+transfer that advances is never given up. `RemoteReader` is the base of both readers.
 """
 
 from __future__ import annotations
@@ -15,19 +15,13 @@ from typing import TypeVar
 import urllib3
 
 from geogen_hf.errors import FetchError, explain, one_line
+from geogen_hf.source.location import Location, RemoteInfo
+from geogen_hf.source.responses import RETRY, ResponseChecks, TransientError
 from geogen_hf.threads import Control
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-RETRY = urllib3.Retry(
-    total=7,
-    status_forcelist=(408, 425, 429, 500, 502, 503, 504),
-    backoff_factor=0.5,
-    backoff_jitter=0.5,  # keeps clients from returning all at once
-    backoff_max=30,
-)
-"""Eight attempts in a row without progress; waits of 0, 1, 2, 4 … 30 s and up to 0.5 s more."""
 LEAST_PROGRESS_BYTES = 1024
 """An attempt that brings fewer new bytes than this counts as a failed one."""
 _LEAST_RATE_LIMIT_WAIT_S = 0.5
@@ -58,38 +52,9 @@ class TransferOptions:
     digest: bool = True
 
 
-class TransientError(FetchError):
-    """A failure that may pass: the next attempt may succeed.
-
-    Attributes:
-        reason: What failed, in a few words without part and URL.
-        remedy: What the reader can do.
-        retry_after_s: How long the server asks to wait, seconds; None where it does not say.
-        rate_limited: Whether the server counts requests (429) and says when to come again. Waiting
-            for that is no failure, however often.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: str,
-        remedy: str | None = None,
-        retry_after_s: float | None = None,
-        rate_limited: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.remedy = remedy
-        self.retry_after_s = retry_after_s
-        self.rate_limited = rate_limited
-
-
 def retry(
     attempt: Callable[[], Result],
-    *,
-    label: str,
-    url: str,
+    location: Location,
     control: Control,
     options: TransferOptions,
     offset: Callable[[], int] = lambda: 0,
@@ -98,8 +63,7 @@ def retry(
 
     Args:
         attempt: What may raise `TransientError`.
-        label: The part's name, for messages.
-        url: Where it is, for messages.
+        location: What is read, for messages.
         control: Tells when to stop.
         options: How often to try, and how long to wait.
         offset: How far it has come, bytes. Only what was never reached before is progress: a
@@ -109,7 +73,7 @@ def retry(
         FetchError: It failed for good, or was given up.
 
     Example:
-        >>> retry(lambda: 1, label="a", url="", control=Control(), options=TransferOptions())
+        >>> retry(lambda: 1, Location("a.zip"), Control(), TransferOptions())
         1
     """
     policy, farthest = options.retry, offset()
@@ -120,7 +84,7 @@ def retry(
             control.check()
             asked_s = min(error.retry_after_s or 0.0, options.max_retry_after_s)
             if error.rate_limited:
-                control.tell_once(f"{label}: the server limits requests; waiting for it")
+                control.tell_once(f"{location.label}: the server limits requests; waiting for it")
                 control.wait(max(asked_s, _LEAST_RATE_LIMIT_WAIT_S))
                 continue
             if offset() >= farthest + LEAST_PROGRESS_BYTES:
@@ -129,15 +93,13 @@ def retry(
             try:
                 policy = policy.increment(error=error)
             except urllib3.exceptions.MaxRetryError:
-                raise _given_up(label, url, attempts, offset(), error) from error
+                raise _given_up(location, attempts, offset(), error) from error
             delay_s = max(asked_s, policy.get_backoff_time())
             logger.info("next attempt in %.1f s: %s", delay_s, one_line(error))
             control.wait(delay_s)
 
 
-def _given_up(
-    label: str, url: str, attempts: int, offset: int, error: TransientError
-) -> FetchError:
+def _given_up(location: Location, attempts: int, offset: int, error: TransientError) -> FetchError:
     again = "run again later"
     again += (
         f": {offset:,} bytes are kept and not fetched again"
@@ -146,9 +108,45 @@ def _given_up(
     )
     return FetchError(
         explain(
-            f"{label}: given up after {attempts} attempts in a row without progress",
-            where=url,
+            f"{location.label}: given up after {attempts} attempts in a row without progress",
+            where=location,
             found=error.reason,
             remedy=again if error.remedy is None else f"{error.remedy}; {again}",
         )
     )
+
+
+class RemoteReader:
+    """What the readers of remote files share: one version is read, with retries, until closed."""
+
+    def __init__(self, location: Location, options: TransferOptions) -> None:
+        self._location, self._options = location, options
+        self._info = location.version
+        self._checks = ResponseChecks(location)
+        self._control = Control()
+
+    @property
+    def location(self) -> Location:
+        """Its description, with the version that is read once that is known."""
+        return self._location.at(self._info)
+
+    def close(self) -> None:
+        """Make reads and waits in other threads give up."""
+        self._control.stop()
+
+    def _retry(
+        self, attempt: Callable[[], Result], offset: Callable[[], int] = lambda: 0
+    ) -> Result:
+        return retry(attempt, self._location, self._control, self._options, offset)
+
+    def _pin(self, found: RemoteInfo) -> int:
+        """Refuse another version than the first one; return the file's size."""
+        known = self._info
+        if known is not None and not known.same_version(found):
+            raise self._checks.changed(known, found)
+        size = found.size if found.size is not None or known is None else known.size
+        if size is None:
+            raise self._checks.refused("the size of the file", str(found))
+        if known is None:
+            self._info = found
+        return size
