@@ -110,9 +110,15 @@ def by_view(by_subject: Path, once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_members(once: Once) -> Mapping[str, Members]:
-    """Contents of a sound release of 7 heads, by zip."""
-    return members(once("tiny", lambda out: write_release(out, subjects=7, size=SIZE)))
+def tiny(once: Once) -> Path:
+    """A sound release of 7 heads."""
+    return once("tiny", lambda out: write_release(out, subjects=7, size=SIZE))
+
+
+@pytest.fixture(scope="session")
+def tiny_members(tiny: Path) -> Mapping[str, Members]:
+    """Its contents, by zip."""
+    return members(tiny)
 
 
 class ReleaseMaker:

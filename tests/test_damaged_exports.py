@@ -13,20 +13,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import ReleaseMaker
+from conftest import Once, ReleaseMaker
 
 from geogen_hf import convert, export_release, open_export, open_release, verify_export
 from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, OutputError, ReleaseError
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.sample import write_release
 
 NAMED = CameraOptions("world_to_camera opencv unchecked")
 
 
 @pytest.fixture(scope="module")
-def sound(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def parts(once: Once) -> Path:
+    """A release quickly exported: two views of each identity leave no proof to draw."""
+    return once("two_views", lambda out: write_release(out, subjects=12, views=2, size=16))
+
+
+@pytest.fixture(scope="module")
+def sound(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound") / "geogen"
-    return export_release(by_subject, str(folder), cameras=NAMED, workers=1).folder
+    return export_release(parts, str(folder), cameras=NAMED, workers=1).folder
 
 
 @pytest.fixture
@@ -43,13 +50,13 @@ def shard(folder: Path, config: str = "sequences") -> Path:
 
 @pytest.mark.parametrize("config", ["sequences", "views"])
 def test_identities_of_an_export_are_those_of_its_release(
-    config: str, by_subject: Path, tmp_path: Path
+    config: str, parts: Path, tmp_path: Path
 ) -> None:
     options = ExportOptions((config,))
-    folder = export_release(by_subject, tmp_path / "x", options, cameras=NAMED).folder
-    with open_release(by_subject, cameras=NAMED) as release, open_export(str(folder)) as export:
+    folder = export_release(parts, tmp_path / "x", options, cameras=NAMED).folder
+    with open_release(parts, cameras=NAMED) as release, open_export(str(folder)) as export:
         assert set(export) == set(release)
-        assert len(export) == 40
+        assert len(export) == 12
         assert "subj_00007" in export
         assert "subj_7" not in export
         for subject_id in release:
@@ -68,7 +75,7 @@ def test_identities_of_an_export_are_those_of_its_release(
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_finished_export_that_was_damaged_is_written_again(
-    damage: str, folder: Path, sound: Path, by_subject: Path
+    damage: str, folder: Path, sound: Path, parts: Path
 ) -> None:
     path = shard(folder)
     data = bytearray(path.read_bytes())
@@ -79,9 +86,9 @@ def test_a_finished_export_that_was_damaged_is_written_again(
         path.write_bytes(data)
     else:
         path.unlink()
-    assert export_release(by_subject, folder, cameras=NAMED).written > 0
+    assert export_release(parts, folder, cameras=NAMED).written > 0
     assert shard(folder).read_bytes() == shard(sound).read_bytes()
-    assert export_release(by_subject, folder, cameras=NAMED).written == 0
+    assert export_release(parts, folder, cameras=NAMED).written == 0
 
 
 # --- Images that do not decode, cameras of another resolution ---
@@ -143,7 +150,7 @@ def test_intrinsics_of_another_resolution_are_refused(maker: ReleaseMaker, tmp_p
 @pytest.mark.parametrize("place", ["data", ".export", "data/sequences", "README.md"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_export_follows_no_link_in_its_folder(
-    place: str, overwrite: bool, folder: Path, by_subject: Path, tmp_path: Path
+    place: str, overwrite: bool, folder: Path, parts: Path, tmp_path: Path
 ) -> None:
     target, link = tmp_path / "else", folder / place
     if link.is_file():
@@ -158,7 +165,7 @@ def test_an_export_follows_no_link_in_its_folder(
     shard(folder, "cameras").write_bytes(b"")  # not finished
     before = {path: path.is_file() and path.read_bytes() for path in [target, *target.rglob("*")]}
     with pytest.raises(ReleaseError, match="contains a symbolic link"):
-        export_release(by_subject, folder, cameras=NAMED, overwrite=overwrite)
+        export_release(parts, folder, cameras=NAMED, overwrite=overwrite)
     assert before == {
         path: path.is_file() and path.read_bytes() for path in [target, *target.rglob("*")]
     }
@@ -167,7 +174,7 @@ def test_an_export_follows_no_link_in_its_folder(
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 @pytest.mark.parametrize("place", [".convert", "subj_00000"])
 def test_a_conversion_follows_no_link_in_its_folder(
-    place: str, by_subject: Path, tmp_path: Path
+    place: str, parts: Path, tmp_path: Path
 ) -> None:
     out, target = tmp_path / "out", tmp_path / "else"
 
@@ -175,7 +182,7 @@ def test_a_conversion_follows_no_link_in_its_folder(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(by_subject, out, "eg3d", cameras=NAMED, progress=stop)
+        convert(parts, out, "eg3d", cameras=NAMED, progress=stop)
     if (out / place).exists():
         (out / place).rename(target)
     else:
@@ -185,7 +192,7 @@ def test_a_conversion_follows_no_link_in_its_folder(
     before = sorted(target.rglob("*"))
     for overwrite in (False, True):
         with pytest.raises(ReleaseError, match="contains a symbolic link"):
-            convert(by_subject, out, "eg3d", cameras=NAMED, overwrite=overwrite)
+            convert(parts, out, "eg3d", cameras=NAMED, overwrite=overwrite)
     assert sorted(target.rglob("*")) == before
 
 
@@ -261,7 +268,7 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mutated_export_ends_in_named_errors(
-    name: str, folder: Path, by_subject: Path, tmp_path: Path
+    name: str, folder: Path, parts: Path, tmp_path: Path
 ) -> None:
     MUTATIONS[name](folder)
     assert verify_export(folder).failures
@@ -272,14 +279,14 @@ def test_a_mutated_export_ends_in_named_errors(
                 export[subject_id]
     # It is not believed: either refused, or written again.
     with suppress(ReleaseError):
-        assert export_release(by_subject, folder, cameras=NAMED).written > 0
+        assert export_release(parts, folder, cameras=NAMED).written > 0
         assert verify_export(folder).failures == ()
 
 
 # --- Places that cannot be written ---
 
 
-def test_places_that_cannot_be_written_are_named(by_subject: Path, tmp_path: Path) -> None:
+def test_places_that_cannot_be_written_are_named(parts: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for place, fault in (
@@ -289,8 +296,8 @@ def test_places_that_cannot_be_written_are_named(by_subject: Path, tmp_path: Pat
         (Path("/proc/geogen"), "cannot write"),
     ):
         with pytest.raises(OutputError, match=fault):
-            export_release(by_subject, place, cameras=NAMED)
+            export_release(parts, place, cameras=NAMED)
         with pytest.raises(OutputError, match=fault):
-            convert(by_subject, place, "eg3d", cameras=NAMED)
+            convert(parts, place, "eg3d", cameras=NAMED)
     assert (tmp_path / "file").read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
