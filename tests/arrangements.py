@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from random_cameras import to_canonical
 
+from geogen_hf.cameras import look_at
 from geogen_hf.cameras.conventions import CANONICAL, Convention, express
 from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.errors import MetadataError
@@ -41,12 +42,14 @@ class Head:
         return int(re.findall(r"\d+", self.name)[-1])
 
 
-def heads(names: list[str], *, one_lens: bool = False) -> list[Head]:
+def heads(names: list[str], *, one_lens: bool = False, orbit: bool = False) -> list[Head]:
     """True cameras for identities of any name; each has a lens of its own, or all have one."""
     found = []
     for row, name in enumerate(names):
         extrinsics, intrinsics = subject_cameras(f"subj_{row:05d}", views=VIEWS, size=SIZE)
         intrinsics[:, [0, 1], [0, 1]] *= 1.1 if one_lens else 1.1 + 0.03 * row
+        if orbit:
+            extrinsics = look_at([centre(e) for e in extrinsics], (0, 0, 0), (0, 1, 0))
         found.append(Head(name, extrinsics, intrinsics))
     return found
 
@@ -67,6 +70,7 @@ class Arrangement:
         first_view: Number of the first image of each identity.
         one_lens: Whether all identities have one lens.
         lensless: Whether intrinsics are not written.
+        orbit: Whether all cameras look at the origin.
     """
 
     files: Callable[[list[Head]], Iterator[tuple[str, Any]]]
@@ -75,6 +79,7 @@ class Arrangement:
     first_view: int = 0
     one_lens: bool = False
     lensless: bool = False
+    orbit: bool = False
 
 
 def whole(e: Matrix, k: Matrix) -> dict[str, Any]:
@@ -162,7 +167,7 @@ def outcome(arrangement: Arrangement) -> tuple[str, str]:
     `"loads"`, `"remedied"` (refused, and a printed `camera_schema` loads it), `"refused"`,
     `"incomplete"` or `"wrong"`.
     """
-    every = heads(arrangement.names, one_lens=arrangement.one_lens)
+    every = heads(arrangement.names, one_lens=arrangement.one_lens, orbit=arrangement.orbit)
     first = arrangement.first_view
     views = {head.name: range(first, first + VIEWS) for head in every}
     files = documents(arrangement, every)
@@ -668,8 +673,36 @@ def _rodrigues(turn: Matrix) -> Matrix:
     return np.array(xyz) / max(np.sin(angle / 2), 1e-12) * angle
 
 
-def _spherical(head: Head) -> list[dict[str, Any]]:
-    return [{"azimuth": 10.0 * v, "elevation": 5.0, "radius": 2.7} for v in range(VIEWS)]
+def spherical(e: Matrix) -> tuple[float, float, float]:
+    """Azimuth from z towards x and elevation towards y, in degrees, and distance."""
+    x, y, z = centre(e)
+    away = float(np.linalg.norm(centre(e)))
+    return float(np.degrees(np.arctan2(x, z))), float(np.degrees(np.arcsin(y / away))), away
+
+
+def spheres(
+    azimuth: str, elevation: str, distance: str, signs: tuple[float, float] = (1.0, 1.0)
+) -> Form:
+    return lambda e, k: {
+        azimuth: spherical(e)[0] * signs[0],
+        elevation: spherical(e)[1] * signs[1],
+        distance: spherical(e)[2],
+        "K": k.tolist(),
+    }
+
+
+def mirrored_world(name: str) -> Convention:
+    """Angles that grow the other way are cameras with these axes in a mirrored world."""
+    return Convention.from_name(f"world_to_camera opencv_mirrored_{name}")
+
+
+def held_in(pose: str, intrinsics: str, key: str) -> Form:
+    """Both matrices under the same key, in objects of their own."""
+    return lambda e, k: {pose: {key: e.tolist()}, intrinsics: {key: k.tolist()}}
+
+
+def by_view(matrices: Matrix) -> dict[str, Any]:
+    return {f"{view}.png": matrix for view, matrix in enumerate(matrices.tolist())}
 
 
 #: Held out: written after the reader was finished.
@@ -942,7 +975,151 @@ HELD_OUT: dict[str, Arrangement] = {
         PLAIN,
         C2W,
     ),
-    "spherical": Arrangement(one_each(_spherical), PLAIN),
+    "spherical": Arrangement(
+        one_each(named(spheres("azimuth", "elevation", "radius"))), PLAIN, orbit=True
+    ),
+    "spherical, azimuth the other way": Arrangement(
+        one_each(named(spheres("azim", "elev", "dist", (-1.0, 1.0)))),
+        PLAIN,
+        mirrored_world("x"),
+        orbit=True,
+    ),
+    "spherical, on each image": Arrangement(
+        one_file(
+            lambda every: {
+                f"{h.name}_{v}": spheres("azimuth_deg", "elevation_deg", "distance")(e, k)
+                for h in every
+                for v, (e, k) in enumerate(zip(h.extrinsics, h.intrinsics, strict=True))
+            }
+        ),
+        PADDED,
+        orbit=True,
+    ),
+    "spherical, keys nobody knows": Arrangement(
+        one_each(named(spheres("theta", "phi", "rho"))), PLAIN, orbit=True
+    ),
+    "one key twice: m": Arrangement(one_each(named(held_in("external", "internal", "m"))), PLAIN),
+    "one key twice: K": Arrangement(one_each(named(held_in("pose", "intrinsics", "K"))), PADDED),
+    "one key twice: data": Arrangement(one_each(named(held_in("ext", "int", "data"))), PLAIN),
+    "one key twice: matrix": Arrangement(
+        one_each(named(held_in("camera", "lens", "matrix"))), PADDED
+    ),
+    "one key twice, in other case": Arrangement(
+        one_each(named(keyed(matrix=lambda e, k: e, Matrix=lambda e, k: k))), PLAIN
+    ),
+    "K under a name of poses": Arrangement(
+        one_each(named(keyed(pose=lambda e, k: e, projection=lambda e, k: k))), PLAIN
+    ),
+    "K under a name of lengths": Arrangement(
+        one_each(named(keyed(w2c=lambda e, k: e, lens=lambda e, k: k))), PLAIN
+    ),
+    "K under two names": Arrangement(
+        one_each(named(keyed(w2c=lambda e, k: e, K=lambda e, k: k, camera_matrix=lambda e, k: k))),
+        PLAIN,
+    ),
+    "K under two unknown names": Arrangement(
+        one_each(named(keyed(w2c=lambda e, k: e, q1=lambda e, k: k, q2=lambda e, k: k))), PLAIN
+    ),
+    "focal length under two names": Arrangement(
+        one_each(
+            named(
+                keyed(
+                    w2c=lambda e, k: e,
+                    lens=lambda e, k: k[0, 0] * 36 / SIZE,
+                    focal_mm=lambda e, k: k[0, 0] * 36 / SIZE,
+                    sensor_width=lambda e, k: 36.0,
+                )
+            )
+        ),
+        PLAIN,
+    ),
+    "a crop and a head's rotation beside K": Arrangement(
+        one_each(
+            named(
+                keyed(
+                    w2c=lambda e, k: e,
+                    cropping=lambda e, k: np.diag([0.5, 0.5, 1.0]),
+                    head=lambda e, k: e[:3, :3],
+                    q=lambda e, k: k,
+                )
+            )
+        ),
+        PLAIN,
+    ),
+    "two objects by subject": Arrangement(
+        one_file(
+            lambda every: {
+                "extrinsics": {h.name: h.extrinsics.tolist() for h in every},
+                "intrinsics": {h.name: h.intrinsics.tolist() for h in every},
+            }
+        ),
+        PADDED,
+    ),
+    "two objects by subject and view": Arrangement(
+        one_file(
+            lambda every: {
+                "extrinsics": {h.name: by_view(h.extrinsics) for h in every},
+                "intrinsics": {h.name: by_view(h.intrinsics) for h in every},
+            }
+        ),
+        PADDED,
+    ),
+    "two objects by view, unknown keys": Arrangement(
+        one_each(lambda h: {"a": by_view(h.extrinsics), "b": by_view(h.intrinsics)}), PLAIN
+    ),
+    "K by camera beside the cameras": Arrangement(
+        one_each(
+            lambda h: {
+                **{f"cam_{v}": {"w2c": e.tolist()} for v, e in enumerate(h.extrinsics)},
+                "K": {f"cam_{v}": k.tolist() for v, k in enumerate(h.intrinsics)},
+            }
+        ),
+        PADDED,
+    ),
+    "two files by subject": Arrangement(
+        lambda every: iter(
+            [
+                ("extrinsics.json", {h.name: h.extrinsics.tolist() for h in every}),
+                ("intrinsics.json", {h.name: h.intrinsics[0].tolist() for h in every}),
+            ]
+        ),
+        PADDED,
+    ),
+    "two files by subject and view": Arrangement(
+        lambda every: iter(
+            [
+                ("extrinsics.json", {h.name: by_view(h.extrinsics) for h in every}),
+                ("intrinsics.json", {h.name: by_view(h.intrinsics) for h in every}),
+            ]
+        ),
+        PADDED,
+    ),
+    "two files a subject": Arrangement(
+        lambda every: (
+            (f"{h.name}/{name}.json", matrices.tolist())
+            for h in every
+            for name, matrices in (("extrinsics", h.extrinsics), ("intrinsics", h.intrinsics))
+        ),
+        PADDED,
+    ),
+    "two files a subject, one K": Arrangement(
+        lambda every: (
+            (f"{h.name}/{name}.json", matrices.tolist())
+            for h in every
+            for name, matrices in (("extrinsics", h.extrinsics), ("intrinsics", h.intrinsics[0]))
+        ),
+        PLAIN,
+    ),
+    "K of somebody else": Arrangement(
+        lambda every: iter(
+            [
+                ("extrinsics.json", {h.name: h.extrinsics.tolist() for h in every}),
+                ("more.json", {f"x{h.name}y": h.intrinsics.tolist() for h in every[1:]}),
+            ]
+        ),
+        PADDED,
+        lensless=True,
+    ),
     "file names say nothing": Arrangement(
         one_each(cameras, "{0.name[0]}{0.name[1]}x.json"), ["qa", "qb", "ra", "rb", "sa"]
     ),

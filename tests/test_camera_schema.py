@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_cameras import random_cameras, to_canonical
 
-from geogen_hf.cameras.conventions import Convention, express
+from geogen_hf.cameras.conventions import CANONICAL, Convention, express
 from geogen_hf.errors import MetadataError, UsageError
-from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.assembly import SubjectCameras, canonical_extrinsics
 from geogen_hf.metadata.reader import Document, read_metadata
 from geogen_hf.metadata.schema import CameraSchema, load_camera_schema
 
@@ -126,6 +126,20 @@ def test_units_direction_and_order_can_be_stated() -> None:
         read(value, stated)
 
 
+def test_units_of_a_few_degrees_can_be_stated() -> None:
+    shots = [
+        {"azimuth": 0.1 * view, "elevation": 0.5, "distance": 2.0, "K": INTRINSICS[0].tolist()}
+        for view in range(3)
+    ]
+    value = {"name": "a", "cameras": shots}
+    with pytest.raises(MetadataError, match=r'camera_schema=\{"euler_units": "radians"\}'):
+        read(value, None, views=range(3))
+    for units, x in (("radians", 2 * np.sin(0.2) * np.cos(0.5)), ("degrees", 0.00698)):
+        found = read(value, {"euler_units": units}, views=range(3))
+        places = canonical_extrinsics(found, CANONICAL)[2]
+        assert -places[:3, 0] @ places[:3, 3] == pytest.approx(x, abs=1e-5)
+
+
 def test_what_the_metadata_says_itself_is_overruled() -> None:
     camera = {**CAMERA, "layout": "column-major", "axes": "opengl"}
     value = {"name": "a", "cameras": [camera]}
@@ -196,7 +210,7 @@ def test_files(tmp_path: Path, suffix: str) -> None:
         ({"intrinsics_units": "px"}, "unknown intrinsics_units"),
         ({"intrinsics": "K", "intrinsics_units": "mm"}, "pixels or normalised"),
         ({"intrinsics": {"fov_x": "a"}, "intrinsics_units": "pixels"}, "does not suit"),
-        ({"intrinsics": {"fx": "a", "fy": "b"}}, "fx fy cx cy"),
+        ({"intrinsics": {"fx": "a", "cy": "b"}}, "fx fy cx cy"),
         ({"intrinsics": 3}, "intrinsics is no path"),
     ],
 )

@@ -18,10 +18,10 @@ from geogen_hf.errors import CameraError, MetadataError, explain, one_line
 from geogen_hf.metadata.groups import Composed, Group
 from geogen_hf.metadata.json_text import Cutter, Trail, join_texts
 from geogen_hf.metadata.naming import Images, Reading
-from geogen_hf.metadata.plan import CameraValueError
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
+from geogen_hf.metadata.stored_poses import Claims
 from geogen_hf.metadata.tree import Tree
-from geogen_hf.metadata.values import Claims
+from geogen_hf.metadata.values import CameraValueError
 from geogen_hf.report import Kind, Problem
 
 
@@ -90,127 +90,82 @@ _Owner = int | str
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """The cameras of a group: which of all they are, and their numbers."""
+class Part:
+    """A group: the first of its cameras among all, and their numbers where they can be read."""
 
     group: Group
-    rows: slice
+    start: int
     composed: Composed | None
 
 
 class Assembly:
     """Gives each identity its cameras.
 
-    Args:
-        images: The images.
-        documents: Text, name and path of each.
-        tree: Finds cameras in them.
+    Attributes:
+        cameras: By identity.
+        problems: Of single cameras and identities.
+        strangers: Names without images, with where they are.
     """
 
     def __init__(
-        self, images: Images, documents: Sequence[tuple[str, str, str]], tree: Tree
+        self,
+        images: Images,
+        documents: Sequence[tuple[str, str, str]],
+        tree: Tree,
+        reading: Reading,
+        parts: Sequence[Part],
+        main: Group,
     ) -> None:
-        self._images, self._documents, self._tree = images, documents, tree
-        self._parts: list[_Part] = []
-        self._problems: list[Problem] = []
-
-    def add(self, group: Group, reading: Reading, rows: slice, *, main: bool) -> None:
-        """Add a group.
-
-        Args:
-            group: The cameras.
-            reading: Which image each belongs to.
-            rows: Which of the reading's cameras these are.
-            main: Whether most cameras are of this group.
-
-        Raises:
-            CameraValueError: It cannot be told what the numbers of the main group mean.
-        """
-        composed: Composed | None = None
-        try:
-            composed = group.compose(reading.subjects[rows]) if group.usable else None
-        except CameraValueError as fault:
-            if main:
-                raise
-            group.faults |= dict.fromkeys(range(len(group)), fault)
-        self._parts.append(_Part(group, rows, composed))
-
-    def result(
-        self, reading: Reading, main: Group
-    ) -> tuple[dict[str, SubjectCameras], list[Problem], dict[str, str]]:
-        """Everything by identity.
-
-        Args:
-            reading: Which image each camera belongs to.
-            main: The group that most are of.
-
-        Returns:
-            Cameras by identity; problems; and names without images, with where they are.
-        """
-        documents = [each for part in self._parts for each in part.group.documents]
-        trails = [trail for part in self._parts for trail in part.group.trails]
+        self._images, self._documents = images, documents
+        self._reading, self._main = reading, main
+        self.cameras: dict[str, SubjectCameras] = {}
+        self.problems: list[Problem] = []
+        self.strangers: dict[str, str] = {}
+        numbers = [number for part in parts for number in part.group.documents]
+        trails = [trail for part in parts for trail in part.group.trails]
         owners: list[_Owner] = reading.subjects.tolist()
-        strangers: dict[str, str] = {}
         for row in np.flatnonzero(reading.subjects < 0).tolist():
-            owners[row] = reading.name_of(row)
-            strangers.setdefault(str(owners[row]), self._documents[documents[row]][1])
-        texts = _Texts(self._documents, documents, trails, owners, self._tree)
-        cameras: dict[str, SubjectCameras] = {}
-        for part in self._parts:
-            self._faults(part, reading)
+            owners[row] = name = reading.name_of(row)
+            self.strangers.setdefault(name, documents[numbers[row]][1])
+        texts = _Texts(documents, numbers, trails, owners, tree)
+        for part in parts:
+            self._faults(part)
             if part.composed is not None:
-                usual = part.group is main
-                self._subjects(part, part.composed, reading, texts, cameras, main, usual=usual)
+                self._subjects(part, part.composed, texts)
         for row in np.flatnonzero(reading.doubtful).tolist():
-            name = self._images.ids[reading.subjects[row]]
-            detail = f"{name}: in {self._documents[documents[row]][1]}: its names contradict"
-            self._problems.append(Problem("bad metadata", name, detail))
-        return cameras, self._problems, strangers
+            name = images.ids[reading.subjects[row]]
+            detail = f"{name}: in {documents[numbers[row]][1]}: its names contradict"
+            self.problems.append(Problem("bad metadata", name, detail))
 
-    def _source(self, part: _Part, row: int) -> str:
+    def _source(self, part: Part, row: int) -> str:
         return self._documents[part.group.documents[row]][1]
 
-    def _faults(self, part: _Part, reading: Reading) -> None:
-        start = part.rows.start
+    def _faults(self, part: Part) -> None:
+        rows = slice(part.start, part.start + len(part.group))
+        subjects, views = self._reading.subjects[rows], self._reading.views[rows]
         for row, fault in sorted(part.group.faults.items()):
-            subject, view = reading.subjects[start + row], reading.views[start + row]
-            name = self._images.ids[subject] if subject >= 0 else None
-            self._problem(part, row, name, int(view), fault)
-        unread = (reading.subjects[part.rows] >= 0) & (reading.views[part.rows] < 0)
-        for row in np.flatnonzero(unread).tolist():
-            name = self._images.ids[reading.subjects[start + row]]
-            fault = CameraValueError(None, f"a view's number at {reading.view}", "none")
-            self._problem(part, row, name, -1, fault)
+            self._problem(part, row, int(subjects[row]), int(views[row]), fault)
+        fault = CameraValueError(None, f"a view's number at {self._reading.view}", "none")
+        for row in np.flatnonzero((subjects >= 0) & (views < 0)).tolist():
+            self._problem(part, row, int(subjects[row]), -1, fault)
 
     def _problem(
-        self, part: _Part, row: int, name: str | None, view: int, fault: CameraValueError
+        self, part: Part, row: int, subject: int, view: int, fault: CameraValueError
     ) -> None:
-        where = [] if name is None else [name[:100]]
-        where += [f"view {view}"] if view >= 0 else [f"camera number {row}"]
-        what = f"{self._source(part, row)}: cannot be read as camera metadata"
+        name = self._images.ids[subject] if subject >= 0 else None
+        which = f"view {view}" if view >= 0 else f"camera number {row}"
         message = explain(
-            what,
-            where=" ".join(where),
+            f"{self._source(part, row)}: cannot be read as camera metadata",
+            where=which if name is None else f"{name[:100]} {which}",
             expected=fault.expected,
             found=fault.found,
             remedy=fault.remedy,
         )
-        self._problems.append(Problem("bad metadata", name, one_line(MetadataError(message))))
+        self.problems.append(Problem("bad metadata", name, one_line(MetadataError(message))))
 
-    def _subjects(
-        self,
-        part: _Part,
-        composed: Composed,
-        reading: Reading,
-        texts: _Texts,
-        cameras: dict[str, SubjectCameras],
-        main: Group,
-        *,
-        usual: bool,
-    ) -> None:
-        start = part.rows.start
-        subjects = reading.subjects[composed.rows + start]
-        views = reading.views[composed.rows + start]
+    def _subjects(self, part: Part, composed: Composed, texts: _Texts) -> None:
+        subjects = self._reading.subjects[composed.rows + part.start]
+        views = self._reading.views[composed.rows + part.start]
         known = np.flatnonzero((subjects >= 0) & (views >= 0))
         known = known[np.lexsort((composed.rows[known], views[known], subjects[known]))]
         bounds = np.flatnonzero(np.diff(subjects[known], prepend=-1, append=-1))
@@ -220,23 +175,22 @@ class Assembly:
             matrices, intrinsics = matrices[known], intrinsics.at(known)
         numbers = views[known].tolist()
         rows = composed.rows[known].tolist()
-        owners = subjects[known[bounds[:-1]]].tolist() if len(known) else []
-        for subject, low, high in zip(
-            owners, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True
-        ):
+        for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            subject = int(subjects[known[low]])
             name = self._images.ids[subject]
             kept = list(range(low, high))
             source = self._source(part, rows[low])
             if len(set(numbers[low:high])) < high - low:
                 kept = self._once(name, kept, numbers, part, rows)
-            if not usual:
-                detail = f"{name}: in {source}: {part.group.form}, but most have {main.form}"
-                self._problems.append(Problem("mixed metadata", name, detail))
-                if name in cameras:
+            if part.group is not self._main:
+                forms = f"{part.group.form}, but most have {self._main.form}"
+                detail = f"{name}: in {source}: {forms}"
+                self.problems.append(Problem("mixed metadata", name, detail))
+                if name in self.cameras:
                     continue
             place = slice(low, high) if len(kept) == high - low else kept
             files = len({part.group.documents[row] for row in rows[low:high]})
-            cameras[name] = SubjectCameras(
+            self.cameras[name] = SubjectCameras(
                 subject_id=name,
                 view_ids=tuple(numbers[each] for each in kept),
                 matrices=matrices[place],
@@ -247,12 +201,7 @@ class Assembly:
             )
 
     def _once(
-        self,
-        name: str,
-        rows: list[int],
-        views: list[int],
-        part: _Part,
-        cameras: list[int],
+        self, name: str, rows: list[int], views: list[int], part: Part, cameras: list[int]
     ) -> list[int]:
         """The first camera of each view; the others are problems."""
         kept: dict[int, int] = {}
@@ -264,7 +213,7 @@ class Assembly:
                 kind: Kind = "bad metadata" if twice else "duplicate metadata"
                 where = f"twice in {sources[0]}" if twice else f"in {sources[0]} and {sources[1]}"
                 detail = f"{name}: view {views[row]} {where}"
-                self._problems.append(Problem(kind, name, detail))
+                self.problems.append(Problem(kind, name, detail))
         return list(kept.values())
 
 
@@ -286,15 +235,14 @@ class _Texts:
         for document, owner in zip(documents, owners, strict=True):
             if sole.setdefault(document, owner) != owner:
                 sole[document] = None
-        every = list(zip(documents, trails, owners, strict=True))
         above: dict[tuple[int, Trail], _Owner | None] = {}
-        for document, trail, owner in every:
+        for document, trail, owner in zip(documents, trails, owners, strict=True):
             if sole[document] is None:
                 for length in range(1, len(trail) + 1):
                     key = (document, trail[:length])
                     if above.setdefault(key, owner) != owner:
                         above[key] = None
-        for document, trail, owner in every:
+        for document, trail, owner in zip(documents, trails, owners, strict=True):
             length = 0
             if sole[document] is None:
                 # The highest value that is this identity's alone.

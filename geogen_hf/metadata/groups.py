@@ -1,15 +1,15 @@
 """Cameras that stand alike in the metadata, with their numbers taken out of the decoded JSON.
 
-A whole release of decoded JSON would take gigabytes: objects are kept until some thousands have
-gathered, then their numbers become arrays. A bad value is the fault of one camera and stops
-nobody else's. Open this module to see how numbers are batched and how a fault is kept.
+A whole release of decoded JSON would take gigabytes: objects are kept until a few have gathered,
+then their numbers become arrays. A bad value is the fault of one camera and stops nobody else's.
+Open this module to see how numbers are batched and how a fault is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +17,31 @@ from numpy.typing import NDArray
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.metadata.json_text import Trail
 from geogen_hf.metadata.naming import Column, Label
-from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Node, dotted
+from geogen_hf.metadata.plan import CameraPlan
 from geogen_hf.metadata.stored_intrinsics import (
     StoredIntrinsics,
     compose_intrinsics,
     read_intrinsics,
 )
-from geogen_hf.metadata.tree import FoundCamera, Places
-from geogen_hf.metadata.values import (
+from geogen_hf.metadata.stored_poses import (
     Poses,
     Statements,
     compose_poses,
+    read_poses,
     read_statements,
-    read_values,
 )
+from geogen_hf.metadata.tree import FoundCamera, Places
+from geogen_hf.metadata.values import CameraValueError, Node, dotted
 
-_CHUNK = 2048  # cameras whose objects are kept until their numbers are taken out
+_CHUNK = 64  # cameras whose objects are kept: more of them leave the processor's cache
 
-_Numbers = tuple[list[tuple[FloatArray, ...]], tuple[FloatArray, ...]]
-"""Of some cameras: the values of each pose, and those of the intrinsics."""
+_Numbers = list[tuple[FloatArray, ...]]
+"""Of some cameras: the values of each pose, and last those of the intrinsics."""
 
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """Poses and intrinsics of a group's good cameras.
-
-    Attributes:
-        rows: Which cameras of the group these are.
-        poses: Theirs.
-        intrinsics: Theirs.
-    """
+    """Poses and intrinsics of those cameras of a group, by `rows`, in which nothing is wrong."""
 
     rows: NDArray[np.int64]
     poses: Poses
@@ -54,16 +49,13 @@ class Composed:
 
 
 class Group:
-    """Cameras with the same pattern and plan.
-
-    Args:
-        pattern: The path to each.
-        plan: Where everything is in each.
+    """Cameras with the same pattern (the path to each) and plan.
 
     Attributes:
         documents: Of each, the number of its document.
         trails: Of each, the path in that.
         faults: What is wrong with single cameras, by row.
+        lent: Intrinsics of each that stand elsewhere, where that is so.
     """
 
     def __init__(self, pattern: str, plan: CameraPlan) -> None:
@@ -71,17 +63,17 @@ class Group:
         self.documents: list[int] = []
         self.trails: list[Trail] = []
         self.faults: dict[int, CameraValueError] = {}
+        self.lent: StoredIntrinsics | None = None
         self._known_trails: dict[Trail, Trail] = {}  # one object for what is alike in all files
         self._labels: list[tuple[Label, ...]] = []
         self._layouts: dict[Places, int] = {}
         self._layout_of: list[int] = []
         self._nodes: list[Node] = []
-        self._rows: list[int] = []
+        self._rows: list[Sequence[int]] = []
         self._chunks: list[_Numbers] = []
         self._said: Statements | None = None
         self._form = ""
         self._intrinsics_in_pose = False
-        self._lent: StoredIntrinsics | None = None
 
     def __len__(self) -> int:
         return len(self.trails)
@@ -89,7 +81,7 @@ class Group:
     @property
     def usable(self) -> bool:
         """Whether any camera has a pose."""
-        return bool(self._rows)
+        return bool(self._rows and self.plan.poses)
 
     @property
     def form(self) -> str:
@@ -114,15 +106,15 @@ class Group:
         nodes, self._nodes = self._nodes, []
         start = len(self) - len(nodes)
         if nodes and self._take(nodes, range(start, len(self))) is not None:
-            for offset, node in enumerate(nodes):
-                fault = self._take([node], [start + offset])
+            for row, node in enumerate(nodes, start):
+                fault = self._take([node], [row])
                 if fault is not None:
-                    self.faults[start + offset] = fault
+                    self.faults[row] = fault
 
-    def _take(self, nodes: list[Node], rows: Iterable[int]) -> CameraValueError | None:
+    def _take(self, nodes: list[Node], rows: Sequence[int]) -> CameraValueError | None:
         try:
             said = read_statements(self.plan, nodes)
-            numbers = (read_values(self.plan, nodes), read_intrinsics(self.plan, nodes))
+            numbers = [*read_poses(self.plan, nodes), read_intrinsics(self.plan, nodes)]
         except CameraValueError as fault:
             return fault
         if self._chunks and said != self._said:
@@ -130,14 +122,10 @@ class Group:
         if self._chunks and _dims(numbers) != _dims(self._chunks[0]):
             return CameraValueError(0, "numbers in the same form as in others", "another form")
         self._said = said
-        self._form = "×".join(map(str, numbers[0][0][0].shape[1:]))
+        self._form = "×".join(map(str, numbers[0][0].shape[1:])) if numbers[0] else ""
         self._chunks.append(numbers)
-        self._rows.extend(rows)
+        self._rows.append(rows)
         return None
-
-    def lend(self, intrinsics: StoredIntrinsics) -> None:
-        """Give all cameras intrinsics that stand in other documents."""
-        self._lent = intrinsics
 
     def columns(self) -> list[Column]:
         """The labels of all cameras, by place; None where a camera has none there."""
@@ -159,6 +147,27 @@ class Group:
             found.append(Column(place, labels, tier))
         return found
 
+    def intrinsics(self) -> StoredIntrinsics:
+        """The intrinsics of cameras without a pose.
+
+        Raises:
+            CameraValueError: Those of any camera cannot be read.
+        """
+        for fault in self.faults.values():
+            raise fault
+        return compose_intrinsics(self.plan, self._joined()[-1], len(self))
+
+    def _joined(self) -> _Numbers:
+        """All numbers in one array each; chunks are given up one value after the other."""
+        self._labels.clear()  # they have named what they can
+        by_part = [list(part) for part in zip(*self._chunks, strict=True)]
+        self._chunks.clear()
+        joined: _Numbers = []
+        while by_part:
+            values = [list(value) for value in zip(*by_part.pop(0), strict=True)]
+            joined.append(tuple(np.concatenate(values.pop(0)) for _ in range(len(values))))
+        return joined
+
     def compose(self, subjects: NDArray[np.int64]) -> Composed:
         """Make poses and intrinsics of all numbers; a fault of a single camera is set aside.
 
@@ -168,20 +177,13 @@ class Group:
         Raises:
             CameraValueError: It cannot be told what the numbers mean.
         """
-        rows = np.array(self._rows, dtype=np.int64)
-        values = [
-            tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
-            for each in zip(*(chunk[0] for chunk in self._chunks), strict=True)
-        ]
-        numbers = tuple(
-            np.concatenate(parts)
-            for parts in zip(*(chunk[1] for chunk in self._chunks), strict=True)
-        )
-        self._chunks.clear()
+        rows = np.fromiter(chain.from_iterable(self._rows), np.int64)
+        numbers = self._joined()
+        said = self._said or Statements()
         while True:
             try:
-                poses = compose_poses(self.plan, values, self._said or Statements(), subjects[rows])
-                intrinsics = compose_intrinsics(self.plan, numbers, len(rows))
+                poses = compose_poses(self.plan, numbers[:-1], said, subjects[rows])
+                intrinsics = compose_intrinsics(self.plan, numbers[-1], len(rows))
                 break
             except CameraValueError as fault:
                 if fault.row is None or len(self.faults) * 2 > len(self) or len(rows) < 2:
@@ -189,10 +191,9 @@ class Group:
                 bad = fault.row
                 self.faults[int(rows[bad])] = fault
                 rows = np.delete(rows, bad)
-                values = [tuple(np.delete(part, bad, axis=0) for part in each) for each in values]
-                numbers = tuple(np.delete(part, bad, axis=0) for part in numbers)
-        if self._lent is not None:
-            intrinsics = self._lent.at(rows)
+                numbers = [tuple(np.delete(v, bad, axis=0) for v in part) for part in numbers]
+        if self.lent is not None:
+            intrinsics = self.lent.at(rows)
         elif poses.intrinsics is not None and intrinsics.kind == "absent":
             intrinsics = replace(intrinsics, kind="pixels", values=poses.intrinsics)
             self._intrinsics_in_pose = True
@@ -203,18 +204,18 @@ class Group:
         """Where pose and intrinsics are, in words."""
         stem = tuple(step for step in self.pattern.split(".") if step)
         pose, said = self.plan.poses[0], self.plan.intrinsics
-        names = dotted([_joined(stem, path) for path in pose.paths])
+        names = dotted([_words(stem, path) for path in pose.paths])
         form = self._form if pose.form == "matrix" else pose.form
-        places = [_joined(stem, p) if isinstance(p, tuple) else (f"{p:g}",) for p in said.paths]
+        places = [_words(stem, p) if isinstance(p, tuple) else (f"{p:g}",) for p in said.paths]
         same = said.form == "label" or (said.form == "absent" and self._intrinsics_in_pose)
-        elsewhere = "in files of their own" if self._lent is not None else "none"
+        elsewhere = "apart from the poses" if self.lent is not None else "none"
         intrinsics = "in the same numbers" if same else dotted(places) or elsewhere
         return f"pose = {names} ({form}), intrinsics = {intrinsics}"
 
 
-def _joined(stem: Sequence[str], path: Sequence[str]) -> tuple[str, ...]:
+def _words(stem: Sequence[str], path: Sequence[str]) -> tuple[str, ...]:
     return tuple(step for step in (*stem, *path) if step) or ("root",)
 
 
-def _dims(numbers: Any) -> list[tuple[int, ...]]:
-    return [part.shape[1:] for values in (*numbers[0], numbers[1]) for part in values]
+def _dims(numbers: _Numbers) -> list[tuple[int, ...]]:
+    return [part.shape[1:] for values in numbers for part in values]

@@ -17,7 +17,7 @@ from geogen_hf.cameras.tools import QuaternionOrder
 
 RoleName = Literal[
     "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation",
-    "location", "target", "forward", "up",
+    "location", "target", "forward", "up", "azimuth", "elevation", "distance",
     "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
     "fov_x", "fov_y", "width", "height", "resolution", "distortion",
     "layout", "column_major", "row_major", "quaternion_order", "axes",
@@ -86,6 +86,9 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("target"), "target lookat lookatpoint at interest focus centerofinterest"),
     **_spelt(Role("forward"), "forward viewdir viewdirection lookdir direction"),
     **_spelt(Role("up"), "up upvector viewup vup updirection"),
+    **_spelt(Role("azimuth"), "azimuth azimuthangle azim az"),
+    **_spelt(Role("elevation"), "elevation elevationangle elev el"),
+    **_spelt(Role("distance"), "distance dist radius"),
     **_spelt(
         Role("matrix"), "k intrinsics intrinsic intr cameratoimage camera2image calibration cammat"
     ),
@@ -99,8 +102,7 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("focal_mm"), "focalmm focallengthmm fmm lens lensmm"),
     **_spelt(Role("focal_px"), "focalpx focallengthpx focalpixels fpx"),
     **_spelt(Role("sensor_mm"), "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
-    **_spelt(Role("fov_x", degrees=False), "cameraanglex anglex fovxrad fovxradians fovrad"),
-    **_spelt(Role("fov_x", degrees=True), "fovxdeg fovxdegrees fovdeg fovdegrees"),
+    **_spelt(Role("fov_x", degrees=False), "cameraanglex anglex"),
     **_spelt(Role("fov_x"), "fovx fov fieldofview hfov angle xfov"),
     **_spelt(Role("fov_y", degrees=False), "cameraangley angley"),
     **_spelt(Role("fov_y"), "fovy vfov yfov"),
@@ -140,6 +142,8 @@ _ROLES: dict[str, Role] = {
 _TURNS = ("quaternion", "rotation")
 _NOISE = re.compile(r"[-_.\s]+")
 _ORDER = re.compile(r"(wxyz|xyzw)$")
+_UNIT = re.compile(r"(deg|degrees|rad|radians)$")
+_ANGLES = ("fov_x", "fov_y", "euler", "azimuth", "elevation")
 _MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
 _TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3)$")
 _HEAD = re.compile(r"^(camera|cam)(?=.)")
@@ -177,9 +181,21 @@ degrees=None)
     if (order := _ORDER.search(word)) and (role := _known(word[: order.start()])):
         said: QuaternionOrder = "wxyz" if order[1] == "wxyz" else "xyzw"
         return replace(role, name="quaternion", order=said) if role.name in _TURNS else None
+    if (unit := _UNIT.search(word)) and (role := _known(word[: unit.start()])):
+        return replace(role, degrees=unit[1][0] == "d") if role.name in _ANGLES else None
     if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):
         return replace(role, column_major=major[1] != "rowmajor")
     return None
+
+
+def has_digit(key: str) -> bool:
+    """Whether a key looks like one of many names, and no word of a schema.
+
+    Example:
+        >>> has_digit("3.png"), has_digit("frames")
+        (True, False)
+    """
+    return any(map(str.isdigit, key))
 
 
 def _known(word: str) -> Role | None:

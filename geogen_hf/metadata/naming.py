@@ -18,7 +18,7 @@ says so. Readings that fit equally well and give any camera another image are re
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -57,6 +57,16 @@ class Column:
     labels: Sequence[Label]
     tier: int
 
+    @cached_property
+    def distinct(self) -> dict[Label, int]:
+        """Each label once, numbered as they come."""
+        return {label: row for row, label in enumerate(dict.fromkeys(self.labels))}
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Of each camera, the number of its label."""
+        return np.fromiter(map(self.distinct.__getitem__, self.labels), np.int64, len(self.labels))
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -76,6 +86,25 @@ class Images:
         return list(self.views)
 
     @cached_property
+    def index(self) -> dict[str, int]:
+        """Their numbers by name."""
+        return {name: row for row, name in enumerate(self.views)}
+
+    @cached_property
+    def folded(self) -> dict[str, int]:
+        """Their numbers by name in any case and with any separators, if that is unique."""
+        folded = {_fold(name): row for name, row in self.index.items()}
+        return folded if len(folded) == len(self.index) else self.index
+
+    @cached_property
+    def numbered(self) -> dict[tuple[int, ...], int]:
+        """Their numbers by the numbers in their names, if these are unique and equally many."""
+        numbered = {_numbers(name): row for name, row in self.index.items()}
+        widths = set(map(len, numbered))
+        good = len(numbered) == len(self.index) and len(widths) == 1 and 0 not in widths
+        return numbered if good else {}
+
+    @cached_property
     def counts(self) -> IntArray:
         """How many images each has."""
         return np.array([len(views) for views in self.views.values()], dtype=np.int64)
@@ -83,8 +112,9 @@ class Images:
     @cached_property
     def codes(self) -> IntArray:
         """Every image as one number, ascending: the identity's index, then the view."""
-        every = [np.array(sorted(views), dtype=np.int64) for views in self.views.values()]
-        return np.concatenate([index * VIEW_LIMIT + views for index, views in enumerate(every)])
+        every = [view for views in self.views.values() for view in sorted(views)]
+        owners: IntArray = np.repeat(np.arange(len(self.ids), dtype=np.int64), self.counts)
+        return owners * VIEW_LIMIT + np.array(every, dtype=np.int64)
 
     @cached_property
     def sample(self) -> str:
@@ -116,7 +146,7 @@ class Hole:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Which image each camera belongs to.
+    """Which image each camera belongs to, by one place for subjects and one for views.
 
     Attributes:
         subject: Place of the subjects.
@@ -145,9 +175,9 @@ class Reading:
         spelt = _spellings(self.labels[row]) if len(self.labels) else ("",)
         return spelt[-1][:100] or "without a name"
 
-    @property
+    @cached_property
     def codes(self) -> IntArray:
-        """Images as in `Images.codes`; -1 for none."""
+        """Of each camera, its image as in `Images.codes`; -1 for none."""
         known = (self.subjects >= 0) & (self.views >= 0)
         return np.where(known, self.subjects * VIEW_LIMIT + self.views, -1)
 
@@ -191,23 +221,22 @@ def find_readings(
         columns += [_in_order(column) for column in columns if column.tier < ORDERED]
     subjects = _stated([h for c in columns for h in _subject_holes(c, images, subject)], subject)
     views = _stated([h for c in columns for h in _view_holes(c, images)], view)
-    # An identity is never told by its position in a list, unless that is stated.
-    tried: list[tuple[Hole, Hole]] = []
     nearly: list[Reading] = []
-    # Values under unknown keys and order count the same: where they disagree, nothing is taken.
+    done = (-1, -1)
+    # Values under unknown keys and order count the same: where they disagree, nothing is taken. An
+    # identity is never told by its position in a list, unless that is stated.
     tiers = [(NAMED, NAMED), (MENTIONED, ORDERED)]
     for most, view_tier in [*tiers, *([(ORDERED, ORDERED)] if any_order else [])]:
-        stage = [
-            (one, other)
+        readings = [
+            _evaluate(one, other, images)
             for one in subjects
             for other in views
             if one.tier <= most
             and other.tier <= view_tier
-            and (one, other) not in tried
+            and not (one.tier <= done[0] and other.tier <= done[1])
             and (_base(one.place) != _base(other.place) or subject == view is not None)
         ]
-        tried += stage
-        readings = [_evaluate(one, other, images) for one, other in stage]
+        done = (most, view_tier)
         fitting = [reading for reading in readings if reading.exact >= _FIT]
         if fitting:
             if view is None and view_tier == ORDERED and not any_order:
@@ -223,13 +252,12 @@ def find_readings(
 def _names_views(columns: Sequence[Column], reading: Reading) -> bool:
     """Whether views have names of their own that were not understood: then order is no evidence."""
     known = reading.subjects >= 0
-    identities = len(np.unique(reading.subjects[known]))
+    subjects = reading.subjects[known]
+    identities = len(np.unique(subjects))
     for column in columns:
         if column.tier == NAMED:
-            number = {label: row for row, label in enumerate(dict.fromkeys(column.labels))}
-            labels = np.array([number[label] for label in column.labels], dtype=np.int64)
-            pairs = np.unique(reading.subjects[known] * len(number) + labels[known])
-            if len(pairs) == np.count_nonzero(known) > identities:
+            pairs = np.unique(subjects * len(column.distinct) + column.rows[known])
+            if len(pairs) == len(subjects) > identities:
                 return True
     return False
 
@@ -266,43 +294,35 @@ def _disagreeing(
             rivals.append(other)
     if not (best.named or stated or best.exact == 1) and images.complete:
         # Numbers that nearly match may be counted from another first identity.
+        view = Hole(best.view, NAMED, best.views)
         rivals += [
             shifted
             for column in columns
             for hole in _subject_holes(column, images, "counted")
             if hole.place.startswith(f"{best.subject}, counted")
-            and (shifted := _evaluate(hole, _as_hole(best), images)).exact > best.exact
+            and (shifted := _evaluate(hole, view, images)).exact > best.exact
         ]
     return [replace(best, doubtful=doubtful), *rivals]
 
 
-def _as_hole(reading: Reading) -> Hole:
-    return Hole(reading.view, NAMED, reading.views)
-
-
 def _evaluate(subject: Hole, view: Hole, images: Images) -> Reading:
     views = _by_rank(subject.values, view.values, images) if view.ranked else view.values
-    sure = np.zeros(len(views), dtype=bool)
-    reading = Reading(
-        subject.place,
-        view.place,
-        subject.values,
-        views,
-        0.0,
-        0.0,
-        subject.exact,
-        sure,
-        subject.labels,
-    )
-    codes = reading.codes
+    codes = np.where((subject.values >= 0) & (views >= 0), subject.values * VIEW_LIMIT + views, -1)
     found, counts = np.unique(codes[codes >= 0], return_counts=True)
     known = np.isin(found, images.codes, assume_unique=True)
     owners, size = found // VIEW_LIMIT, len(images.ids)
     hits = np.bincount(owners[known & (counts == 1)], minlength=size)
     wrong = np.bincount(owners[~known if images.complete else known & (counts > 1)], minlength=size)
-    exact = (hits == images.counts) & (wrong == 0)
-    return replace(
-        reading, exact=float(exact.mean()), covered=float(hits.sum() / images.counts.sum())
+    return Reading(
+        subject.place,
+        view.place,
+        subject.values,
+        views,
+        exact=float(((hits == images.counts) & (wrong == 0)).mean()),
+        covered=float(hits.sum() / images.counts.sum()),
+        named=subject.exact,
+        doubtful=np.zeros(len(views), dtype=bool),
+        labels=subject.labels,
     )
 
 
@@ -323,7 +343,7 @@ def _components(column: Column) -> Iterator[Column]:
     """A column of paths as several: the last name, the folder it is in, and the one above."""
     paths = {
         label: label.replace("\\", "/").split("/")
-        for label in dict.fromkeys(column.labels)
+        for label in column.distinct
         if isinstance(label, str) and ("/" in label or "\\" in label)
     }
     if not paths:
@@ -344,43 +364,41 @@ def _subject_holes(column: Column, images: Images, stated: str | None) -> Iterat
     if column.tier == ORDERED:
         yield from _subjects_by_order(column, images)
         return
-    labels = dict.fromkeys(column.labels)
-    index = {name: row for row, name in enumerate(images.ids)}
-    folded = {_fold(name): row for name, row in index.items()}
-    if len(folded) < len(index):
-        folded = index
-    exact = {
-        label: next((folded[f] for f in map(_fold, _spellings(label)) if f in folded), -1)
-        if (row := next((index[s] for s in _spellings(label) if s in index), -1)) < 0
-        else row
-        for label in labels
-    }
+    labels = column.distinct
+    exact = {label: _first_in(images.index, _spellings(label)) for label in labels}
+    if min(exact.values(), default=-1) >= 0 and stated is None:
+        yield _hole(column, column.place, exact, exact=True)
+        return
+    for label, row in exact.items():
+        if row < 0:
+            exact[label] = _first_in(images.folded, map(_fold, _spellings(label)))
     if max(exact.values(), default=-1) < 0 and images.ids:
-        exact = _inside_affixes(list(labels), folded)
+        exact = _inside_affixes(list(labels), images.folded)
     if max(exact.values(), default=-1) >= 0:
         yield _hole(column, column.place, exact, exact=True)
-    numbered = {_numbers(name): row for name, row in index.items()}
-    widths = set(map(len, numbered))
-    if len(numbered) < len(index) or len(widths) != 1 or 0 in widths:
+    if not images.numbered:
         return
-    width = widths.pop()
+    width = len(next(iter(images.numbered)))
     numbers = {label: _numbers(label) for label in labels}
     most = max(map(len, numbers.values()), default=0)
     for start in range(min(most - width + 1, _MOST_NUMBERS)):
         place = column.place if most == width else f"number {start + 1} of {column.place}"
+        stop = start + width
         for shift, words in ((0, ""), (-1, ", counted from 1"), (1, ", counted from 0")):
             if shift and (stated is None or "counted" not in stated):
                 continue  # an identity is never taken for its neighbour unasked
             found = {
-                label: numbered.get(
-                    (*each[start : start + width - 1], each[start + width - 1] + shift), -1
-                )
-                if len(each) >= start + width
+                label: images.numbered.get((*each[start : stop - 1], each[stop - 1] + shift), -1)
+                if len(each) >= stop
                 else -1
                 for label, each in numbers.items()
             }
             if max(found.values()) >= 0:
                 yield _hole(column, place + words, found, exact=_contained(found, images.ids))
+
+
+def _first_in(rows: Mapping[str, int], names: Iterable[str]) -> int:
+    return next((rows[name] for name in names if name in rows), -1)
 
 
 def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
@@ -390,18 +408,18 @@ def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
     )
     if len(positions) != len(images.ids) or not images.complete:
         return
-    index = {name: row for row, name in enumerate(images.ids)}
     by_number, by_text = sorted(images.ids, key=_natural), sorted(images.ids)
     for words, names in (("", by_number), ("text ", by_text)):
         if names is by_number or by_text != by_number:
             ranks: dict[Label, int] = {
-                position: index[name] for position, name in zip(positions, names, strict=True)
+                position: images.index[name]
+                for position, name in zip(positions, names, strict=True)
             }
             yield _hole(column, words + column.place, ranks)
 
 
 def _view_holes(column: Column, images: Images) -> Iterator[Hole]:
-    labels = dict.fromkeys(column.labels)
+    labels = column.distinct
     numbers = {label: _numbers(label) for label in labels}
     most = max(map(len, numbers.values()), default=0)
     starts = {min(len(each) - 1, _MOST_NUMBERS) for each in numbers.values() if each}
@@ -437,8 +455,8 @@ def _hole(
     exact: bool = False,
     ranked: bool = False,
 ) -> Hole:
-    values = np.array([found.get(label, -1) for label in column.labels], dtype=np.int64)
-    return Hole(place, column.tier, values, exact, ranked, column.labels)
+    values = np.array([found.get(label, -1) for label in column.distinct], dtype=np.int64)
+    return Hole(place, column.tier, values[column.rows], exact, ranked, column.labels)
 
 
 def _spellings(label: Label) -> tuple[str, ...]:
@@ -498,9 +516,6 @@ def refuse(
         columns: The labels of all cameras.
         images: What they were to be mapped onto.
         found: What was found in the metadata, for the message.
-
-    Returns:
-        The error to raise.
     """
     if readings:
         one, other = readings[:2]
@@ -519,19 +534,17 @@ def refuse(
             )
         )
     possible = find_readings(columns, images, any_order=True)
-    example = f"{found}; the first camera has {_labels_of(columns, 0)}"
-    if possible:
-        remedy = f"if the order is right, state it: {possible[0].remedy}"
-    else:
-        remedy = (
-            "state where the names are with camera_schema (subject, view), or give all parts of "
-            "one release"
-        )
+    remedy = (
+        f"if the order is right, state it: {possible[0].remedy}"
+        if possible
+        else "state where the names are with camera_schema (subject, view), or give all parts of "
+        "one release"
+    )
     return MetadataError(
         explain(
             "the cameras of the metadata do not map one-to-one onto the images",
             expected=f"cameras for {images.sample}",
-            found=example,
+            found=f"{found}; the first camera has {_labels_of(columns, 0)}",
             remedy=remedy,
         )
     )
@@ -541,8 +554,7 @@ def _in_order(column: Column) -> Column:
     """Names that say nothing as positions: files by name, keys as they follow one another."""
     if not column.place.startswith("key of "):
         return replace(column, place=f"order of {column.place}", tier=ORDERED)
-    position = {label: row for row, label in enumerate(dict.fromkeys(column.labels))}
-    labels = [position[label] for label in column.labels]
+    labels = column.rows.tolist()
     return Column(f"order of {column.place.removeprefix('key of ')}", labels, ORDERED)
 
 

@@ -1,85 +1,70 @@
 """Where everything about a camera is in its object, worked out once for each shape of object.
 
-A shape is keys and the dimensions of the numbers under them. Dimensions say what a value can be (a
-4x4 matrix is no translation), names say which of several it is and what it claims; where no name is
-known, dimensions alone decide if they leave no doubt. Open this module to see or change which
-forms of pose and intrinsics are recognised.
+Dimensions say what a value can be (a 4x4 matrix is no translation), names say which of several it
+is and what it claims; where no name is known, dimensions alone decide if they leave no doubt. Open
+this module to see or change which forms of pose and intrinsics are recognised.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
-from geogen_hf.errors import GeoGenError
-from geogen_hf.metadata.keys import Role, RoleName, normalise_key, role_of
-
-Node = Mapping[str, Any]
-"""A JSON object."""
-Path = tuple[str, ...]
-"""Keys from a camera inwards."""
-Dims = tuple[int, ...]
-"""Dimensions of nested lists of numbers; `()` is one number."""
+from geogen_hf.metadata.keys import Role, RoleName, has_digit, normalise_key, role_of
+from geogen_hf.metadata.values import (
+    MAX_KEYS_DEEP,
+    CameraValueError,
+    Dims,
+    Node,
+    Path,
+    as_array,
+    dotted,
+    shape_of,
+    value_at,
+)
 
 PoseForm = Literal[
-    "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at"
-]
+    "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at",
+    "spherical",
+]  # fmt: skip
 IntrinsicsForm = Literal[
     "matrix", "label", "entries", "focal", "focal_mm", "focal_px", "fov_x", "fov_y", "incomplete",
     "absent",
 ]  # fmt: skip
 Units = Literal["pixels", "normalised"]
 
-MAX_CAMERA_KEYS = 64
-"""An object with more keys is a collection and no camera."""
-_MAX_DEPTH = 3
-
 _MATRICES: tuple[Dims, ...] = ((4, 4), (3, 4), (4, 3), (16,), (12,))
 _VECTORS: tuple[Dims, ...] = ((3,), (3, 1), (1, 3))
 _NUMBERS: tuple[Dims, ...] = ((),)
+SQUARES: tuple[Dims, ...] = ((3, 3), (9,))
+SPHERICAL: tuple[RoleName, ...] = ("azimuth", "elevation", "distance")
 BARE: tuple[Dims, ...] = (*_MATRICES, (25,))
 """What is a camera by its dimensions alone."""
 ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
-    "pose": (*_MATRICES, (25,)),
+    "pose": BARE,
     "projection": ((3, 4), (12,), (4, 4), (16,)),
-    "rotation": ((3, 3), (9,), *_VECTORS, (4,)),
+    "rotation": (*SQUARES, *_VECTORS, (4,)),
     "quaternion": ((4,),),
     **dict.fromkeys(
         ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
     ),
-    "matrix": ((3, 3), (9,), (4,), (4, 4), (3, 4), (16,)),
+    "matrix": (*SQUARES, (4,), (4, 4), (3, 4), (16,)),
     "focal": ((), (2,)),
     "focal_px": ((), (2,)),
     "principal": ((2,),),
     "resolution": ((2,), (3,), ()),
     **dict.fromkeys(
-        ("fx", "fy", "cx", "cy", "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height"),
+        ("azimuth", "elevation", "distance", "fx", "fy", "cx", "cy", "focal_mm", "sensor_mm",
+         "fov_x", "fov_y", "width", "height"),
         _NUMBERS,
     ),
-}
+}  # fmt: skip
 """What a value of each role may look like."""
-
-
-class CameraValueError(GeoGenError):
-    """A camera's value is not what its key says.
-
-    Attributes:
-        row: Which of the cameras; None where it concerns all.
-        expected: What should have been there.
-        found: What was there.
-        remedy: What the reader can do, or None.
-    """
-
-    def __init__(
-        self, row: int | None, expected: str, found: str, remedy: str | None = None
-    ) -> None:
-        super().__init__(f"expected {expected}, found {found}")
-        self.row, self.expected, self.found, self.remedy = row, expected, found, remedy
 
 
 @dataclass(frozen=True)
@@ -88,14 +73,15 @@ class PosePlan:
 
     Attributes:
         form: What the values are.
-        paths: To the matrix; to rotation and translation; or to eye, target (or forward) and up.
+        paths: To the matrix; to rotation and translation; to eye, target (or forward) and up; or
+            to azimuth, elevation and distance.
         direction: Claimed, or None.
         axes: Claimed, or None.
         column_major: Claimed, or None.
         order: Of a quaternion, where claimed.
         placed: Whether the translation is the camera's place in the world.
         forward: Whether the second value of a look-at is a direction and no point.
-        degrees: Of Euler angles, where stated.
+        degrees: Of angles, where stated.
     """
 
     form: PoseForm
@@ -125,6 +111,11 @@ class IntrinsicsPlan:
     units: Units | None = None
     degrees: bool | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether there is enough to make a matrix of."""
+        return self.form not in ("absent", "incomplete")
+
 
 @dataclass(frozen=True)
 class CameraPlan:
@@ -141,6 +132,7 @@ class CameraPlan:
             key is known for that.
         inner: Keys whose values may hold cameras of their own.
         shared: Keys that hold for all cameras below this object.
+        squares: Paths of 3x3 numbers that may be the intrinsics that no key names.
         stacked: Paths whose values hold one value for each of several views.
         views: How many views, or their keys, where anything is stacked.
         fault: Why there is no pose where a key promises one, or several could be it.
@@ -155,6 +147,7 @@ class CameraPlan:
     labels: tuple[tuple[Path, bool], ...] = ()
     inner: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    squares: tuple[Path, ...] = ()
     stacked: tuple[Path, ...] = ()
     views: tuple[str, ...] | int = 0
     fault: CameraValueError | None = None
@@ -165,58 +158,6 @@ class CameraPlan:
         paths = [path for pose in self.poses[:1] for path in pose.paths]
         paths += [path for path in self.intrinsics.paths if isinstance(path, tuple)]
         return " + ".join(".".join(map(normalise_key, path)) for path in paths)
-
-
-def dotted(paths: Iterable[Path], most: int = 8) -> str:
-    """Paths for a message.
-
-    Example:
-        >>> dotted([("camera", "K"), ("fx",)])
-        'camera.K, fx'
-    """
-    shown = [".".join(key[:40] for key in path) for path in paths]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if shown[most:] else "")
-
-
-_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-NUMBERS_TEXT = re.compile(rf"[\[(\s]*{_NUMBER}(?:[\s,;\[\]()]+{_NUMBER})*[\])\s]*", re.ASCII)
-"""Numbers written as text, with any brackets."""
-
-
-def shape_of(value: object, depth: int = _MAX_DEPTH + 1) -> Any:
-    """The keys of an object with the shapes of their values, or the dimensions of numbers.
-
-    Example:
-        >>> shape_of({"K": [[1.0, 0.0], [0.0, 1.0]], "file": "3.png", "t": "1 2 3"})
-        (('K', (2, 2)), ('file', 's'), ('t', (3,)))
-    """
-    kind = type(value)
-    if kind is dict:
-        if depth == 0 or not value or len(value) > MAX_CAMERA_KEYS:  # type: ignore[arg-type]
-            return "{}"
-        return tuple([(key, shape_of(v, depth - 1)) for key, v in value.items()])  # type: ignore[attr-defined]
-    dims: Dims = ()
-    inner: Any = value
-    while kind is list and len(dims) < 5:
-        dims = (*dims, len(inner))
-        inner = inner[0] if inner else None
-        kind = type(inner)
-    if kind is float or kind is int:
-        return dims
-    if kind is str:
-        if NUMBERS_TEXT.fullmatch(inner[:2000]):
-            count = len(re.findall(_NUMBER, inner))
-            return dims if count == 1 else (*dims, count)
-        return "[]" if len(dims) > 1 else ("s", dims[0]) if dims else "s"
-    return "[]" if dims else "b" if kind is bool else "-"
-
-
-@dataclass(frozen=True)
-class _Slot:
-    role: Role
-    path: Path
-    dims: Any
-    views: tuple[str, ...] | int = 0
 
 
 class Planner:
@@ -236,14 +177,38 @@ class Planner:
         self._make = make or make_plan
         self._plans: dict[Any, CameraPlan] = {}
 
-    def plan(self, node: object) -> CameraPlan:
+    def plan(self, node: Node) -> CameraPlan:
         """Say where everything in this object is."""
         shape = shape_of(node)
         known = self._plans.get(shape)
         if known is None:
             known = self._make(shape) if type(shape) is tuple and shape else CameraPlan()
             self._plans[shape] = known
-        return known
+        return self._with_squares(known, node, shape) if known.squares else known
+
+    def _with_squares(self, plan: CameraPlan, node: Node, shape: Any) -> CameraPlan:
+        """The plan with the one 3x3 that can only be intrinsics, whatever its key."""
+        found = tuple(path for path in plan.squares if _is_intrinsics(value_at(node, path)))
+        if not found or (len(found) > 1 and not plan.poses):
+            return plan
+        if (shape, found) not in self._plans:
+            intrinsics = IntrinsicsPlan("matrix", found[:1])
+            fault = plan.fault
+            if len(found) > 1:
+                fault = _ambiguous("the intrinsics", found, f'"intrinsics": "{dotted(found[:1])}"')
+            self._plans[shape, found] = replace(plan, intrinsics=intrinsics, fault=fault)
+        return self._plans[shape, found]
+
+
+def _is_intrinsics(value: object) -> bool:
+    """Whether 3x3 numbers are `fx skew cx, 0 fy cy, 0 0 1`, or the transpose of that."""
+    array = as_array([value])
+    if array is None or array.size != 9:
+        return False
+    matrix = array.reshape(3, 3)
+    matrix = matrix if matrix[:2, 2].any() else matrix.T
+    positive = (matrix[[0, 1, 0, 1], [0, 1, 2, 2]] > 0).all()
+    return bool(positive and matrix[1, 0] == 0 and (matrix[2] == [0, 0, 1]).all())
 
 
 def make_plan(
@@ -258,38 +223,40 @@ def make_plan(
     """
     if not shape or type(shape[0]) is not tuple:
         return CameraPlan()
+    found = list(_slots(shape, (), None))
     slots: dict[RoleName, list[_Slot]] = {}
-    unknown: list[_Slot] = []
-    broken: list[_Slot] = []
-    for slot in _slots(shape, (), None):
-        if slot.role.name == "unknown":
-            unknown.append(slot)
-        elif slot.views == -1:
-            broken.append(slot)
-        else:
+    for slot in found:
+        if slot.views != -1:
             slots.setdefault(slot.role.name, []).append(slot)
+    unknown = slots.pop("unknown", [])
     poses = [pose] if pose is not None else _pose_plans(slots)
     fault = None
     guessed = not poses
     if guessed:
         poses, fault = _guess_pose(unknown)
-    if not poses and fault is None and broken:
-        fault = _broken_pose(broken)
+    if not poses and fault is None:
+        poses = _spherical(slots)  # often beside a matrix that says the same exactly
+        guessed = not poses
+    if not poses and fault is None:
+        fault = next((_misfit(slot) for slot in found if slot.views == -1), None)
+    squares: list[Path] = []
     if intrinsics is None:
         try:
-            intrinsics = _intrinsics_plan(slots, unknown if poses else [])
+            intrinsics = _intrinsics_plan(slots)
         except CameraValueError as error:
             intrinsics, fault = IntrinsicsPlan(), error if poses else fault
-        if intrinsics.form in ("absent", "incomplete") and poses and poses[0].form == "label":
+        if not intrinsics.known and poses and poses[0].form == "label":
             intrinsics = IntrinsicsPlan("label", poses[0].paths, "normalised")
+        if intrinsics.form == "absent" and not fault:
+            squares = list(_squares(shape, (), {path for each in poses for path in each.paths}))
     size = _paths(slots, "resolution")[:1]
     if not size and "width" in slots and "height" in slots:
         size = [*_paths(slots, "width")[:1], *_paths(slots, "height")[:1]]
+    main = poses[0].paths if poses else intrinsics.paths
     used = {path for each in poses for path in each.paths} | set(intrinsics.paths) | set(size)
     pose_keys = {path[0] for each in poses for path in each.paths}
-    every = [*unknown, *(slot for group in slots.values() for slot in group)]
-    stacks = [s for s in every if s.views and s.path in used]
-    first = next((s.views for s in stacks if poses and s.path in poses[0].paths), 0)
+    stacks = [s for s in found if s.views and s.views != -1 and s.path in used]
+    first = next((s.views for s in stacks if s.path in main), 0)
     return CameraPlan(
         poses=tuple(poses),
         intrinsics=intrinsics,
@@ -300,10 +267,21 @@ def make_plan(
         labels=tuple(_labels(shape, ())),
         inner=tuple(_inner(shape, pose_keys)),
         shared=tuple(key for key in _shared(shape) if key not in pose_keys),
+        squares=tuple(squares),
         stacked=tuple(s.path for s in stacks if _same_views(s.views, first)) if first else (),
         views=first,
         fault=fault,
     )
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A value that may be something; `views` are those it has one value for, -1 for a misfit."""
+
+    role: Role
+    path: Path
+    dims: Any
+    views: tuple[str, ...] | int = 0
 
 
 _LOOK_INTO = frozenset({"wrapper", "pose", "matrix", "projection", "unknown"})
@@ -318,8 +296,9 @@ _SAY_ONLY: tuple[RoleName, ...] = (
 _UNKNOWN = Role("unknown")
 _POSE_PARTS = frozenset(
     ["pose", "rotation", "quaternion", "euler", "rodrigues", "projection", "translation",
-     "location", "target", "forward", "up", "unknown"]
+     "location", "target", "forward", "up", "azimuth", "elevation", "distance", "unknown"]
 )  # fmt: skip
+_VAGUE = frozenset({"pose", "matrix"})
 _POSES = frozenset({"pose", "rotation", "quaternion", "euler", "rodrigues", "projection"})
 
 
@@ -336,9 +315,9 @@ def _slots(shape: Any, path: Path, above: Role | None) -> Iterator[_Slot]:
                 order: QuaternionOrder = "wxyz"
                 named = replace(role, order=order) if vector == (4,) else role
                 yield _slot(named, here, vector)
-            elif (views := _by_view(role, value)) is not None:
-                yield views if views.path else replace(views, path=here)
-            elif role.name in _LOOK_INTO and len(here) <= _MAX_DEPTH:
+            elif (held := _held(role, value)) is not None:
+                yield replace(held, path=(*here, *held.path))
+            elif role.name in _LOOK_INTO and len(here) <= MAX_KEYS_DEEP:
                 inherits = above if role.name in ("wrapper", "unknown") else role
                 inner = _slots(value, here, inherits)
                 if role is not _UNKNOWN:
@@ -364,12 +343,16 @@ def _slot(role: Role, path: Path, dims: Dims) -> _Slot:
     return _Slot(role, path, dims, -1)
 
 
-def _by_view(role: Role, value: Any) -> _Slot | None:
-    """An object with one value a view under a key that is known: `{"extrinsics": {"0": …}}`."""
+def _held(role: Role, value: Any) -> _Slot | None:
+    """What an object under a known key holds: its one value, or one value a view, by key."""
     accepted = ACCEPTED.get(role.name)
-    dims = value[0][1]
+    key, dims = value[0]
     if accepted is None or dims not in accepted or dims == ():
         return None
+    if len(value) == 1 and not has_digit(key):
+        inner = role_of(key)
+        says_more = inner is not None and (inner.direction is not None or inner.name not in _VAGUE)
+        return None if says_more else _Slot(role, (key,), dims)
     if any(other != dims for _, other in value) or any(role_of(key) for key, _ in value):
         return None
     return _Slot(role, (), dims, tuple(key for key, _ in value))
@@ -407,7 +390,7 @@ _SHARED: frozenset[RoleName] = frozenset(
     [
         "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
         "fov_x", "fov_y", "width", "height", "resolution", "distortion", "layout", "column_major",
-        "row_major", "quaternion_order", "axes", "wrapper",
+        "row_major", "quaternion_order", "axes", "wrapper", "distance",
     ]
 )  # fmt: skip
 
@@ -421,7 +404,7 @@ def _shared(shape: Any) -> Iterator[str]:
 
 
 def _inner(shape: Any, used: set[str]) -> Iterator[str]:
-    bare = [key for key, value in shape if value in BARE and role_of(key) is None]
+    bare = [key for key, value in shape if value in BARE + SQUARES and role_of(key) is None]
     for key, value in shape:
         if key in used:
             continue
@@ -429,7 +412,12 @@ def _inner(shape: Any, used: set[str]) -> Iterator[str]:
         if (
             value in ("{}", "[]")
             or nested
-            or (type(value) is tuple and len(value) > 1 and value[1:] in BARE and _collects(key))
+            or (
+                type(value) is tuple
+                and len(value) > 1
+                and value[1:] in BARE + SQUARES
+                and _collects(key)
+            )
             or (key in bare and (len(bare) > 1 or has_digit(key)))
         ):
             yield key
@@ -438,16 +426,6 @@ def _inner(shape: Any, used: set[str]) -> Iterator[str]:
 def _collects(key: str) -> bool:
     role = role_of(key)
     return role is None or role.name in ("wrapper", "cameras", "subjects")
-
-
-def has_digit(key: str) -> bool:
-    """Whether a key looks like one of many names, and no word of a schema.
-
-    Example:
-        >>> has_digit("3.png"), has_digit("frames")
-        (True, False)
-    """
-    return any(map(str.isdigit, key))
 
 
 def _labels(shape: Any, path: Path) -> Iterator[tuple[Path, bool]]:
@@ -460,7 +438,7 @@ def _labels(shape: Any, path: Path) -> Iterator[tuple[Path, bool]]:
             named = role is None or role.name in _NAMES
             if named or (value != () and role is not None and role.name in ("cameras", "subjects")):
                 yield here, role is not None
-        elif _is_nested(value) and len(here) < _MAX_DEPTH and _as_vector(value) is None:
+        elif _is_nested(value) and len(here) < MAX_KEYS_DEEP and _as_vector(value) is None:
             yield from _labels(value, here)
 
 
@@ -498,6 +476,14 @@ def _look_at(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
     return [PosePlan("look_at", paths, "world_to_camera", "opencv", forward=ahead)]
 
 
+def _spherical(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
+    parts = [slot for role in SPHERICAL for slot in slots.get(role, ())]
+    if [slot.role.name for slot in parts] != list(SPHERICAL):
+        return []
+    paths = tuple(slot.path for slot in parts)
+    return [PosePlan("spherical", paths, "world_to_camera", degrees=parts[0].role.degrees)]
+
+
 def _in_wrapper(pose: PosePlan) -> bool:
     role = role_of(pose.paths[0][0])
     return role is not None and role.name == "wrapper"
@@ -516,6 +502,7 @@ def _posed(form: PoseForm, *parts: _Slot) -> PosePlan:
         axes=role.axes,
         column_major=role.column_major,
         order=role.order,
+        degrees=role.degrees,
         # A rotation that says it is camera-to-world stands beside a place as it is.
         placed=placed and role.direction != "camera_to_world",
     )
@@ -529,11 +516,11 @@ def _guess_pose(unknown: Sequence[_Slot]) -> tuple[list[PosePlan], CameraValueEr
         found = [slot for slot in found if not has_digit(slot.path[0])]
     if len(found) < 2:
         return [_posed("label" if s.dims == (25,) else "matrix", s) for s in found], None
-    return [], _ambiguous("the pose", [slot.path for slot in found], "extrinsics")
+    paths = [slot.path for slot in found]
+    return [], _ambiguous("the pose", paths, f'"extrinsics": "{dotted(paths[:1])}"')
 
 
-def _broken_pose(broken: Sequence[_Slot]) -> CameraValueError:
-    slot = broken[0]
+def _misfit(slot: _Slot) -> CameraValueError:
     shapes = " or ".join("×".join(map(str, dims)) for dims in ACCEPTED[slot.role.name])
     found = f"shape {slot.dims}" if isinstance(slot.dims, tuple) else "no numbers"
     return CameraValueError(
@@ -541,9 +528,7 @@ def _broken_pose(broken: Sequence[_Slot]) -> CameraValueError:
     )
 
 
-def _intrinsics_plan(
-    slots: Mapping[RoleName, list[_Slot]], unknown: Sequence[_Slot]
-) -> IntrinsicsPlan:
+def _intrinsics_plan(slots: Mapping[RoleName, list[_Slot]]) -> IntrinsicsPlan:
     """The most direct description there is: a matrix, its entries, a focal length, an angle."""
     focal_mm: RoleName = "focal_mm" if "focal_mm" in slots else "focal"
     forms: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
@@ -561,14 +546,18 @@ def _intrinsics_plan(
             continue
         if form == "focal_px" and ("cx" in slots or "cy" in slots):
             continue
+        degrees = slots[roles[0]][0].role.degrees
         for role in roles:
             if len(slots[role]) > 1:
-                raise _ambiguous(f"the intrinsics ({role})", _paths(slots, role), "intrinsics")
-        degrees = slots[roles[0]][0].role.degrees
+                named = {
+                    r.replace(focal_mm, "focal_mm"): dotted(_paths(slots, r)[:1]) for r in roles
+                }
+                if form in ("fov_x", "fov_y") and degrees is not False:
+                    named = {f"{form}_deg": named[form]}
+                said = json.dumps(named.get("matrix", named))
+                paths = _paths(slots, role)
+                raise _ambiguous(f"the intrinsics ({role})", paths, f'"intrinsics": {said}')
         return IntrinsicsPlan(form, tuple(slots[r][0].path for r in roles), degrees=degrees)
-    guess = [slot.path for slot in unknown if slot.dims in ((3, 3), (9,))]
-    if len(guess) == 1:
-        return IntrinsicsPlan("matrix", (guess[0],))
     parts: tuple[RoleName, ...] = ("fx", "fy", "focal", "focal_mm")
     part = tuple(path for role in parts for path in _paths(slots, role))
     return IntrinsicsPlan("incomplete", part) if part else IntrinsicsPlan()
@@ -578,10 +567,20 @@ def _paths(slots: Mapping[RoleName, list[_Slot]], role: RoleName) -> list[Path]:
     return [slot.path for slot in slots.get(role, ())]
 
 
-def _ambiguous(what: str, paths: list[Path], key: str) -> CameraValueError:
+def _squares(shape: Any, path: Path, used: Collection[Path]) -> Iterator[Path]:
+    """Paths of 3x3 or 9 numbers that are not used, but for those of many under numbered keys."""
+    for key, value in shape:
+        here = (*path, key)
+        if value in SQUARES and here not in used:
+            yield here
+        elif _is_nested(value) and len(here) <= MAX_KEYS_DEEP and not has_digit(key):
+            yield from _squares(value, here, used)
+
+
+def _ambiguous(what: str, paths: Sequence[Path], statement: str) -> CameraValueError:
     return CameraValueError(
         None,
         f"one key to hold {what}",
         f"keys {dotted(paths)}",
-        f'say which with camera_schema={{"{key}": "{dotted(paths[:1])}"}}',
+        f"say which with camera_schema={{{statement}}}",
     )

@@ -2,9 +2,8 @@
 
 Four steps: everything that could be a camera is found (`tree`); those that stand alike are a
 **group**; each group's labels are mapped onto the images (`naming`), and the group that fits is
-taken; its numbers become poses and intrinsics (`values`, `stored_intrinsics`). Open this module to
-see how one of several groups is chosen, and how a single bad camera becomes a problem of its
-identity alone.
+taken; its numbers become poses and intrinsics (`stored_poses`, `stored_intrinsics`). Open this
+module to see how one of several groups is chosen, and where intrinsics that stand apart come from.
 """
 
 from __future__ import annotations
@@ -20,15 +19,31 @@ import numpy as np
 
 from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.errors import MetadataError, explain, one_line
-from geogen_hf.metadata.assembly import Assembly, SubjectCameras
-from geogen_hf.metadata.groups import Group
+from geogen_hf.metadata.assembly import Assembly, Part, SubjectCameras
+from geogen_hf.metadata.groups import Composed, Group
 from geogen_hf.metadata.json_text import JsonError, decode_document
-from geogen_hf.metadata.naming import NAMED, Column, Images, Reading, find_readings, refuse
-from geogen_hf.metadata.plan import CameraPlan, CameraValueError, Node, Planner, shape_of
+from geogen_hf.metadata.naming import (
+    NAMED,
+    VIEW_LIMIT,
+    Column,
+    Images,
+    IntArray,
+    Reading,
+    find_readings,
+    refuse,
+)
+from geogen_hf.metadata.plan import BARE, SPHERICAL, CameraPlan, Planner
 from geogen_hf.metadata.schema import CameraSchema
-from geogen_hf.metadata.stored_intrinsics import compose_intrinsics, read_intrinsics
+from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.tree import Tree
-from geogen_hf.metadata.values import numbers
+from geogen_hf.metadata.values import (
+    MAX_KEYS_DEEP,
+    CameraValueError,
+    Node,
+    Path,
+    as_array,
+    shape_of,
+)
 from geogen_hf.report import Problem
 
 logger = logging.getLogger(__name__)
@@ -129,7 +144,6 @@ class _Search:
         self._documents: list[tuple[str, str, str]] = []
         self._first: object = None
         self._problems: list[Problem] = []
-        self._intrinsics: list[tuple[str, Node]] = []
 
     def add(self, document: Document) -> None:
         """Decode a document, and sort what it holds into groups."""
@@ -142,22 +156,17 @@ class _Search:
         self._first = root if number == 0 else self._first
         self._documents.append((text, document.name, document.path))
         stated = None if self._schema is None else self._schema.cameras
-        posed = False
         for found in self._tree.cameras(root, document.path):
-            if stated is not None and stated not in _collections(found.pattern):
-                continue
-            group = self._groups.get((found.pattern, id(found.plan)))
-            if group is None:
-                plan = self._same(found.plan)
-                group = self._groups.get((found.pattern, id(plan)), Group(found.pattern, plan))
-                self._groups[found.pattern, id(plan)] = group
-                self._groups[found.pattern, id(found.plan)] = group
-            group.add(found, number)
-            posed = True
-        if not posed and (self._schema is None or self._schema.intrinsics is None):
-            node = root if isinstance(root, dict) else {"K": root}
-            if self._planner.plan(node).intrinsics.form not in ("absent", "incomplete"):
-                self._intrinsics.append((document.path, node))
+            if stated is None or not found.plan.poses or stated in _collections(found.pattern):
+                self._group_of(found.pattern, found.plan).add(found, number)
+
+    def _group_of(self, pattern: str, plan: CameraPlan) -> Group:
+        group = self._groups.get((pattern, id(plan)))
+        if group is None:
+            same = self._same(plan)
+            group = self._groups.get((pattern, id(same)), Group(pattern, same))
+            self._groups[pattern, id(same)] = self._groups[pattern, id(plan)] = group
+        return group
 
     def _same(self, plan: CameraPlan) -> CameraPlan:
         """One plan for all shapes in which everything is at the same place."""
@@ -166,35 +175,26 @@ class _Search:
 
     def result(self) -> Metadata:
         """Choose the cameras that fit, and give each identity its own."""
-        groups = list({id(group): group for group in self._groups.values()}.values())
-        for group in groups:
+        every = list({id(group): group for group in self._groups.values()}.values())
+        for group in every:
             group.take_numbers()
+        groups = [group for group in every if group.plan.poses or group.plan.fault]
         if not self._documents or not self._images.ids:
             return Metadata({}, self._problems, "none", {})
         if not any(group.usable for group in groups):
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
         main = max((group for group in chosen if group.usable), key=len)
-        if main.plan.intrinsics.form == "absent" and self._intrinsics:
-            self._lend(chosen, reading)
-        assembly = Assembly(self._images, self._documents, self._tree)
+        apart = [group for group in every if not (group.plan.poses or group.plan.fault)]
+        stated = self._schema is not None and self._schema.intrinsics is not None
+        if apart and main.plan.intrinsics.form == "absent" and not stated:
+            self._lend(apart, chosen, reading)
+        parts: list[Part] = []
         start = 0
         for group in chosen:
             rows = slice(start, start + len(group))
-            start += len(group)
-            try:
-                assembly.add(group, reading, rows, main=group is main)
-            except CameraValueError as fault:
-                raise MetadataError(
-                    explain(
-                        "the cameras of the metadata leave a doubt",
-                        where=f"{self._documents[group.documents[0]][1]}: {reading}, "
-                        f"{group.describe()}",
-                        expected=fault.expected,
-                        found=fault.found,
-                        remedy=fault.remedy,
-                    )
-                ) from fault
+            parts.append(Part(group, start, self._compose(group, reading, rows, main)))
+            start = rows.stop
         by_order = [place for place in (reading.subject, reading.view) if "order of " in place]
         note = "; order is all that tells " * bool(by_order) + " and ".join(
             word
@@ -203,8 +203,20 @@ class _Search:
         )
         description = f"{reading}, {main.describe()}{note}"
         logger.info("metadata: %s", description)
-        cameras, problems, strangers = assembly.result(reading, main)
-        return Metadata(cameras, [*self._problems, *problems], description, strangers)
+        found = Assembly(self._images, self._documents, self._tree, reading, parts, main)
+        problems = [*self._problems, *found.problems]
+        return Metadata(found.cameras, problems, description, found.strangers)
+
+    def _compose(self, group: Group, reading: Reading, rows: slice, main: Group) -> Composed | None:
+        try:
+            return group.compose(reading.subjects[rows]) if group.usable else None
+        except CameraValueError as fault:
+            if group is not main:
+                group.faults |= dict.fromkeys(range(len(group)), fault)
+                return None
+            what = "the cameras of the metadata leave a doubt"
+            where = f"{self._documents[group.documents[0]][1]}: {reading}, {group.describe()}"
+            raise _refusal(what, where, fault) from fault
 
     def _choose(self, groups: list[Group]) -> tuple[list[Group], Reading]:
         """The cameras whose labels map onto the images, those under known keys first.
@@ -245,40 +257,52 @@ class _Search:
             raise self._two_sets(family[0], fitting[1][0][0])
         return family, readings[0]
 
-    def _lend(self, chosen: Sequence[Group], reading: Reading) -> None:
-        """Give cameras the intrinsics of documents without a pose: one for all, or by file name."""
-        paths = [path for path, _ in self._intrinsics]
-        nodes = [node for _, node in self._intrinsics]
+    def _lend(self, apart: list[Group], chosen: Sequence[Group], reading: Reading) -> None:
+        """Give cameras intrinsics that stand apart: for all, for an identity, or for an image."""
         wanted = np.where(reading.codes >= 0, reading.codes, self._images.codes[0])
-        if len(nodes) == 1:
-            rows = np.zeros(len(wanted), dtype=np.int64)
-        else:
-            found = find_readings([Column("file", paths, NAMED)], self._images)
-            known = found[0].codes if len(found) == 1 else wanted[:0]
-            order = np.argsort(known, kind="stable")
-            places = np.searchsorted(known[order], wanted)
-            if not len(known) or not np.isin(wanted, known).all():
-                raise self._apart(paths)
-            rows = order[places]
         try:
-            plan = self._planner.plan(nodes[0])
-            if any(self._planner.plan(node).intrinsics != plan.intrinsics for node in nodes):
-                raise self._apart(paths)
-            stored = compose_intrinsics(plan, read_intrinsics(plan, nodes), len(nodes))
+            lent = [
+                group.intrinsics().at(rows)
+                for group in apart
+                if (rows := self._places(group, wanted)) is not None
+            ]
         except CameraValueError as fault:
-            raise self._apart(paths) from fault
+            raise self._apart(apart, fault.found) from fault
+        if len(lent) < len(apart) or not all(_same_intrinsics(lent[0], each) for each in lent):
+            raise self._apart(apart, f"{sum(map(len, apart))} in {_forms(apart)}")
         start = 0
         for group in chosen:
-            group.lend(stored.at(rows[start : start + len(group)]))
+            group.lent = lent[0].at(slice(start, start + len(group)))
             start += len(group)
 
-    def _apart(self, paths: Sequence[str]) -> MetadataError:
+    def _places(self, group: Group, wanted: IntArray) -> IntArray | None:
+        """Which of a group's intrinsics each of the cameras `wanted` has; None if any has none."""
+        if len(group) == 1:
+            return np.zeros(len(wanted), dtype=np.int64)
+        columns, images = group.columns(), self._images
+        once = Images(dict.fromkeys(images.ids, (0,)), images.complete)
+        for labels, of, codes in (
+            (columns, images, wanted),
+            (
+                [*columns, Column("once", [0] * len(group), NAMED)],
+                once,
+                wanted - wanted % VIEW_LIMIT,
+            ),
+        ):
+            readings = find_readings(labels, of)
+            known = readings[0].codes if len(readings) == 1 else codes[:0]
+            order = np.argsort(known, kind="stable")
+            if len(known) and np.isin(codes, known).all():
+                return order[np.searchsorted(known[order], codes)]
+        return None
+
+    def _apart(self, groups: Sequence[Group], found: str) -> MetadataError:
         return MetadataError(
             explain(
-                "intrinsics in files of their own do not map one-to-one onto the images",
-                where=", ".join(paths[:3]),
-                expected=f"one file for all, or one for each of {self._images.sample}",
-                found=f"{len(paths)} files",
+                "intrinsics that stand apart from the poses do not map one-to-one onto the images",
+                where=", ".join(self._documents[group.documents[0]][1] for group in groups[:3]),
+                expected=f"one for all, one an identity, or one for each of {self._images.sample}",
+                found=found,
                 remedy='leave them out with camera_schema={"intrinsics": {}}',
             )
         )
@@ -356,26 +380,62 @@ def _keys_of(root: object) -> str:
 
 
 def _parts_of(node: object, depth: int = 0) -> dict[str, str]:
-    """Keys of the first object that has a rotation, three numbers, and perhaps another 3x3."""
+    """Keys of the first object that may be a camera under names that nobody knows.
+
+    It has one matrix of a pose; or a rotation and three numbers; each perhaps with another 3x3; or
+    three fractions, as azimuth, elevation and distance are.
+    """
     if depth > 6 or not isinstance(node, (dict, list)):
         return {}
     if isinstance(node, dict):
-        square = {key: value for key, value in node.items() if shape_of(value) == (3, 3)}
-        three = [key for key, value in node.items() if shape_of(value) == (3,)]
-        turns = [key for key, value in square.items() if _is_rotation(value)]
-        if len(turns) == 1 and len(three) == 1:
-            others = [key for key in square if key not in turns]
-            more = {"intrinsics": others[0]} if len(others) == 1 else {}
-            return {"rotation": turns[0], "translation": three[0], **more}
+        values = dict(_values(node, ()))
+        shapes = {path: shape_of(value) for path, value in values.items()}
+        whole = [path for path, shape in shapes.items() if shape in BARE]
+        square = [path for path, shape in shapes.items() if shape == (3, 3)]
+        three = [path for path, shape in shapes.items() if shape == (3,)]
+        turns = [path for path in square if _is_rotation(values[path])]
+        others = [path for path in square if path not in turns]
+        fractions = [path for path, value in values.items() if type(value) is float]
+        found: dict[str, Path] = {}
+        if len(whole) == 1:
+            found = {"extrinsics": whole[0]}
+        elif len(turns) == len(three) == 1:
+            found = {"rotation": turns[0], "translation": three[0]}
+        elif len(fractions) == len(SPHERICAL):
+            found = dict(zip(SPHERICAL, fractions, strict=True))
+        if found and len(others) == 1:
+            found["intrinsics"] = others[0]
+        if found:
+            return {role: ".".join(path) for role, path in found.items()}
     children = list(node.values() if isinstance(node, dict) else node)[:16]
-    return next((found for child in children if (found := _parts_of(child, depth + 1))), {})
+    return next((keys for child in children if (keys := _parts_of(child, depth + 1))), {})
+
+
+def _values(node: Node, above: Path) -> Iterator[tuple[Path, object]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and len(above) < MAX_KEYS_DEEP:
+            yield from _values(value, (*above, key))
+        else:
+            yield (*above, key), value
 
 
 def _is_rotation(value: object) -> bool:
-    try:
-        return bool(is_rotation(numbers([value], "it", [(3, 3)])[0]).all())
-    except CameraValueError:
-        return False
+    array = as_array([value])
+    return array is not None and bool(is_rotation(array).all())
+
+
+def _same_intrinsics(one: StoredIntrinsics, other: StoredIntrinsics) -> bool:
+    return one.kind == other.kind and np.array_equal(one.values, other.values)
+
+
+def _forms(groups: Sequence[Group]) -> str:
+    return ", ".join(group.form for group in groups[:3])
+
+
+def _refusal(what: str, where: str, fault: CameraValueError) -> MetadataError:
+    return MetadataError(
+        explain(what, where=where, expected=fault.expected, found=fault.found, remedy=fault.remedy)
+    )
 
 
 def _unreadable(document: Document, error: JsonError) -> Problem:

@@ -19,16 +19,20 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `euler`             PATH to three angles in Blender's order XYZ; with `translation`
 `rodrigues`         PATH to three numbers, axis times angle; with `translation`
 `eye`               PATH to a camera's place; with `target` and `up`
+`azimuth`           PATH to an angle about y, from z towards x; with `elevation` and `distance`
+`elevation`         PATH to an angle above the plane of x and z, of a camera that looks at the
+                    origin
+`distance`          PATH to its distance from there
 `translation`       PATH to three numbers
 `quaternion_order`  `"wxyz"` or `"xyzw"`
-`euler_units`       `"radians"` or `"degrees"`
+`euler_units`       `"radians"` or `"degrees"`, of all angles of a pose
 `direction`         `"world_to_camera"` or `"camera_to_world"`
 `axes`              `"opencv"`, `"opengl"` or another of `geogen_hf.cameras.conventions.AXES_SIGNS`
 `layout`            `"row-major"` or `"column-major"`, of the numbers of matrices
 `intrinsics`        PATH to a 3x3 matrix or 9 numbers; or a table of PATHs (or numbers, for all)
-                    with the keys `fx fy cx cy`, `focal principal`, `focal_mm sensor_mm`,
-                    `focal_px`, `fov_x` (radians) or `fov_x_deg`; or an empty table where there
-                    are none to be read
+                    with the keys `fx fy cx cy`, `fx fy`, `focal principal`, `focal_mm
+                    sensor_mm`, `focal_px`, `fov_x` or `fov_y` (radians), `fov_x_deg` or
+                    `fov_y_deg`; or an empty table where there are none to be read
 `intrinsics_units`  `"pixels"` or `"normalised"` (divided by the image size)
 =================== ==============================================================================
 """
@@ -47,17 +51,16 @@ from geogen_hf.cameras.tools import QuaternionOrder
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.metadata.keys import normalise_key
 from geogen_hf.metadata.plan import (
+    SPHERICAL,
     CameraPlan,
-    CameraValueError,
     IntrinsicsForm,
     IntrinsicsPlan,
-    Path,
     PoseForm,
     PosePlan,
     Units,
-    dotted,
     make_plan,
 )
+from geogen_hf.metadata.values import MAX_KEYS_DEEP, CameraValueError, Path, dotted
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,6 +75,7 @@ _POSES: dict[tuple[str, ...], PoseForm] = {
     ("euler", "translation"): "euler",
     ("rodrigues", "translation"): "rodrigues",
     ("eye", "target", "up"): "look_at",
+    SPHERICAL: "spherical",
 }
 _PATHS = tuple(dict.fromkeys(key for keys in _POSES for key in keys))
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -88,11 +92,14 @@ _INTRINSICS: dict[tuple[str, ...], IntrinsicsForm] = {
     ("focal", "principal"): "focal",
     ("focal_mm", "sensor_mm"): "focal_mm",
     ("focal_px",): "focal_px",
+    ("fx", "fy"): "focal_px",
     ("fov_x",): "fov_x",
     ("fov_x_deg",): "fov_x",
+    ("fov_y",): "fov_y",
+    ("fov_y_deg",): "fov_y",
     (): "absent",
 }
-_DEPTH = 4  # as deep as shapes of objects are compared
+_DEPTH = MAX_KEYS_DEEP + 1
 
 
 @dataclass(frozen=True)
@@ -229,8 +236,10 @@ def _pose(paths: Mapping[str, Path]) -> PosePlan | None:
     for keys, form in _POSES.items():
         if set(keys) == set(paths):
             sure: dict[str, Any] = {}
+            if form in ("look_at", "spherical"):
+                sure["direction"] = "world_to_camera"
             if form == "look_at":
-                sure = {"direction": "world_to_camera", "axes": "opencv"}
+                sure["axes"] = "opencv"
             return PosePlan(form, tuple(paths[key] for key in keys), **sure)
     expected = "; or ".join(" and ".join(keys) for keys in _POSES)
     raise _wrong("camera_schema does not say one pose", None, expected, ", ".join(paths))
@@ -245,7 +254,7 @@ def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan | None:
     for keys, form in _INTRINSICS.items():
         if set(keys) == set(said):
             paths = tuple(_path_or_number(said[key], f"intrinsics.{key}") for key in keys)
-            degrees = keys == ("fov_x_deg",) if form == "fov_x" else None
+            degrees = keys[0].endswith("_deg") if form in ("fov_x", "fov_y") else None
             if "intrinsics_units" in given and form not in ("entries", "focal"):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, None, "units of a matrix or of fx fy cx cy", said)

@@ -20,17 +20,8 @@ from geogen_hf.cameras.intrinsics import (
 )
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, UsageError, explain
-from geogen_hf.metadata.plan import (
-    ACCEPTED,
-    CameraPlan,
-    CameraValueError,
-    Dims,
-    Node,
-    Units,
-    dotted,
-)
-from geogen_hf.metadata.tree import value_at
-from geogen_hf.metadata.values import numbers
+from geogen_hf.metadata.plan import ACCEPTED, CameraPlan, IntrinsicsForm, Units
+from geogen_hf.metadata.values import CameraValueError, Dims, Node, dotted, numbers, value_at
 
 IntrinsicsKind = Literal["pixels", "normalised", "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
@@ -145,11 +136,7 @@ def _demand_size(stored: StoredIntrinsics, size_wh: FloatArray) -> None:
 
 
 def read_intrinsics(plan: CameraPlan, nodes: Sequence[Node]) -> tuple[FloatArray, ...]:
-    """Take the numbers of intrinsics, and of the image size, out of cameras with the same plan.
-
-    Args:
-        plan: Where they are.
-        nodes: V cameras.
+    """Take the numbers of intrinsics, and of the image size, out of V cameras with the same plan.
 
     Returns:
         `(V, *shape)` float64 of each value, those of the size last.
@@ -168,41 +155,32 @@ def read_intrinsics(plan: CameraPlan, nodes: Sequence[Node]) -> tuple[FloatArray
             f'if it is in mm, camera_schema={{"intrinsics": {{"focal_mm": "{focal}", "sensor_mm": '
             f'36}}}}; if in pixels, camera_schema={{"intrinsics": {{"focal_px": "{focal}"}}}}',
         )
-    shapes: tuple[Dims, ...] = ((25,),) if said.form == "label" else ((),)
-    if said.form in ("matrix", "focal", "focal_px"):
-        shapes = ACCEPTED["matrix" if said.form == "matrix" else "focal"]
-    found: list[FloatArray] = []
-    for path in said.paths:
-        if isinstance(path, tuple):
-            wanted = (
-                ((25,),)
-                if said.form == "label"
-                else ((2,),)
-                if found and said.form == "focal"
-                else shapes
-            )
-            values = [value_at(node, path) for node in nodes]
-            found.append(numbers(values, dotted([path]), wanted)[0])
-        else:
-            found.append(np.full(len(nodes), float(path)))
-    for path in plan.size:
-        values = [value_at(node, path) for node in nodes]
-        found.append(numbers(values, dotted([path]), ACCEPTED["resolution"])[0])
-    return tuple(found)
+    scalars_or_pairs = ACCEPTED["focal"]
+    forms: dict[IntrinsicsForm, tuple[Dims, ...]] = {
+        "label": ((25,),),
+        "matrix": ACCEPTED["matrix"],
+        "focal": scalars_or_pairs,
+        "focal_px": scalars_or_pairs,
+    }
+    shapes = [forms.get(said.form, ((),))] * len(said.paths)
+    if said.form == "focal":
+        shapes[1] = ACCEPTED["principal"]
+    places = [*zip(said.paths, shapes, strict=True)]
+    places += [(path, ACCEPTED["resolution"]) for path in plan.size]
+    return tuple(
+        numbers([value_at(node, path) for node in nodes], dotted([path]), wanted)
+        if isinstance(path, tuple)
+        else np.full(len(nodes), path)
+        for path, wanted in places
+    )
 
 
 def compose_intrinsics(
     plan: CameraPlan, values: Sequence[FloatArray], count: int
 ) -> StoredIntrinsics:
-    """Make intrinsics of numbers, and tell their unit by its range where it is not said.
+    """Make intrinsics of V cameras of numbers as `read_intrinsics` gives them.
 
-    Args:
-        plan: Where the numbers came from.
-        values: As `read_intrinsics` gives them.
-        count: How many cameras, V.
-
-    Returns:
-        Those of V cameras, as stored.
+    Where their unit is not said, its range tells it.
 
     Raises:
         CameraValueError: A value cannot be what its key says, or the unit cannot be told.

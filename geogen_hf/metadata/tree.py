@@ -1,32 +1,22 @@
 """Finding everything in a metadata document that could be a camera, with all that may name it.
 
-Nothing is decided here: an object with a pose is found wherever it stands, a matrix without a key
-too, and each comes with its **pattern** (the path to it, `*` for a step that differs from camera to
-camera) and its labels (see `geogen_hf.metadata.naming`). Open this module when cameras are arranged
-in a way that is not found.
+Nothing is decided here: an object with a pose or intrinsics is found wherever it stands, a matrix
+without a key too, and each comes with its **pattern** (the path to it, `*` for a step that differs
+from camera to camera) and its labels (see `geogen_hf.metadata.naming`). Open this module when
+cameras are arranged in a way that is not found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from geogen_hf.metadata.json_text import Trail
-from geogen_hf.metadata.keys import role_of
+from geogen_hf.metadata.keys import has_digit, role_of
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, Label
-from geogen_hf.metadata.plan import (
-    ACCEPTED,
-    BARE,
-    MAX_CAMERA_KEYS,
-    CameraPlan,
-    Node,
-    Path,
-    Planner,
-    dotted,
-    has_digit,
-    shape_of,
-)
+from geogen_hf.metadata.plan import ACCEPTED, BARE, SQUARES, CameraPlan, Planner
+from geogen_hf.metadata.values import MAX_CAMERA_KEYS, Node, Path, dotted, shape_of, value_at
 
 Places = tuple[tuple[str, int], ...]
 """Where labels stand, and what they are worth."""
@@ -35,7 +25,7 @@ _MAX_DEPTH = 10
 
 
 class FoundCamera(NamedTuple):
-    """What could be a camera.
+    """What could be a camera, or intrinsics without a pose.
 
     Attributes:
         pattern: The path to it, with `*` for steps that differ.
@@ -64,7 +54,7 @@ class _Where:
         places: Of the labels so far.
         labels: So far.
         shared: Keys and values that hold for all cameras below.
-        zipped: Keys and values that have one item for each child.
+        names: Lists beside it that may have a name for each child.
     """
 
     trail: Trail
@@ -72,7 +62,7 @@ class _Where:
     places: Places
     labels: tuple[Label, ...]
     shared: Mapping[str, Any]
-    zipped: Mapping[str, Any]
+    names: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -98,12 +88,7 @@ class Tree:
         self._names = {name.casefold() for name in names}
 
     def cameras(self, root: object, file: str) -> Iterator[FoundCamera]:
-        """Yield everything that could be a camera.
-
-        Args:
-            root: A document's value.
-            file: Its name in the archive.
-        """
+        """Yield everything that could be a camera in a document's value, `file` being its name."""
         yield from self._walk(root, _Where((), (), (("file", NAMED),), (file,), {}, {}))
 
     def _walk(self, node: object, where: _Where) -> Iterator[FoundCamera]:
@@ -112,7 +97,7 @@ class Tree:
         if isinstance(node, dict):
             yield from self._object(node, where)
         elif isinstance(node, (list, str)):
-            if shape_of(node) in BARE:
+            if shape_of(node) in (*BARE, *SQUARES):
                 yield from self._object({"": node}, where)
             elif isinstance(node, list) and len(node) == 2 and isinstance(node[0], str):
                 # An entry of EG3D's `dataset.json`: a file's name and numbers.
@@ -120,13 +105,12 @@ class Tree:
                 yield from self._object({"file": node[0], **inner}, where)
             elif isinstance(node, list):
                 place = (f"order of {where.name}", ORDERED)
-                below = replace(where, pattern=(*where.pattern, "*"), places=(*where.places, place))
-                yield from self._children(enumerate(node), where, below)
+                yield from self._children(dict(enumerate(node)), node, where, place)
 
     def _object(self, node: dict[str, Any], where: _Where) -> Iterator[FoundCamera]:
         whole: Node = {**where.shared, **node} if where.shared else node
         plan = self._planner.plan(whole)
-        if plan.poses or plan.fault:
+        if plan.poses or plan.fault or _has_intrinsics(node, plan):
             if plan.views:
                 yield from self._unstacked(whole, plan, where)
             else:
@@ -137,59 +121,56 @@ class Tree:
             keys = [key for key in plan.inner if key in node]
         if not keys or set(node) == {""}:
             return
-        around = _labelled(node, plan, where)
-        shared = {**where.shared, **{key: node[key] for key in plan.shared if key in node}}
+        lists = {path[0]: node.get(path[0]) for path, _ in plan.labels if len(path) == 1}
+        names = {key: value for key, value in lists.items() if isinstance(value, list)}
+        around = replace(
+            _labelled(node, plan, where),
+            shared={**where.shared, **{key: node[key] for key in plan.shared if key in node}},
+        )
         named = [key for key in keys if self._is_name(key)]
         alike = 2 * sum(role_of(key) is None for key in keys) > len(keys) > 1 and _alike(node, keys)
-        many = {key for key in keys if (named or alike) and not _collects(key)}
+        many = {key: node[key] for key in keys if (named or alike) and not _collects(key)}
         if many:
-            below = replace(
-                around,
-                pattern=(*where.pattern, "*"),
-                places=(*around.places, (f"key of {where.name}", NAMED)),
-                shared={key: value for key, value in shared.items() if key not in many},
-            )
-            yield from self._children(((k, node[k]) for k in keys if k in many), around, below)
+            place = (f"key of {where.name}", NAMED)
+            yield from self._children(many, many, _without(around, many), place)
         for key in keys:
             if key not in many:
-                others = {name: value for name, value in shared.items() if name != key}
-                zipped = _zipped(node, plan, key)
                 below = replace(
-                    around,
+                    _without(around, {key}),
                     trail=(*where.trail, key),
                     pattern=(*where.pattern, key),
-                    shared={name: v for name, v in others.items() if name not in zipped},
-                    zipped=zipped,
+                    names=names,
                 )
                 yield from self._walk(node[key], below)
 
     def _children(
-        self, items: Iterable[tuple[str | int, Any]], where: _Where, below: _Where
+        self,
+        items: Mapping[Any, Any],
+        many: Collection[Any],
+        where: _Where,
+        place: tuple[str, int],
     ) -> Iterator[FoundCamera]:
-        """Each of many, with its own share of what lies beside them."""
-        zipped, trail, labels = where.zipped, where.trail, below.labels
-        tagged = [key for key, value in zipped.items() if _is_text(value)]
-        places = (*below.places, *((f"{_above(where)}{key}", _worth(key)) for key in tagged))
-        plain, name = not (below.shared or zipped), ".".join(below.pattern)
-        for key, item in items:
-            if plain and type(item) is dict:
+        """Each of many, with its own share of what lies beside or above them."""
+        own = {key: value for key, value in where.shared.items() if _is_share(key, value, many)}
+        above = "".join(f"{step}." for step in where.pattern[:-1])
+        tagged = {key: value for key, value in where.names.items() if _is_share(key, value, many)}
+        pattern = (*where.pattern, "*")
+        name, trail = ".".join(pattern), where.trail
+        worths = ((f"{above}{key}", NAMED if role_of(key) else MENTIONED) for key in tagged)
+        places = (*where.places, place, *worths)
+        shared = {key: value for key, value in where.shared.items() if key not in own}
+        for key, item in items.items():
+            labels = (*where.labels, key)
+            if tagged:
+                labels += tuple(tag[key] for tag in tagged.values())
+            if type(item) is dict and not where.shared:
                 # What nearly all are, without the steps that it can do without.
                 plan = self._planner.plan(item)
                 if plan.poses and not (plan.views or plan.inner or plan.labels):
-                    yield FoundCamera(name, places, (*labels, key), (*trail, key), item, plan)
+                    yield FoundCamera(name, places, labels, (*trail, key), item, plan)
                     continue
-            own = {k: v[key] for k, v in zipped.items() if k not in tagged}
-            yield from self._walk(
-                item,
-                _Where(
-                    (*trail, key),
-                    below.pattern,
-                    places,
-                    (*labels, key, *(zipped[k][key] for k in tagged)),
-                    {**below.shared, **own} if own else below.shared,
-                    {},
-                ),
-            )
+            inner = {**shared, **{k: value[key] for k, value in own.items()}}
+            yield from self._walk(item, _Where((*trail, key), pattern, places, labels, inner, {}))
 
     def _unstacked(self, node: Node, plan: CameraPlan, where: _Where) -> Iterator[FoundCamera]:
         """One object of arrays, taken apart into one object a view."""
@@ -197,7 +178,8 @@ class Tree:
         many = len(keys)
         split = set(plan.stacked)
         split |= {path for path, _ in plan.labels if _is_list(value_at(node, path), many)}
-        name = dotted([(*where.pattern, *plan.poses[0].paths[0])])
+        main: Any = (plan.poses[0] if plan.poses else plan.intrinsics).paths[0]
+        name = dotted([(*where.pattern, *main)])
         place = ("key of ", NAMED) if isinstance(plan.views, tuple) else ("order of ", ORDERED)
         around = replace(
             where,
@@ -211,14 +193,6 @@ class Tree:
 
     def _is_name(self, key: str) -> bool:
         return (has_digit(key) and role_of(key) is None) or key.casefold() in self._names
-
-
-def value_at(node: Node, path: Path) -> Any:
-    """The value at a path of a plan made for this shape of object."""
-    value: Any = node
-    for key in path:
-        value = value[key]
-    return value
 
 
 def _camera(node: Node, plan: CameraPlan, where: _Where) -> FoundCamera:
@@ -244,6 +218,16 @@ def _labelled(node: Node, plan: CameraPlan, where: _Where) -> _Where:
     return replace(where, places=(*where.places, *places), labels=(*where.labels, *labels))
 
 
+def _without(where: _Where, keys: Collection[str]) -> _Where:
+    return replace(where, shared={k: value for k, value in where.shared.items() if k not in keys})
+
+
+def _has_intrinsics(node: Node, plan: CameraPlan) -> bool:
+    """Whether an object has intrinsics of its own, and not those that all around it share."""
+    paths = [path for path in plan.intrinsics.paths if isinstance(path, tuple)]
+    return plan.intrinsics.known and bool(paths) and paths[0][0] in node
+
+
 def _alike(node: Node, keys: list[str]) -> bool:
     return bool(shape_of(node[keys[0]]) == shape_of(node[keys[1]]))
 
@@ -253,37 +237,18 @@ def _collects(key: str) -> bool:
     return role is not None and role.name in ("cameras", "subjects")
 
 
-def _zipped(node: Node, plan: CameraPlan, key: str) -> dict[str, Any]:
-    """What lies beside a list or an object of many and has one item for each of them."""
-    many = node[key]
-    found: dict[str, Any] = {}
-    for other in (*plan.shared, *(path[0] for path, _ in plan.labels if len(path) == 1)):
-        value: Any = node.get(other)
-        role = role_of(other)
-        accepted = ACCEPTED.get(role.name, ()) if role is not None else ()
-        if other == key or type(value) is not type(many) or not isinstance(value, (list, dict)):
-            continue
-        same = len(value) == len(many) if isinstance(value, list) else value.keys() == many.keys()
-        if same and shape_of(value) not in accepted:
-            found[other] = value
-    return found
-
-
-def _is_text(value: object) -> bool:
-    items = list(value.values()) if isinstance(value, dict) else value
-    return isinstance(items, list) and bool(items) and isinstance(items[0], str)
+def _is_share(key: str, value: Any, many: Collection[Any]) -> bool:
+    """Whether a value beside a list or an object of many has one item for each of them."""
+    role = role_of(key)
+    accepted = ACCEPTED.get(role.name, ()) if role is not None else ()
+    if type(value) is not type(many) or not isinstance(value, (list, dict)):
+        return False
+    same = len(value) == len(many) if isinstance(value, list) else value.keys() == set(many)
+    return same and shape_of(value) not in accepted
 
 
 def _is_list(value: object, length: int) -> bool:
     return isinstance(value, list) and len(value) == length
-
-
-def _above(where: _Where) -> str:
-    return "".join(f"{step}." for step in where.pattern[:-1])
-
-
-def _worth(key: str) -> int:
-    return NAMED if role_of(key) is not None else MENTIONED
 
 
 def _only(node: Node, path: Path, split: set[Path], key: Any) -> dict[str, Any]:
