@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from geogen_hf.export.options import ExportOptions
     from geogen_hf.export.verify import verify_export
     from geogen_hf.formats.driver import convert
-    from geogen_hf.hub.preflight import PushOptions
-    from geogen_hf.hub.push import push_export
+    from geogen_hf.hub.push import PushOptions, push_export
     from geogen_hf.release.convention import CameraOptions
     from geogen_hf.release.identities import open_release
     from geogen_hf.release.inspection import inspect_release
@@ -57,7 +56,7 @@ _MODULES = {
     "CameraOptions": "release.convention",
     "ExportOptions": "export.options",
     "GeoGenError": "errors",
-    "PushOptions": "hub.preflight",
+    "PushOptions": "hub.push",
     "convert": "formats.driver",
     "export_release": "export.folder",
     "fetch_parts": "source.fetch",

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hub_release import unmark
-from hub_server.fixtures import hub
+from hub_server import HubServer
 
 from geogen_hf.sample import write_release
 from geogen_hf.sample.sample_zips import SAMPLE_COMMENT
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART
-
-__all__ = ["hub"]
 
 SIZE = 48
 """Pixels: enough for three subjects to prove the camera convention."""
@@ -42,6 +40,13 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 """Gives the folder of a name, filled by the function if no process of this test run did so yet."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubServer]:
+    """A Hub without any repo."""
+    with HubServer(tmp_path / "hub") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

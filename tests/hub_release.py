@@ -13,17 +13,17 @@ from hub_server.repos import Commit, Entry, Repo
 def mirror(hub: HubServer, folder: Path, name: str = "lab/geogen-raw", **settings: object) -> Repo:
     """Have the Hub hold the files of a folder as one commit, all in large file storage."""
     namespace, _, short = name.partition("/")
-    repo = Repo("dataset", namespace, short, private=bool(settings.get("private")))
+    repo = Repo(namespace, short, private=bool(settings.get("private")))
     repo.gated = settings.get("gated", False)  # type: ignore[assignment]
     files = {}
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
-        hub.blobs.put(sha256, [content])
+        hub.put(sha256, [content])
         repo.blobs.add(sha256)
         files[path.name] = Entry.pointed(sha256, len(content))
-    repo.branches["main"] = Commit.make(None, "mirror", "", "owner", files)
-    hub.repos["dataset", name] = repo
+    repo.branches["main"] = Commit.make(None, "mirror", files)
+    hub.repos[name] = repo
     return repo
 
 

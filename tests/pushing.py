@@ -10,12 +10,11 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from hub_server import HubServer
+from hub_server import HubServer, use_hub
 
 from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.hub.preflight import PushOptions
-from geogen_hf.hub.push import Pushed, push_export
+from geogen_hf.hub.push import Pushed, PushOptions, push_export
 
 REPO = "lab/geogen"
 
@@ -29,13 +28,17 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no_token"))
     with HubServer(folder / "hub") as hub:
-        # Some of 0.30 asks only these; and the command line has no option for it.
-        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        use_hub(hub, monkeypatch)
+        forget_session()
         yield hub
-    if hasattr(huggingface_hub, "close_session"):  # since 1.0: one that is kept open
-        huggingface_hub.close_session()
+    forget_session()
+
+
+def forget_session() -> None:
+    """Close the client's session: it keeps connections and, before 1.0, whether it is offline."""
+    from huggingface_hub import utils
+
+    (getattr(utils, "reset_sessions", None) or huggingface_hub.close_session)()
 
 
 def exported(parts: Path, folder: Path, split_seed: int = 0, **options: Any) -> Path:
@@ -58,10 +61,10 @@ def digests(folder: Path) -> dict[str, str]:
 
 def there(hub: HubServer, repo: str = REPO, revision: str = "main") -> dict[str, str]:
     """Digests of a revision's files, but for the one the Hub made."""
-    files = hub.repos["dataset", repo].commit(revision).files
+    files = hub.repos[repo].commit(revision).files
     return {path: entry.sha256 for path, entry in files.items() if path != ".gitattributes"}
 
 
 def commits(hub: HubServer, repo: str = REPO) -> int:
     """Number of commits on main, without the one a repository begins with."""
-    return len(list(hub.repos["dataset", repo].commit("main").history())) - 1
+    return len(list(hub.repos[repo].commit("main").history())) - 1

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import geogen
 from geogen_hf.cli import app
-from geogen_hf.hub.cards import check_card
+from geogen_hf.hub.contents import check_card
 from geogen_hf.release.features import CITATION, FEATURES, LICENSE_NAME, LICENSE_URL
 from geogen_hf.sample import write_release
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from datasets import DownloadConfig, StreamingDownloadManager
 from hub_release import mirror
-from hub_server import Fault, HubServer
+from hub_server import Fault, HubServer, use_hub
 from hub_server.repos import Commit
 from origin_server import OriginServer, quick_retry
 from reading import list_archive
@@ -93,16 +93,16 @@ def test_a_private_mirror_says_what_to_do(raw: HubServer, token: str | None, fou
     [(None, "401.*Please log in"), ("hf_stranger", "403.*ask for access")],
 )
 def test_a_gated_mirror_says_what_to_do(raw: HubServer, token: str | None, found: str) -> None:
-    raw.repos["dataset", "lab/geogen-raw"].private = False
+    raw.repos["lab/geogen-raw"].private = False
     with pytest.raises(FetchError, match=rf"(?s){found}.*hf auth login.*HF_TOKEN"):
         ids(load(raw, token))
 
 
 def test_a_revision_stays_what_it_was(raw: HubServer) -> None:
-    repo = raw.repos["dataset", "lab/geogen-raw"]
+    repo = raw.repos["lab/geogen-raw"]
     repo.tags["v1"] = repo.branches["main"]
     first = ids(load(raw, raw.tokens.owner))
-    repo.branches["main"] = Commit.make(repo.branches["main"], "emptied", "", "owner", {})
+    repo.branches["main"] = Commit.make(repo.branches["main"], "emptied", {})
     assert ids(load(raw, raw.tokens.owner, base_url=f"{RAW}@v1")) == first
     with pytest.raises(FetchError, match="404 Not Found: Entry not found"):
         ids(load(raw, raw.tokens.owner))
@@ -113,14 +113,10 @@ def test_a_download_from_the_hub_goes_on(raw: HubServer, tmp_path: Path) -> None
     raw.faults.append(cut)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", raw.tokens.owner)
-        patch.setattr("huggingface_hub.constants.ENDPOINT", raw.url)
-        patch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            raw.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
+        use_hub(raw, patch)
         paths = fetch_parts(tmp_path / "parts", place=RAW, options=QUICK)
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()}
-    files = raw.repos["dataset", "lab/geogen-raw"].commit("main").files
+    files = raw.repos["lab/geogen-raw"].commit("main").files
     assert found == {name: entry.sha256 for name, entry in files.items()}
     assert cut.seen > 8
     assert raw.counters.sent["blob"] == sum(entry.size for entry in files.values())
@@ -139,7 +135,7 @@ def test_an_expired_address_is_resolved_again(raw: HubServer) -> None:
     rows = load(raw, raw.tokens.owner)
     expected = ids(rows)
     for _ in range(2):
-        raw.blobs.expire_signatures()
+        raw.expire_signatures()
         raw.counters.reset()
         assert ids(rows) == expected
         read = {path.split("?")[0] for _, path, _ in raw.counters.log if "/blob/" in path}

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
-from pushing import REPO, commits, digests, exported, push, served, there
+from pushing import REPO, commits, digests, exported, forget_session, push, served, there
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
 from geogen_hf.export.card import card_template
 from geogen_hf.export.verify import verify_export
-from geogen_hf.hub.cards import check_card
+from geogen_hf.hub.contents import check_card
 from geogen_hf.hub.push import Pushed, push_export
 from geogen_hf.hub.repo import HubError
 from geogen_hf.source.fetch import read_lock
@@ -70,7 +70,7 @@ def test_a_new_repository_is_closed_before_the_first_byte_and_gets_one_commit(
     seen: list[tuple[bool, Any]] = []
 
     def look() -> None:
-        repo = server.repos["dataset", REPO]
+        repo = server.repos[REPO]
         seen.append((repo.private, repo.gated))
 
     server.faults = [Fault("preupload", times=None, on_call=look)]
@@ -102,18 +102,18 @@ def test_public_comes_last(server: HubServer, folder: Path) -> None:
     seen: list[bool] = []
 
     def look() -> None:
-        seen.append(server.repos["dataset", REPO].private)
+        seen.append(server.repos[REPO].private)
 
     server.faults = [Fault("commit", on_call=look), Fault("tag-create", on_call=look)]
     push(server, folder, tag="v1", private=False, gated="manual")
     assert seen == [True, True]
-    repo = server.repos["dataset", REPO]
+    repo = server.repos[REPO]
     assert (repo.private, repo.gated) == (False, "manual")
 
 
 def test_a_gate_comes_first(server: HubServer, folder: Path, other_folder: Path) -> None:
     push(server, folder, private=False, gated="off", accept_license=True)
-    repo = server.repos["dataset", REPO]
+    repo = server.repos[REPO]
     assert (repo.private, repo.gated) == (False, False)
     with pytest.raises(UsageError, match="accept-license"):
         push(server, folder)  # it stays public and ungated: that has to be said again
@@ -139,7 +139,7 @@ def test_one_that_was_left_between_making_and_closing_is_closed(
         push(server, folder)
     assert there(server) == {}
     push(server, folder)
-    assert server.repos["dataset", REPO].gated == "auto"
+    assert server.repos[REPO].gated == "auto"
     assert there(server) == digests(folder)
 
 
@@ -154,7 +154,7 @@ def test_stale_files_go_in_the_same_commit_and_strangers_stay(
     assert there(server) == digests(other_folder) | {
         path: hashlib.sha256(content).hexdigest() for path, content in strangers.items()
     }
-    gone = {file.path for file in pushed.plan.delete}
+    gone = {file.rfilename for file in pushed.plan.delete}
     assert gone == digests(folder).keys() - digests(other_folder).keys()
     assert gone
     assert set(pushed.plan.strangers) == set(strangers)
@@ -183,7 +183,7 @@ def test_a_dry_run_changes_nothing(server: HubServer, folder: Path, other_folder
     pushed = push(server, other_folder, dry_run=True, gated="manual")
     assert pushed.plan.delete
     assert not writes(server)
-    assert server.repos["dataset", REPO].gated == "auto"
+    assert server.repos[REPO].gated == "auto"
 
 
 def test_a_dry_run_without_a_token_or_a_network_plans_from_the_folder(
@@ -194,6 +194,7 @@ def test_a_dry_run_without_a_token_or_a_network_plans_from_the_folder(
     assert {file.path for file in pushed.plan.add} == set(digests(folder))
     assert (pushed.not_compared, str(pushed.access)) == ("no token", "private, gated (auto)")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    forget_session()
     pushed = push(server, folder, dry_run=True, gated="manual", private=False)
     assert pushed.not_compared == "logging in: HF_HUB_OFFLINE is set"
     assert "whom an owner approves" in pushed.access.readers
@@ -211,7 +212,7 @@ def test_a_dry_run_with_a_token_says_what_would_change(server: HubServer, folder
         "private, gated (auto)",
         "public, gated (auto)",
     )
-    assert server.repos["dataset", REPO].private
+    assert server.repos[REPO].private
 
 
 # --- Sample heads ---
@@ -231,7 +232,7 @@ def test_sample_heads_carry_a_card_and_a_gate_of_their_own(
     assert pushed.sample
     assert str(pushed.access) == "private, not gated"
     assert push(server, by_subject, "lab/sample-parts", raw=True).sample
-    raw = server.blobs.path(there(server, "lab/sample-parts")["README.md"]).read_text()
+    raw = server.path(there(server, "lab/sample-parts")["README.md"]).read_text()
     assert "license: mit" in raw
     assert "Microsoft published" not in raw
     # The publisher's data needs its gate, also where sample heads were without one.
@@ -252,8 +253,8 @@ def test_a_sample_card_may_not_claim_the_publishers_licence() -> None:
 
 def test_a_branch_and_a_pull_request(server: HubServer, folder: Path, other_folder: Path) -> None:
     push(server, folder)
-    api = HfApi(server.url, token=server.tokens.owner)
-    api.create_branch(REPO, branch="next", repo_type="dataset")
+    branches = server.repos[REPO].branches
+    branches["next"] = branches["main"]
     push(server, other_folder, revision="next")
     assert there(server) == digests(folder)
     assert there(server, revision="next") == digests(other_folder)
@@ -392,7 +393,7 @@ def test_a_tag_of_something_else_is_refused_before_anything_is_sent(
     [
         ("expired", "invalid or expired"),
         ("unknown", "invalid or expired"),
-        ("owner_read", "may only read"),
+        ("owner_read", "no write access"),
         ("stranger", "no write access"),
         ("colleague", "no write access"),
     ],
@@ -442,7 +443,8 @@ def test_what_the_hub_may_answer(
 
 
 def test_no_room(server: HubServer, folder: Path) -> None:
-    server.quota_bytes = 100_000
+    says = "Private repository storage limit reached, please upgrade your plan"
+    server.faults = [Fault("lfs-batch", status=403, message=says)]
     with pytest.raises(HubError, match="storage of this account is used up"):
         push(server, folder)
     assert there(server) == {}
@@ -526,12 +528,12 @@ def test_the_mirror_has_the_zips_a_lock_file_and_a_card(
     assert found.keys() == zips.keys() | {"README.md", "parts.lock.json"}
     assert {name: found[name] for name in zips} == zips
     copy = tmp_path / "parts.lock.json"
-    shutil.copy(server.blobs.path(found["parts.lock.json"]), copy)
+    shutil.copy(server.path(found["parts.lock.json"]), copy)
     lock = read_lock(copy)
     assert {name: entry.sha256 for name, entry in lock.items()} == zips
     assert all(entry.url == f"hf://datasets/lab/parts/{name}" for name, entry in lock.items())
-    assert server.repos["dataset", "lab/parts"].gated == "auto"
-    card = server.blobs.path(found["README.md"]).read_text()
+    assert server.repos["lab/parts"].gated == "auto"
+    card = server.path(found["README.md"]).read_text()
     assert 'base_url="hf://datasets/lab/parts"' in card
     assert not mirror(server, unmarked).committed
 
@@ -541,7 +543,7 @@ def test_the_mirror_holds_the_zips_to_their_lock_file(
 ) -> None:
     parts = shutil.copytree(unmarked, tmp_path / "copy")
     mirror(server, parts)
-    lock = server.blobs.path(there(server, "lab/parts")["parts.lock.json"]).read_text()
+    lock = server.path(there(server, "lab/parts")["parts.lock.json"]).read_text()
     (parts / "parts.lock.json").write_text(lock.replace("hf://datasets/lab/parts", "https://host"))
     assert [file.path for file in mirror(server, parts).plan.add] == ["parts.lock.json"]
     value = json.loads(lock)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
 
 import pytest
 import yaml
+from hub_server.repos import git_oid
+from huggingface_hub.hf_api import BlobLfsInfo, RepoSibling
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geogen_hf.errors import ReleaseError, UsageError
 from geogen_hf.export.card import card_template, split_front_matter
-from geogen_hf.hub.access import GATES, Access, access_during, wanted_access
-from geogen_hf.hub.cards import check_card, mirror_card
-from geogen_hf.hub.commit_plan import IN_FLIGHT, LocalFile, RemoteFile, batches, make_plan
-from geogen_hf.hub.preflight import PushOptions, require_licence_accepted
+from geogen_hf.hub.commit_plan import IN_FLIGHT, LocalFile, batches, make_plan
+from geogen_hf.hub.contents import check_card, mirror_card
+from geogen_hf.hub.push import (
+    PushOptions,
+    access_during,
+    require_licence_accepted,
+    wanted_access,
+)
+from geogen_hf.hub.repo import GATES, Access
 
 NAMES = (
     "README.md",
@@ -33,14 +40,17 @@ EXPORT_LEFT = {NAMES[2], NAMES[3], NAMES[4]}
 """Names that only an export gives its files."""
 
 
-def local(path: str, content: int, *, size: int = 5) -> LocalFile:
-    return LocalFile(path, Path(path), size, f"sha {content}", f"git {content}")
+def local(path: str, content: int, *, size: int = 1) -> LocalFile:
+    data = b"%d" % content
+    return LocalFile(path, data, size, hashlib.sha256(data).hexdigest())
 
 
-def remote(path: str, content: int, *, large: bool) -> RemoteFile:
+def remote(path: str, content: int, *, large: bool) -> RepoSibling:
+    data = b"%d" % content
     if large:
-        return RemoteFile(path, 5, "git of a pointer", f"sha {content}")
-    return RemoteFile(path, 5, f"git {content}")
+        sha256 = hashlib.sha256(data).hexdigest()
+        return RepoSibling(path, len(data), "git of a pointer", BlobLfsInfo(1, sha256, 127))
+    return RepoSibling(path, len(data), git_oid(data))
 
 
 @given(contents, contents, st.sets(st.sampled_from(NAMES)), st.booleans(), st.booleans())
@@ -56,10 +66,10 @@ def test_a_plan_leaves_the_local_files_and_what_is_not_ours(
     )
     after = dict(there)
     for gone in plan.delete:
-        assert gone.path not in here
-        assert gone.path != ".gitattributes"
-        assert gone.path in earlier | EXPORT_LEFT | ({"geogen.py"} if remove else set())
-        del after[gone.path]
+        assert gone.rfilename not in here
+        assert gone.rfilename != ".gitattributes"
+        assert gone.rfilename in earlier | EXPORT_LEFT | ({"geogen.py"} if remove else set())
+        del after[gone.rfilename]
     for file in plan.add:
         assert there.get(file.path) != here[file.path]
         after[file.path] = here[file.path]
@@ -75,8 +85,8 @@ def test_same_bytes_stored_in_another_way_are_the_same() -> None:
     file = local("a", 1)
     assert make_plan([file], {"a": remote("a", 1, large=True)}).same == (file,)
     assert make_plan([file], {"a": remote("a", 1, large=False)}).same == (file,)
-    too_large = LocalFile("a", Path("a"), 5, "sha 1", None)
-    assert make_plan([too_large], {"a": remote("a", 1, large=False)}).add == (too_large,)
+    for large in (True, False):
+        assert make_plan([file], {"a": remote("a", 2, large=large)}).add == (file,)
 
 
 @given(st.lists(st.integers(0, 500)), st.integers(1, 50_000))
@@ -105,7 +115,8 @@ def test_while_a_push_goes_on_nobody_gets_in_who_is_out_before_or_after(
 def test_options_decide_and_nothing_else_changes(
     found: Access | None, private: bool | None, gated: str | None
 ) -> None:
-    wanted = wanted_access(found, empty=found is None, private=private, gated=gated, default="auto")  # type: ignore[arg-type]
+    options = PushOptions(private=private, gated=gated)  # type: ignore[arg-type]
+    wanted = wanted_access(found, options, empty=found is None, sample=False)
     assert wanted.private == (private if private is not None else found is None or found.private)
     assert wanted.gated == (gated or (found.gated if found else "auto"))
 
@@ -113,8 +124,10 @@ def test_options_decide_and_nothing_else_changes(
 def test_one_without_data_is_gated_even_if_it_is_there() -> None:
     # As after a push that was killed between making it and closing it.
     left = Access(private=True, gated="off")
-    assert wanted_access(left, empty=True, private=None, gated=None, default="auto").gated == "auto"
-    assert wanted_access(left, empty=True, private=None, gated="off", default="auto").gated == "off"
+    off = PushOptions(gated="off")
+    assert wanted_access(left, PushOptions(), empty=True, sample=False).gated == "auto"
+    assert wanted_access(left, PushOptions(), empty=True, sample=True).gated == "off"
+    assert wanted_access(left, off, empty=True, sample=False).gated == "off"
 
 
 @pytest.mark.parametrize("private", [True, False])

@@ -12,8 +12,7 @@ import typer
 from geogen_hf.cli import console
 
 if TYPE_CHECKING:
-    from geogen_hf.hub.preflight import PushOptions
-    from geogen_hf.hub.push import Progress, Pushed
+    from geogen_hf.hub.push import Progress, Pushed, PushOptions
 
 
 def push(
@@ -69,9 +68,13 @@ def push(
 
     Example: geogen push geogen lab/geogen --dry-run
     """
-    from geogen_hf.hub.preflight import PushOptions
-    from geogen_hf.hub.push import push_export
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
 
+    from geogen_hf.hub.push import PushOptions, push_export
+
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:  # else the user decides
+        disable_progress_bars()  # they would be drawn over the bar of this command
     options = PushOptions(
         private=private,
         gated=gated,
@@ -109,7 +112,7 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
         for file in plan.add:
             console.say(f"add     {file.path}  {file.size:,} bytes")
         for gone in plan.delete:
-            console.say(f"delete  {gone.path}  {gone.size:,} bytes")
+            console.say(f"delete  {gone.rfilename}  {gone.size or 0:,} bytes")
     if before is None:
         found = "new" if pushed.not_compared is None else "assumed new"
         console.say(f"repository  {pushed.repo_id}, {found}: {pushed.access}")
@@ -119,7 +122,7 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
         console.say(f"repository  {pushed.repo_id}: {before} → {pushed.access}")
     console.say(f"readers     {pushed.access.readers}")
     console.say(f"licence     {_licence(pushed.sample)}")
-    freed = sum(file.size for file in plan.delete)
+    freed = sum(file.size or 0 for file in plan.delete)
     console.say(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
     console.say(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
     console.say(f"unchanged   {len(plan.same):,} files")

@@ -1,15 +1,17 @@
 """Compare local files with the repository's tree, and decide what one commit adds and deletes.
 
-Open this to change which files are sent, deleted or left alone. All functions are pure.
+Open this to change which files are sent, deleted or left alone. Nothing here asks the Hub.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils.sha import git_hash
 
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.splits import SPLITS
@@ -18,8 +20,6 @@ IN_FLIGHT = 0.01
 """Share of the folder that is uploaded at a time, or one file if that is larger. The Hub discards a
 transfer that is cut (LFS does not resume), so this bounds what a killed push sends twice."""
 MAX_PARALLEL = 16
-PLAIN_BLOB_BYTES = 10 * 2**20
-"""The Hub stores no larger files as plain git blobs."""
 _DATA = re.compile(rf"data/({'|'.join(FEATURES)})/({'|'.join(SPLITS)})-[^/]*", re.ASCII)
 """Files that the card's patterns match: if an old one stayed, readers would get its rows too."""
 
@@ -33,53 +33,28 @@ class LocalFile:
         source: On disk, or the content itself.
         size: Bytes.
         sha256: Of the content.
-        git_oid: Its id as a git blob; None for files too large to be stored as one.
     """
 
     path: str
     source: Path | bytes
     size: int
     sha256: str
-    git_oid: str | None = None
 
     @classmethod
     def of(cls, path: str, source: Path | bytes, sha256: str) -> LocalFile:
-        r"""Describe a file on disk, or a content.
-
-        Example:
-            >>> LocalFile.of("a.txt", b"hello", "00").git_oid
-            'b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0'
-        """
+        """Describe a file on disk, or a content."""
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        if size > PLAIN_BLOB_BYTES:
-            return cls(path, source, size, sha256)
+        return cls(path, source, size, sha256)
+
+    def same_content(self, remote: RepoSibling) -> bool:
+        """Whether a file of the repository has this content, however the Hub stores it."""
+        if remote.lfs is not None:
+            return remote.lfs.sha256 == self.sha256
+        if remote.size != self.size:
+            return False
+        source = self.source
         content = source if isinstance(source, bytes) else source.read_bytes()
-        # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects: a header, then the content.
-        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-        return cls(path, source, size, sha256, blob.hexdigest())
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of the repository.
-
-    Attributes:
-        path: In the repository.
-        size: Bytes.
-        git_oid: Id of its git blob; of the pointer for a file in LFS.
-        sha256: Of the content, for a file in LFS; None for a plain git blob.
-    """
-
-    path: str
-    size: int
-    git_oid: str
-    sha256: str | None = None
-
-    def same_content(self, local: LocalFile) -> bool:
-        """Whether a local file has this content, however the Hub stores it."""
-        if self.sha256 is not None:
-            return self.size == local.size and self.sha256 == local.sha256
-        return self.git_oid == local.git_oid
+        return remote.blob_id == git_hash(content)
 
 
 @dataclass(frozen=True)
@@ -95,7 +70,7 @@ class Plan:
     """
 
     add: tuple[LocalFile, ...]
-    delete: tuple[RemoteFile, ...]
+    delete: tuple[RepoSibling, ...]
     same: tuple[LocalFile, ...]
     strangers: tuple[str, ...]
     script: str | None
@@ -113,7 +88,7 @@ class Plan:
 
 def make_plan(
     local: Sequence[LocalFile],
-    remote: Mapping[str, RemoteFile],
+    remote: Mapping[str, RepoSibling],
     *,
     earlier: Collection[str] = (),
     script: str = "",
@@ -127,28 +102,20 @@ def make_plan(
         earlier: Paths that an earlier push lists as its own.
         script: Name of the loading script that `datasets` would find.
         remove_script: Whether to delete that script.
-
-    Example:
-        >>> old = RemoteFile("data/views/train-00000-of-00001.parquet", 9, "aa", "00")
-        >>> new = LocalFile("data/views/train-00000-of-00002.parquet", Path("x"), 5, "11")
-        >>> plan = make_plan([new], {old.path: old})
-        >>> plan.add == (new,), plan.delete == (old,), plan.added_bytes
-        (True, True, 5)
     """
-    same = tuple(f for f in local if f.path in remote and remote[f.path].same_content(f))
-    unchanged = {file.path for file in same}
+    same = tuple(f for f in local if f.path in remote and f.same_content(remote[f.path]))
     others = sorted(remote.keys() - {file.path for file in local})
-    delete = {
+    delete = [
         path
         for path in others
         if (path in earlier and not path.startswith("."))
         or _DATA.fullmatch(path)
         or (remove_script and path == script)
-    }
+    ]
     kept = [path for path in others if path not in delete]
     return Plan(
-        add=tuple(file for file in local if file.path not in unchanged),
-        delete=tuple(remote[path] for path in sorted(delete)),
+        add=tuple(file for file in local if file not in same),
+        delete=tuple(remote[path] for path in delete),
         same=same,
         strangers=tuple(path for path in kept if not path.startswith(".git")),
         script=script if script in kept else None,
@@ -158,19 +125,7 @@ def make_plan(
 def batches(files: Sequence[LocalFile], folder_bytes: int) -> Iterator[list[LocalFile]]:
     """Divide uploads into groups that may be in flight at the same time.
 
-    Args:
-        files: What to upload, in order.
-        folder_bytes: Size of the whole folder.
-
-    Yields:
-        At most `MAX_PARALLEL` files that together are at most `IN_FLIGHT` of the folder; a file
-        larger than that goes alone.
-
-    Example:
-        >>> sizes = [3, 4, 9, 50, 1]
-        >>> files = [LocalFile(str(size), Path("x"), size, "") for size in sizes]
-        >>> [[file.size for file in group] for group in batches(files, 1000)]
-        [[3, 4], [9], [50], [1]]
+    Each is at most `MAX_PARALLEL` files and `IN_FLIGHT` of the folder; a larger file goes alone.
     """
     group: list[LocalFile] = []
     for file in files:

@@ -1,23 +1,34 @@
-"""Read and check what is to be published: an exported folder, or the eight original zips."""
+"""Read and check what is to be published: an exported folder, or the eight original zips.
+
+Open this to change what is checked before a push, what a card must say before the data may be
+passed on (licence, gate, attribution, citation), or the card of a mirror of the zips.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from geogen_hf.errors import ReleaseError, explain
+import yaml
+
+from geogen_hf.errors import ReleaseError, explain, one_line
+from geogen_hf.export.card import SAMPLE_LICENSE, card_template, section, split_front_matter
 from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sha256_of
 from geogen_hf.export.verify import verify_export
-from geogen_hf.hub.cards import check_card, mirror_card
 from geogen_hf.hub.commit_plan import LocalFile
+from geogen_hf.release.features import CITATION, HOMEPAGE, LICENSE_NAME, LICENSE_URL
 from geogen_hf.source.fetch import LOCK_FILE_NAME, LockEntry, read_lock, record
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.source.zip_directory import read_directory
 
+_CITATION_KEY = CITATION.partition("{")[2].partition(",")[0]
 _MOST_LISTED = 5
 
 
@@ -45,13 +56,8 @@ class Contents:
         return sum(file.size for file in self.files)
 
 
-def read_export(folder: Path, progress: Callable[[int, int], None] | None) -> Contents:
-    """Check an exported folder (checksums, schema, counts, card), and list it.
-
-    Raises:
-        PartsError: There is no complete export.
-        ReleaseError: A check fails, or the card does not bind its readers to the licence.
-    """
+def read_export(folder: Path, progress: Callable[[int, int], None]) -> Contents:
+    """Check an exported folder (checksums, schema, counts, card), and list it."""
     found = verify_export(folder, quick=True, progress=progress)
     if found.failures:
         more = len(found.failures) - _MOST_LISTED
@@ -64,24 +70,18 @@ def read_export(folder: Path, progress: Callable[[int, int], None] | None) -> Co
     check_card((folder / CARD).read_text(encoding="utf-8"), folder / CARD, sample=sample)
     sums = {**exported.sums, SUMS: sha256_of(folder / SUMS)}
     identities = sum(found.subjects.values())
-    name = "GeoGen sample heads" if sample else "GeoGen"
+    title = "GeoGen sample heads" if sample else "GeoGen"
     return Contents(
         files=tuple(LocalFile.of(name, folder / name, sums[name]) for name in sorted(sums)),
-        message=f"{name}: {identities:,} identities, exported by geogen-hf {package}",
+        message=f"{title}: {identities:,} identities, exported by geogen-hf {package}",
         foreign=frozenset({LOCK_FILE_NAME, *(part.name for part in ALL_PARTS)}),
         kind="an export",
         sample=sample,
     )
 
 
-def read_parts(folder: Path, repo_id: str, progress: Callable[[int, int], None] | None) -> Contents:
-    """Check the eight zips of a folder, and list them with a lock file and a card.
-
-    Raises:
-        PartsError: Zips are missing.
-        ArchiveError: One is not a zip archive.
-        ReleaseError: One differs from `parts.lock.json` beside it.
-    """
+def read_parts(folder: Path, repo_id: str, progress: Callable[[int, int], None]) -> Contents:
+    """Check the eight zips of a folder, and list them with a lock file and a card."""
     paths, digests, samples = {}, {}, set()
     locations = locate_parts(folder)
     for done, (part, location) in enumerate(locations.items(), start=1):
@@ -89,14 +89,12 @@ def read_parts(folder: Path, repo_id: str, progress: Callable[[int, int], None] 
             samples.add(read_directory(file).sample)
         paths[part.name] = Path(location.address)
         digests[part.name] = sha256_of(paths[part.name])
-        if progress is not None:
-            progress(done, len(locations))
+        progress(done, len(locations))
     sample = all(samples)
     texts = {
         LOCK_FILE_NAME: _lock_file(folder, paths, digests, repo_id),
         CARD: mirror_card(repo_id, sample=sample).encode(),
     }
-    check_card(texts[CARD].decode(), CARD, sample=sample)
     files = [LocalFile.of(name, path, digests[name]) for name, path in paths.items()]
     files += [LocalFile.of(n, text, hashlib.sha256(text).hexdigest()) for n, text in texts.items()]
     return Contents(
@@ -131,3 +129,54 @@ def _lock_file(
             new = LockEntry(url, path.stat().st_size, None, None, digests[name])
             record(made, name, known.get(name, new))
         return made.read_bytes()
+
+
+def mirror_card(repo_id: str, *, sample: bool = False) -> str:
+    """Write the card of a mirror of the zips, with the licence and gate of the export's card."""
+    name = "mirror_card_sample.md" if sample else "mirror_card.md"
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    template, body = split_front_matter(card_template(sample=sample))
+    kept = ("pretty_name", "tags", "license", "extra_gated")
+    front = {key: value for key, value in template.items() if key.startswith(kept)}
+    front |= {"pretty_name": f"{front['pretty_name']}, as zips", "viewer": False}
+    text = text.replace("OWNER/NAME", repo_id)
+    titles = ("Licence",) if sample else ("Licence", "Disclaimer", "Citation")
+    text += "\n".join(section(body, title) for title in titles)
+    dumped = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
+    return f"---\n{dumped}---\n{text}"
+
+
+def check_card(card: str, where: object, *, sample: bool = False) -> None:
+    """Refuse a card that does not bind its readers to the licence, naming all that is missing.
+
+    The publisher's licence does not cover rendered sample heads: their card must not claim that.
+    """
+    try:
+        front, body = split_front_matter(card)
+    except yaml.YAMLError as error:
+        what = "the card's YAML is broken"
+        raise ReleaseError(explain(what, where=where, found=one_line(error))) from error
+    front = front if isinstance(front, dict) else {}
+    missing = _missing(front, body, sample)
+    if missing:
+        what = "the card does not say what the licence asks for"
+        found, remedy = f"no {'; no '.join(missing)}", "put back what was removed, or export again"
+        raise ReleaseError(explain(what, where=where, found=found, remedy=remedy))
+
+
+def _missing(front: dict[str, Any], body: str, sample: bool) -> list[str]:
+    if sample:
+        needed = f"license: {SAMPLE_LICENSE} (these are sample heads, not the publisher's data)"
+        return [] if front.get("license") == SAMPLE_LICENSE else [needed]
+    required = {"license": "other", "license_name": LICENSE_NAME, "license_link": LICENSE_URL}
+    attributed = "Microsoft" in body and re.search(rf"{re.escape(HOMEPAGE)}(?!/)", body)
+    stated = {
+        "extra_gated_prompt with the licence's address": LICENSE_URL
+        in str(front.get("extra_gated_prompt")),
+        "extra_gated_fields": front.get("extra_gated_fields"),
+        f"attribution to Microsoft with {HOMEPAGE}": attributed,
+        "section on the licence with its address": LICENSE_URL in body,
+        f"citation ({_CITATION_KEY})": _CITATION_KEY in body,
+    }
+    wrong = [f"{key}: {value}" for key, value in required.items() if front.get(key) != value]
+    return wrong + [name for name, there in stated.items() if not there]

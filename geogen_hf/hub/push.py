@@ -1,30 +1,85 @@
 """Publish a folder on the Hub: check, compare, close, upload, one commit, tag, open.
 
-Open this to change the order of the steps. A push that is cut off at any of them continues when it
-is run again.
+Open this to add an option or a refusal, or to change the order of the steps. A push that is cut off
+at any of them continues when it is run again.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.hub.access import Access, access_during
-from geogen_hf.hub.commit_plan import Plan, batches
+from geogen_hf.export.exported import SUMS
+from geogen_hf.hub.commit_plan import Plan, batches, make_plan
 from geogen_hf.hub.contents import Contents, read_export, read_parts
-from geogen_hf.hub.preflight import Preflight, PushOptions, plan_for, preflight
-from geogen_hf.hub.repo import HubError, HubRepo, HubUnavailableError, page_of
+from geogen_hf.hub.repo import (
+    GATES,
+    Access,
+    Gate,
+    HubError,
+    HubRepo,
+    HubUnavailableError,
+    RepoState,
+    page_of,
+)
+from geogen_hf.release.features import LICENSE_URL
 from geogen_hf.source.parts import resolve_place
 
 Progress = Callable[[Literal["checking", "uploading"], int, int], None]
 """Called with the stage, what is done, and the total: files checked, or bytes uploaded."""
+_TAG = re.compile(r"[A-Za-z0-9][\w.+/-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """How to publish.
+
+    Attributes:
+        private: Whether only the owners can see the repository; None leaves it as it is, and makes
+            a new one private.
+        gated: Who can read: `"auto"` (whoever accepts the terms), `"manual"` (whom an owner
+            approves), `"off"` (anyone). None leaves it as it is, and sets `"auto"` for a repository
+            without data (`"off"` for sample heads, which no agreement covers).
+        tag: Name for the commit; refused if the tag exists on another one.
+        revision: Branch to publish on.
+        create_pr: Open a pull request against the branch instead; each run opens one.
+        token: Access token; None for the one that is stored or in `HF_TOKEN`.
+        dry_run: Change nothing, only report what a push would do.
+        accept_license: Take over the duties of the R-UDA where no gate does.
+        remove_script: Delete a loading script that `datasets` 4 and later refuse.
+        raw: The folder holds the eight original zips; mirror those.
+    """
+
+    private: bool | None = None
+    gated: Gate | None = None
+    tag: str | None = None
+    revision: str = "main"
+    create_pr: bool = False
+    token: str | None = field(default=None, repr=False)
+    dry_run: bool = False
+    accept_license: bool = False
+    remove_script: bool = False
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if self.gated is not None and self.gated not in GATES:
+            raise UsageError(explain("no such gate", expected=", ".join(GATES), found=self.gated))
+        if self.tag is None:
+            return
+        if not _TAG.fullmatch(self.tag) or _COMMIT.fullmatch(self.tag):
+            raise UsageError(explain("not a tag", expected="a name such as v1.0.0", found=self.tag))
+        if self.create_pr:
+            remedy = "merge the pull request, then push again with the tag"
+            raise UsageError(explain("a pull request cannot be tagged", remedy=remedy))
 
 
 @dataclass(frozen=True)
@@ -100,23 +155,17 @@ def push_export(
         (False, 'README.md')
     """
     options = options or PushOptions()
-    folder, check = _folder(place), progress and partial(progress, "checking")
+    progress = progress or (lambda stage, done, total: None)
+    folder, check = _folder(place), partial(progress, "checking")
     contents = None if options.raw else read_export(folder, check)
     repo, reason = _login(repo_id, options)
+    repo_id = repo.repo_id if repo else repo_id
     if contents is None:
-        contents = read_parts(folder, repo.repo_id if repo else repo_id, check)
-    found = preflight(contents, repo, options)
-    pushed = Pushed(
-        repo.repo_id if repo else repo_id,
-        repo.url if repo else page_of(repo_id),
-        found.access,
-        found.plan,
-        contents.sample,
-        None if found.state is None else found.state.access,
-    )
+        contents = read_parts(folder, repo_id, check)
+    state, pushed = _preflight(contents, repo, repo_id, options)
     if repo is None or options.dry_run:
         return replace(pushed, dry_run=True, not_compared=reason)
-    return _push(contents, repo, found, pushed, options, progress)
+    return _push(contents, repo, state or repo.create(), pushed, options.tag, progress)
 
 
 def _folder(place: str | os.PathLike[str]) -> Path:
@@ -130,66 +179,147 @@ def _folder(place: str | os.PathLike[str]) -> Path:
 def _login(repo_id: str, options: PushOptions) -> tuple[HubRepo | None, str | None]:
     """Log in; a dry run goes on without the Hub, and says why."""
     try:
-        return HubRepo.login(repo_id, options.token), None
+        return HubRepo.login(repo_id, options.revision, options.create_pr, options.token), None
     except HubUnavailableError as error:
         if not options.dry_run:
             raise
         return None, str(error).splitlines()[0]
 
 
+def _preflight(
+    contents: Contents, repo: HubRepo | None, repo_id: str, options: PushOptions
+) -> tuple[RepoState | None, Pushed]:
+    """Compare the contents with the repository and refuse conflicts. Nothing is changed.
+
+    Without `repo`, plan for a new repository and do not ask the Hub.
+    """
+    state = None if repo is None else repo.state()
+    found = None if state is None else state.access
+    empty = state is None or state.files.keys() <= {".gitattributes"}  # the Hub makes that one
+    access = wanted_access(found, options, empty=empty, sample=contents.sample)
+    if not contents.sample:
+        require_licence_accepted(access, options.accept_license)
+    plan = _plan_for(contents, repo, state, options)
+    if repo is not None and state is not None:
+        _refuse_other_kind(contents, state, repo_id)
+        _refuse_taken_tag(repo, state, plan, options.tag)
+    return state, Pushed(repo_id, page_of(repo_id), access, plan, contents.sample, found)
+
+
+def wanted_access(
+    found: Access | None, options: PushOptions, *, empty: bool, sample: bool
+) -> Access:
+    """Decide who can read the repository after the push.
+
+    A new repository is private. One without data is gated, except for sample heads. Everything
+    else stays as it is found, unless an option says otherwise.
+
+    Example:
+        >>> str(wanted_access(None, PushOptions(), empty=True, sample=False))
+        'private, gated (auto)'
+        >>> found = Access(private=False, gated="manual")
+        >>> str(wanted_access(found, PushOptions(), empty=False, sample=False))
+        'public, gated (manual)'
+    """
+    now = found or Access(private=True, gated="off")
+    gate: Gate = "auto" if empty and not sample and now.gated == "off" else now.gated
+    private = now.private if options.private is None else options.private
+    return Access(private, options.gated or gate)
+
+
+def access_during(found: Access, wanted: Access) -> Access:
+    """Combine the stricter sides of both: closed before the upload, opened after the commit."""
+    gate = found.gated if wanted.gated == "off" else wanted.gated
+    return Access(private=found.private or wanted.private, gated=gate)
+
+
+def require_licence_accepted(access: Access, accepted: bool) -> None:
+    """Refuse to pass the data on without a gate, unless the option accepts the licence's duties."""
+    if access.gated == "off" and not accepted:
+        raise UsageError(
+            explain(
+                "without a gate, nobody who takes the data is asked to accept its licence",
+                expected="a gate, or --accept-license (accept_license=True)",
+                found=access,
+                remedy="pass --gated auto; or read the Research Use of Data Agreement "
+                f"({LICENSE_URL}): you must bind every recipient to it yourself",
+            )
+        )
+
+
+def _plan_for(
+    contents: Contents, repo: HubRepo | None, state: RepoState | None, options: PushOptions
+) -> Plan:
+    if repo is None or state is None:
+        return make_plan(contents.files, {})
+    names = {file.path for file in contents.files}
+    earlier: set[str] = set()
+    if SUMS in state.files and SUMS in names and state.files.keys() - names:
+        # The checksums of an earlier export name the files that it wrote, and nobody else's.
+        listing = repo.read(SUMS, state.head).decode("utf-8", "replace")
+        earlier = {line.partition("  ")[2] for line in listing.splitlines()}
+    return make_plan(
+        contents.files,
+        state.files,
+        earlier=earlier,
+        script=f"{repo.repo_id.rpartition('/')[2]}.py",
+        remove_script=options.remove_script,
+    )
+
+
+def _refuse_other_kind(contents: Contents, state: RepoState, repo_id: str) -> None:
+    foreign = sorted(contents.foreign & state.files.keys())
+    if foreign:
+        what = f"the repository holds something else than {contents.kind}"
+        remedy = "choose another repository: exports and original zips each need their own"
+        found = ", ".join(foreign)
+        raise HubError(explain(what, where=page_of(repo_id), found=found, remedy=remedy))
+
+
+def _refuse_taken_tag(repo: HubRepo, state: RepoState, plan: Plan, tag: str | None) -> None:
+    tagged = None if tag is None else repo.tagged_commit(tag)
+    if tagged is None or (plan.changes_nothing and tagged == state.head):
+        return
+    raise HubError(
+        explain(
+            f"the tag {tag} is taken",
+            where=page_of(repo.repo_id),
+            expected="no such tag, or one on the commit that holds these files",
+            found=f"it names commit {tagged}",
+            remedy="choose another tag: others rely on what this one names",
+        )
+    )
+
+
 def _push(
     contents: Contents,
     repo: HubRepo,
-    found: Preflight,
+    state: RepoState,
     pushed: Pushed,
-    options: PushOptions,
-    progress: Progress | None,
+    tag: str | None,
+    progress: Progress,
 ) -> Pushed:
-    state = found.state
-    if state is None:
-        repo.create()
-        state = repo.state(options.revision)
-        if state is None:
-            what = "the Hub created the repository, but does not show it"
-            raise HubError(explain(what, where=repo.url, remedy="push again"))
-        # The Hub may put files of its own into a new repository.
-        pushed = replace(pushed, plan=plan_for(contents, repo, state, options))
-    during = access_during(state.access, found.access)
+    during = access_during(state.access, pushed.access)
     repo.set_access(state.access, during)
     if pushed.plan.changes_nothing:
         logger.info("%s: nothing has changed, no commit", repo.repo_id)
         pushed = replace(pushed, commit=state.head)
     else:
-        _upload(contents, repo, pushed.plan, options, progress)
-        commit, url = repo.commit(
-            pushed.plan.delete,
-            message=contents.message,
-            revision=options.revision,
-            parent=state.head,
-            create_pr=options.create_pr,
-        )
-        url = url if options.create_pr else pushed.url
+        _upload(contents, repo, pushed.plan, progress)
+        commit, url = repo.commit(pushed.plan.delete, contents.message, state.head)
         pushed = replace(pushed, commit=commit, committed=True, url=url)
-    if options.tag and pushed.commit and repo.tagged_commit(options.tag) != pushed.commit:
-        repo.tag(options.tag, pushed.commit)
+    if tag and pushed.commit and repo.tagged_commit(tag) != pushed.commit:
+        repo.tag(tag, pushed.commit)
         pushed = replace(pushed, tagged=True)
     repo.set_access(during, pushed.access)
     return pushed
 
 
-def _upload(
-    contents: Contents,
-    repo: HubRepo,
-    plan: Plan,
-    options: PushOptions,
-    progress: Progress | None,
-) -> None:
+def _upload(contents: Contents, repo: HubRepo, plan: Plan, progress: Progress) -> None:
     done = 0
+    progress("uploading", done, plan.added_bytes)
     for batch in batches(plan.add, contents.size):
-        if progress is not None:
-            progress("uploading", done, plan.added_bytes)
-        repo.upload(batch, options.revision, options.create_pr)
+        repo.upload(batch)
         done += sum(file.size for file in batch)
         logger.info("%s: %d of %d bytes uploaded", repo.repo_id, done, plan.added_bytes)
-    if progress is not None:
         progress("uploading", done, plan.added_bytes)

@@ -9,8 +9,8 @@ clients need `HF_HUB_DISABLE_XET=1`, and upload by git LFS.
         assert hub.counters.received["lfs-upload"] == ...
 """
 
-from hub_server.environment import hub_environment
+from hub_server.environment import hub_environment, use_hub
 from hub_server.faults import Counters, Fault
 from hub_server.server import HubServer
 
-__all__ = ["Counters", "Fault", "HubServer", "hub_environment"]
+__all__ = ["Counters", "Fault", "HubServer", "hub_environment", "use_hub"]

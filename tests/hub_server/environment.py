@@ -1,9 +1,11 @@
-"""What a process needs to take a test server for the Hub."""
+"""What it takes to have a client process, or this process, take a test server for the Hub."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+import pytest
 
 from hub_server.hub import Hub
 
@@ -18,6 +20,7 @@ def hub_environment(hub: Hub | str, home: Path, token: str | None = None) -> dic
         home: For the client's caches; one that does not exist is an empty cache.
         token: Of whoever calls; None for nobody.
     """
+    given = [path for path in (os.environ.get("PYTHONPATH"),) if path]
     env = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
     env |= {
         "HF_ENDPOINT": hub if isinstance(hub, str) else hub.url,
@@ -29,12 +32,16 @@ def hub_environment(hub: Hub | str, home: Path, token: str | None = None) -> dic
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
         "NO_COLOR": "1",
-        "PYTHONPATH": os.pathsep.join(_paths()),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent.parent), *given]),
     }
     return env if token is None else {**env, "HF_TOKEN": token}
 
 
-def _paths() -> list[str]:
-    """Let a child find what runs here: this folder, and whatever this process was given."""
-    given = os.environ.get("PYTHONPATH")
-    return [str(Path(__file__).resolve().parent.parent), *([given] if given else [])]
+def use_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process, whose client is imported already, use the server as the Hub."""
+    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    # Version 0.30 has a copy of this one beside the function that uses it.
+    for module in ("constants", "file_download"):
+        name = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+        monkeypatch.setattr(name, template, raising=False)

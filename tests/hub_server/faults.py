@@ -17,6 +17,7 @@ class Fault:
         call: First call it applies to, from 1, counted from when the fault is set.
         times: How many calls it applies to; None for all that follow.
         status: Answered instead, once the body is in.
+        message: Goes with it.
         drop_after: The connection is reset after so many bytes of the body.
         lose_answer: The call takes effect, but the connection is reset before the answer.
         cut_after: The connection is reset after so many bytes of the answer's body.
@@ -29,6 +30,7 @@ class Fault:
     call: int = 1
     times: int | None = 1
     status: int | None = None
+    message: str = "Internal Error - try again later"
     drop_after: int | None = None
     lose_answer: bool = False
     cut_after: int | None = None

@@ -18,17 +18,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from loopback import LoopbackServer, QuietHandler
 
-from hub_server.accounts import TOKENS
-from hub_server.errors import HubError
+from hub_server.api import Route, find_route
 from hub_server.faults import Fault
 from hub_server.hub import Hub
-from hub_server.routes import Route, find_route
 from hub_server.wire import (
     PIECE,
     Answer,
     Body,
     ClientGoneError,
     DropConnectionError,
+    HubError,
     Request,
     json_answer,
 )
@@ -44,8 +43,6 @@ class HubServer(Hub):
         with HubServer(folder) as hub:
             HfApi(hub.url, token=hub.tokens.owner).create_repo("lab/x", repo_type="dataset")
     """
-
-    tokens = TOKENS
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -106,8 +103,8 @@ class _Handler(QuietHandler):
             fault.on_call()
         try:
             if fault is not None and fault.status is not None:
-                retry = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-                raise HubError(fault.status, "Internal Error - try again later", headers=retry)
+                retry = {} if fault.retry_after is None else {"Retry_After": str(fault.retry_after)}
+                raise HubError(fault.status, fault.message, **retry)
             answer = route.handler(self.server.hub, request)
         except HubError as error:
             answer = error.answer()

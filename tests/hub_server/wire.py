@@ -1,4 +1,4 @@
-"""Requests and answers, and a body that is counted while it arrives."""
+"""Requests and answers, refusals, and a body that is counted while it arrives."""
 
 from __future__ import annotations
 
@@ -36,27 +36,16 @@ class Body:
     ) -> None:
         self._stream, self._route, self._counters = stream, route, counters
         self._fault = fault or Fault(route)
-        self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
-        self._left = 0 if self.chunked else int(headers.get("Content-Length") or 0)
+        self._left = int(headers.get("Content-Length") or 0)
         self._received = 0
-        self.finished = not self.chunked and self._left == 0
         if self._fault.drop_after == 0:
             raise DropConnectionError
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the rest of the body as it comes in."""
-        while not self.finished:
-            if self.chunked and self._left == 0:
-                self._left = int(self._line() or b"0", 16)
-                if self._left == 0:
-                    self._line()
-                    self.finished = True
-                    return
+        while self._left:
             data = self._piece()
             self._left -= len(data)
-            if self._left == 0 and self.chunked:
-                self._line()
-            self.finished = not self.chunked and self._left == 0
             yield data
 
     def read(self) -> bytes:
@@ -87,12 +76,6 @@ class Body:
         if drop is not None and self._received >= drop:
             raise DropConnectionError
         return data
-
-    def _line(self) -> bytes:
-        try:
-            return self._stream.readline(PIECE).strip()
-        except OSError as error:
-            raise ClientGoneError from error
 
 
 @dataclass(frozen=True)
@@ -171,3 +154,19 @@ def file_answer(path: Path, headers: dict[str, str], request: Request) -> Answer
         return Answer(416, {**headers, "Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     return Answer(206, headers, file=path, start=start, length=stop - start)
+
+
+class HubError(Exception):
+    """An answer that is an error, as the Hub words it: a status, X-Error-Code and a message."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code = status, message, code
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def answer(self) -> Answer:
+        """Word it for the wire."""
+        headers = {"X-Error-Message": self.message, **self.headers}
+        if self.code is not None:
+            headers["X-Error-Code"] = self.code
+        return json_answer({"error": self.message}, self.status, headers)
