@@ -69,7 +69,7 @@ def push(
     Example: geogen push geogen lab/geogen --dry-run
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from geogen_hf.hub.push import PushOptions, push_export
 
