@@ -13,11 +13,13 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
 from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ReleaseError, explain
@@ -28,7 +30,6 @@ from geogen_hf.export.parquet import FileRecord
 from geogen_hf.export.provenance import describe_source, provenance
 from geogen_hf.export.tasks import (
     ShardTask,
-    Submit,
     TaskRecord,
     finished,
     plan_tasks,
@@ -164,13 +165,20 @@ def write_export(
         logger.info("%s: complete already", output.path)
         return _as_found(output.path)
     tasks = plan_tasks(output, subjects, options, split_seed, on_bad_subject)
-    sheet, undecodable = _draw_sheet(tasks, on_bad_subject)
-    pictures = {PICTURE: sheet, **_draw_proof(release)}
+    shown, undecodable = _decode_shown(tasks, on_bad_subject)
     tasks = [task.without(undecodable) for task in tasks]
     with output.claimed(overwrite=overwrite):
         already = sum(finished(task) is not None for task in tasks)
         with task_runner(executor, workers, len(tasks)) as submit:
-            records = _run_all(tasks, submit, progress)
+            futures = [submit(task) for task in tasks]
+            try:
+                # Here, while the workers write: drawing takes this thread about a second.
+                pictures = {PICTURE: _png(contact_sheet(shown)), **_draw_proof(release)}
+                records = _wait_for_all(tasks, futures, progress)
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
         kept = {subject_id for record in records for subject_id in record.subject_ids}
         left_out = sorted({subject.subject_id for subject in subjects} - kept)
         _write_rest(output, tasks, records, options, source, left_out, pictures)
@@ -201,23 +209,19 @@ def _as_found(folder: Path) -> Exported:
     return Exported(folder=folder, rows=rows, size=size, written=0)
 
 
-def _run_all(tasks: list[ShardTask], submit: Submit, progress: Progress | None) -> list[TaskRecord]:
-    """Run every task, and return their records in the order of the tasks."""
+def _wait_for_all(
+    tasks: Sequence[ShardTask], futures: Sequence[Future[TaskRecord]], progress: Progress | None
+) -> list[TaskRecord]:
+    """Wait for every task, and return their records in the order of the tasks."""
     total = sum(len(subject.images) for task in tasks for subject in task.shard.subjects)
     done = 0
-    futures = [submit(task) for task in tasks]
     waiting = set(futures)
-    try:
-        while waiting:
-            ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in ended:
-                done += future.result().images
-            if progress is not None:
-                progress(done, total)
-    except BaseException:
-        for future in waiting:
-            future.cancel()
-        raise
+    while waiting:
+        ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in ended:
+            done += future.result().images
+        if progress is not None:
+            progress(done, total)
     return [future.result() for future in futures]
 
 
@@ -276,14 +280,16 @@ def count_rows(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _draw_sheet(tasks: Sequence[ShardTask], on_bad_subject: Policy) -> tuple[bytes, frozenset[str]]:
-    """Draw the contact sheet of the first identities that can be read and decoded.
+def _decode_shown(
+    tasks: Sequence[ShardTask], on_bad_subject: Policy
+) -> tuple[list[Views], frozenset[str]]:
+    """Decode the first identities that can be read and decoded, for the contact sheet.
 
     This comes before the Parquet files, which hold the images undecoded: an identity that turns out
     to be damaged here is left out of them.
 
     Returns:
-        The encoded sheet, and the ids of the identities that are damaged.
+        The identities to show, and the ids of those that are damaged.
 
     Raises:
         ArchiveError: An image is damaged, and is not to be skipped.
@@ -304,21 +310,7 @@ def _draw_sheet(tasks: Sequence[ShardTask], on_bad_subject: Policy) -> tuple[byt
     if not shown:
         what = "no subject has images that can be decoded"
         raise ReleaseError(explain(what, found=f"{len(damaged)} subjects, all damaged"))
-    buffer = io.BytesIO()
-    contact_sheet(shown).save(buffer, "PNG")
-    return buffer.getvalue(), frozenset(damaged)
-
-
-def _draw_proof(release: Release) -> dict[str, bytes]:
-    """Draw the proof of the camera convention; nothing where no silhouettes can be told."""
-    try:
-        picture = proof_picture(release)
-    except ReleaseError as error:
-        logger.info("no picture of the camera proof: %s", error)
-        return {}
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return {PROOF: buffer.getvalue()}
+    return shown, frozenset(damaged)
 
 
 def _decoded(subject: Subject) -> Views:
@@ -327,6 +319,21 @@ def _decoded(subject: Subject) -> Views:
     images = [decode_view(subject, view, data).convert("RGB") for view, data in enumerate(encoded)]
     stored_sizes(subject, encoded)
     return Views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
+
+
+def _draw_proof(release: Release) -> dict[str, bytes]:
+    """Draw the proof of the camera convention; nothing where no silhouettes can be told."""
+    try:
+        return {PROOF: _png(proof_picture(release))}
+    except ReleaseError as error:
+        logger.info("no picture of the camera proof: %s", error)
+        return {}
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _json(value: Any) -> bytes:
