@@ -63,6 +63,7 @@ class GeoGen(ReleaseBuilder):
         GeoGenConfig(name="sequences", version=VERSION, description="One identity a row."),
         GeoGenConfig(name="views", version=VERSION, description="One image a row."),
         GeoGenConfig(name="cameras", version=VERSION, description="One image a row, no pixels."),
+        GeoGenConfig(name="metadata", version=VERSION, description="One identity's JSON a row."),
     ]
     DEFAULT_CONFIG_NAME = "sequences"
 
@@ -109,8 +110,8 @@ def load(
     """Load GeoGen from its upstream zips, as `load_dataset` would, on any version of `datasets`.
 
     Args:
-        config: `"sequences"` (one identity a row), `"views"` (one image a row) or `"cameras"` (one
-            image a row, without its pixels).
+        config: `"sequences"` (one identity a row), `"views"` (one image a row), `"cameras"` (one
+            image a row, without its pixels) or `"metadata"` (one identity's JSON a row).
         split: `"train"`, `"validation"`, `"test"`, a slice such as `"train[:10%]"`, or None for a
             dictionary of all three.
         data_dir: Folder with the eight zips; None downloads them.

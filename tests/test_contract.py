@@ -183,9 +183,12 @@ def test_images_are_bit_exact_and_decode(maker: ReleaseMaker) -> None:
 
 def test_metadata_is_the_untouched_json(maker: ReleaseMaker) -> None:
     texts = {content.decode() for content in maker.zips["metadata_files.zip"].values()}
-    loaded = geogen.load("cameras", data_dir=str(maker.write()))
+    folder = str(maker.write())
+    loaded = geogen.load("metadata", data_dir=folder)
     rows = [row for split in loaded.values() for row in split]
+    assert len(rows) == 7
     assert {row["metadata"] for row in rows} == texts
+    rows = [row for split in geogen.load("cameras", data_dir=folder).values() for row in split]
     assert {(row["width"], row["height"]) for row in rows} == {(48, 48)}
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Once, ReleaseMaker
@@ -238,12 +239,9 @@ def other_columns(folder: Path) -> None:
 def nan_cameras(folder: Path) -> None:
     table = pq.read_table(shard(folder))
     index = table.schema.get_field_index("extrinsics")
-    values = table["extrinsics"].combine_chunks()
-    storage = values.storage.to_pylist()
-    storage[0][0][0][0] = float("nan")
-    import pyarrow as pa
-
-    changed = pa.ExtensionArray.from_storage(values.type, pa.array(storage, values.storage.type))
+    values = table["extrinsics"].to_pylist()
+    values[0][0][0][0] = float("nan")
+    changed = pa.array(values, table["extrinsics"].type)
     pq.write_table(table.set_column(index, table.schema.field(index), changed), shard(folder))
 
 

@@ -32,7 +32,7 @@ from geogen_hf.release.release import read_release
 from geogen_hf.sample import write_release
 from geogen_hf.source.parts import locate_parts
 
-CONFIGS = ("sequences", "views", "cameras")
+CONFIGS = ("sequences", "views", "cameras", "metadata")
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +81,7 @@ def change_rows(
 
 
 def write_rows(path: Path, config: str, rows: Rows) -> None:
-    schema = portable_schema(config)
-    columns = []
-    for field in schema:
-        kind = field.type
-        storage = kind.storage_type if isinstance(kind, pa.ExtensionType) else kind
-        values = pa.array([row[field.name] for row in rows], storage)
-        extended = isinstance(kind, pa.ExtensionType)
-        columns.append(pa.ExtensionArray.from_storage(kind, values) if extended else values)
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path)
+    pq.write_table(pa.Table.from_pylist(rows, portable_schema(config)), path)
 
 
 # --- Sound folders ---
@@ -104,6 +96,7 @@ def test_a_sound_folder_passes(sound: Path, workers: int) -> None:
     assert told == [(number, files) for number in range(1, files + 1)]
     assert sum(found.subjects.values()) == 40
     assert found.rows["cameras"] == {split: 7 * n for split, n in found.subjects.items()}
+    assert found.rows["metadata"] == found.subjects
     assert found.images == 2 * 280
     assert found.other_view_counts == {}
     assert json.loads(json.dumps(found.to_json()))["ok"] is True
@@ -396,6 +389,16 @@ def test_images_that_do_not_decode_are_found(folder: Path, spoil: Callable[[byte
     failures = verified(folder).failures
     assert any(f"{subject_id} view 0: does not decode" in failure for failure in failures)
     assert verified(folder, quick=True).failures == ()
+
+
+def test_an_identity_twice_in_the_metadata_is_found(folder: Path) -> None:
+    change_rows(folder, "metadata", lambda rows: rows.append(rows[0]))
+    text = "\n".join(verified(folder).failures)
+    assert "data/metadata/train-00000-of-00001.parquet: an identity is there twice" in text
+    change_rows(folder, "metadata", lambda rows: rows.pop(0))
+    change_rows(folder, "metadata", lambda rows: rows.pop())
+    text = "\n".join(verified(folder).failures)
+    assert "metadata: identities or splits are not those of splits.csv" in text
 
 
 @pytest.mark.parametrize("column", ["subject_id", "image", "extrinsics", "view_id"])

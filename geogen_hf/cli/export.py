@@ -19,8 +19,8 @@ def export(
     config: Annotated[
         list[str] | None,
         typer.Option(
-            help="sequences, views or cameras; the first is the default config. Repeatable."
-            "  [default: sequences, cameras]"
+            help="sequences, views, cameras or metadata; the first is the default config. "
+            "Repeatable.  [default: sequences, cameras, metadata]"
         ),
     ] = None,
     part: console.PartNumbers = None,

@@ -32,7 +32,8 @@ FIGURES_MARK = "<!-- figures of this export -->"
 IMAGES_MARK = "<!-- images of this export -->"
 CAMERAS_MARK = "<!-- cameras of this export -->"
 PROVENANCE_MARK = "<!-- provenance of this export -->"
-_CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \|(.*)", re.ASCII)
+_CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \| (one .*)", re.ASCII)
+_COLUMN_LINE = re.compile(r"\| `(\w+)` \|.*", re.ASCII)
 
 
 def card_template(*, sample: bool = False) -> str:
@@ -150,13 +151,12 @@ def _with_configs(body: str, configs: Sequence[str]) -> str:
     here = {column for config in configs for column in FEATURES[config]}
     lines = []
     for line in body.splitlines():
-        matched = _CONFIG_LINE.fullmatch(line)
-        if matched and matched[1] in FEATURES:
+        if matched := _CONFIG_LINE.fullmatch(line):
             if matched[1] not in configs:
                 continue
             default = " (default)" if matched[1] == configs[0] else ""
-            line = f"| `{matched[1]}`{default} |{matched[2]}"
-        elif matched and matched[1] in every - here:
+            line = f"| `{matched[1]}`{default} | {matched[2]}"
+        elif (matched := _COLUMN_LINE.fullmatch(line)) and matched[1] in every - here:
             continue
         lines.append(line)
     return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ from PIL import Image
 from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
 from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ReleaseError, explain
 from geogen_hf.export.card import write_card
+from geogen_hf.export.croissant import write_croissant
 from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
@@ -32,6 +33,7 @@ from geogen_hf.export.tasks import (
     ShardTask,
     TaskRecord,
     finished,
+    join_files,
     plan_tasks,
     task_runner,
 )
@@ -51,6 +53,7 @@ EXPORT = OutputKind("export", ".export", PROVENANCE, "source", CARD)
 PICTURE = "contact_sheet.png"
 PICTURE_SUBJECTS = 4
 PROOF = "camera_proof.png"
+CROISSANT = "croissant.json"
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -179,10 +182,10 @@ def write_export(
                 for future in futures:
                     future.cancel()
                 raise
+        files = join_files(output, records)
         kept = {subject_id for record in records for subject_id in record.subject_ids}
         left_out = sorted({subject.subject_id for subject in subjects} - kept)
-        _write_rest(output, tasks, records, options, source, left_out, pictures)
-    files = [file for record in records for file in record.files]
+        _write_rest(output, tasks, records, files, options, source, left_out, pictures)
     return Exported(
         folder=output.path,
         rows=count_rows(files),
@@ -229,19 +232,20 @@ def _write_rest(
     output: OutputFolder,
     tasks: Sequence[ShardTask],
     records: Sequence[TaskRecord],
+    files: Sequence[FileRecord],
     options: ExportOptions,
     source: Plan,
     left_out: Sequence[str],
     pictures: Mapping[str, bytes],
 ) -> None:
     """Write all files that are not Parquet, the card last."""
-    files = [file for record in records for file in record.files]
     images = sum(record.images for record in records)
     _remove_other_data(output.path, files)
     contents = {
         MANIFEST: _manifest(tasks, records),
         PROVENANCE: _json(provenance(source, count_rows(files), left_out)),
         **pictures,
+        CROISSANT: write_croissant(options.configs, source).encode(),
         CARD: write_card(files, images, options, source, list(pictures)).encode(),
     }
     sums = {file.path: file.sha256 for file in files}

@@ -220,7 +220,7 @@ def open_export(
 
     Returns:
         The identities by name. Their `extrinsics` and `intrinsics` have the precision of the files,
-        float32; their `metadata` is empty: the config `cameras` holds it.
+        float32; their `metadata` is empty: the config `metadata` holds it.
 
     Raises:
         PartsError: There is no complete export, or none with images.

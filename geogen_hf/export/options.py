@@ -16,7 +16,7 @@ from geogen_hf.release.features import FEATURES
 
 ImageFormat = Literal["png", "webp", "jpeg"]
 IMAGE_FORMATS: tuple[ImageFormat, ...] = ("png", "webp", "jpeg")
-DEFAULT_CONFIGS = ("sequences", "cameras")
+DEFAULT_CONFIGS = ("sequences", "cameras", "metadata")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ExportOptions:
     """How the exported files are written.
 
     Attributes:
-        configs: The configs to write, of `sequences`, `views` and `cameras`. The first one is the
-            default config of the folder.
+        configs: The configs to write, of `sequences`, `views`, `cameras` and `metadata`. The first
+            one is the default config of the folder.
         image_format: `"png"` keeps the published bytes (unless resized), `"webp"` is lossless,
             `"jpeg"` is lossy.
         image_size: Longer side of the images written, pixels; None keeps the stored size.

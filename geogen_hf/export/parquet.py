@@ -29,6 +29,13 @@ ROW_GROUP_ROWS = 512
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 """The content decides where pages end (pyarrow >= 21). So equal rows give equal pages in any place
 of any file, and a store that keeps each chunk once transfers only what has changed."""
+CHUNKING_KEYS = ("content_defined_chunking", "use_content_defined_chunking")
+"""Keys of the file's metadata that tell of it: the one that `datasets` writes, and the one by which
+the Hub's viewer recognises files that it can read in pieces."""
+_BLOOM_FILTER = {"ndv": ROW_GROUP_ROWS, "fpp": 0.01}
+"""Of the ids in each row group (pyarrow >= 24): in the order of a hash, minima and maxima of row
+groups say little. It takes about 1 kB."""
+_OPTIONS = inspect.signature(pq.ParquetWriter).parameters
 
 _IMAGE_COLUMNS = ("image", "images")
 
@@ -57,13 +64,22 @@ class FileRecord:
 
 
 def portable_schema(config: str) -> pa.Schema:
-    """Return the Arrow schema of a config, with features that every version of `datasets` reads.
+    """Return the Arrow schema of a config as every reader of Parquet files understands it.
 
-    `datasets` 4 writes lists as type `List`, which 3.6 does not know, but reads `Sequence` too.
+    Matrices are nested lists. Only the features for `datasets`, in the metadata, say `Array2D` and
+    `Array3D`: other readers take the Arrow types of these for opaque extensions. `datasets` 4
+    writes lists as type `List`, which 3.6 does not know, but reads `Sequence` too.
     """
     features = FEATURES[config]
     described = {"info": {"features": _spell_lists_as_sequences(features.to_dict())}}
-    return features.arrow_schema.with_metadata({"huggingface": json.dumps(described)})
+    metadata = {"huggingface": json.dumps(described)}
+    if "use_content_defined_chunking" in _OPTIONS:
+        metadata |= dict.fromkeys(CHUNKING_KEYS, json.dumps(CHUNKING))
+    fields = [
+        pa.field(f.name, f.type.storage_type if isinstance(f.type, pa.ExtensionType) else f.type)
+        for f in features.arrow_schema
+    ]
+    return pa.schema(fields, metadata)
 
 
 def _spell_lists_as_sequences(value: Any) -> Any:
@@ -168,6 +184,12 @@ class ShardWriter:
         self._count += 1
         self._write(self._builder.add(row))
 
+    def add_table(self, table: pa.Table) -> None:
+        """Add rows that are in a table of this schema already."""
+        self._count += len(table)
+        for start in range(0, len(table), ROW_GROUP_ROWS):
+            self._write(table.slice(start, ROW_GROUP_ROWS))
+
     def record(self) -> FileRecord:
         """Describe the file, once the block has ended."""
         path, config, split = self._place
@@ -185,8 +207,8 @@ class ShardWriter:
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
     """Return the options of `pyarrow.parquet.ParquetWriter` for a schema.
 
-    Images are compressed already, so only the other columns are compressed. The page index and the
-    statistics of the ids let readers find rows.
+    Images are compressed already, so only the other columns are compressed. The page index, the
+    statistics and the Bloom filter of the ids let readers find rows.
     """
     leaves = [leaf for field in schema for leaf in leaf_paths(field)]
     images = [leaf for leaf in leaves if leaf.split(".")[0] in _IMAGE_COLUMNS]
@@ -197,8 +219,10 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
         "write_statistics": [leaf for leaf in leaves if leaf in ("subject_id", "view_id")],
         "write_page_index": True,
     }
-    if "use_content_defined_chunking" in inspect.signature(pq.ParquetWriter).parameters:
+    if "use_content_defined_chunking" in _OPTIONS:
         options["use_content_defined_chunking"] = CHUNKING
+    if "bloom_filter_options" in _OPTIONS:
+        options["bloom_filter_options"] = {"subject_id": _BLOOM_FILTER}
     return options
 
 
@@ -209,7 +233,7 @@ def leaf_paths(field: pa.Field) -> list[str]:
         >>> leaf_paths(pa.field("a", pa.list_(pa.struct({"b": pa.int32(), "c": pa.string()}))))
         ['a.list.element.b', 'a.list.element.c']
     """
-    kind = field.type.storage_type if isinstance(field.type, pa.ExtensionType) else field.type
+    kind = field.type
     if pa.types.is_list(kind):
         below = [pa.field("list.element", kind.value_type)]
     elif pa.types.is_struct(kind):

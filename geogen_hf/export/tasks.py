@@ -16,6 +16,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from geogen_hf.durable import RESUMES, OutputFolder, write_durably, writing
 from geogen_hf.errors import (
     ArchiveError,
@@ -28,8 +31,16 @@ from geogen_hf.errors import (
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import Size, transcode_subject
+from geogen_hf.release.features import IMAGE_CONFIGS
 from geogen_hf.release.rows import subject_rows
-from geogen_hf.release.shards import Shard, make_shards, read_images
+from geogen_hf.release.shards import (
+    MAX_SHARDS,
+    WORKER_MULTIPLE,
+    Shard,
+    make_shards,
+    read_images,
+    shard_count,
+)
 from geogen_hf.release.splits import Split, split_position
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
@@ -37,6 +48,9 @@ from geogen_hf.threads import Control, stoppable_threads
 
 logger = logging.getLogger(__name__)
 
+SUBJECTS_PER_FILE = 125
+"""Of a large split; so 8,000 subjects still make 64 files, and 1,000 make 8. A commit to the Hub
+should have fewer than 100 files."""
 _DASK_TIMEOUT_S = 30
 
 
@@ -80,7 +94,8 @@ class TaskRecord:
     """What a finished task wrote.
 
     Attributes:
-        files: One file a config.
+        files: One file a config. Those of configs without images lie in the state folder, until
+            `join_files` makes one file a split of them.
         subject_ids: The identities, in the order of their rows.
         images: Number of their images.
     """
@@ -104,12 +119,25 @@ def plan_tasks(
     ordered = sorted(
         subjects, key=lambda s: (split_position(s.subject_id, split_seed), s.subject_id)
     )
-    shards = make_shards(ordered, split_seed=split_seed, on_bad_subject=on_bad_subject)
+    shards = make_shards(
+        ordered, split_seed=split_seed, on_bad_subject=on_bad_subject, count_of=file_count
+    )
     return [
         ShardTask(output.path, output.state, output.work, split, i, len(of_split), shard, options)
         for split, of_split in shards.items()
         for i, shard in enumerate(of_split)
     ]
+
+
+def file_count(subjects: int) -> int:
+    """Decide how many files with images a split has.
+
+    Example:
+        >>> [file_count(n) for n in (0, 7, 100, 1000, 8000, 100_000)]
+        [0, 1, 8, 8, 64, 64]
+    """
+    wanted = subjects // SUBJECTS_PER_FILE // WORKER_MULTIPLE * WORKER_MULTIPLE
+    return min(shard_count(subjects), max(WORKER_MULTIPLE, min(wanted, MAX_SHARDS)))
 
 
 def run_task(task: ShardTask, control: Control | None = None) -> TaskRecord:
@@ -183,7 +211,37 @@ def _transcoded(
 
 def _writer(task: ShardTask, config: str) -> ShardWriter:
     path = shard_name(config, task.split, task.index, task.count)
+    if config not in IMAGE_CONFIGS:
+        path = f"{task.state.name}/{path}"
     return ShardWriter(task.folder, task.work, path, config, task.split)
+
+
+def join_files(output: OutputFolder, records: Sequence[TaskRecord]) -> list[FileRecord]:
+    """Make one file a split of the files of each config without images.
+
+    Args:
+        output: The exported folder, which is claimed.
+        records: What all tasks wrote, in the order of the tasks.
+
+    Returns:
+        All files of the finished export.
+    """
+    files = [file for record in records for file in record.files]
+    joined = [file for file in files if file.config in IMAGE_CONFIGS]
+    small: dict[tuple[str, str], list[FileRecord]] = {}
+    for file in files:
+        if file.config not in IMAGE_CONFIGS:
+            small.setdefault((file.config, file.split), []).append(file)
+    for (config, split), parts in small.items():
+        path = shard_name(config, split, index=0, count=1)
+        tables = [pq.read_table(output.path / part.path) for part in parts]
+        with (
+            writing(output.path),
+            ShardWriter(output.path, output.work, path, config, split) as writer,
+        ):
+            writer.add_table(pa.concat_tables(tables))
+        joined.append(writer.record())
+    return joined
 
 
 Submit = Callable[[ShardTask], Future[TaskRecord]]

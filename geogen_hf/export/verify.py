@@ -139,10 +139,10 @@ def check_manifest(findings: Sequence[FileFindings], manifest: Mapping[str, str]
     for config in sorted({finding.config for finding in findings if finding.config}):
         placed: dict[str, str] = {}
         for finding in findings:
-            for view in finding.views if finding.config == config else ():
-                first = placed.setdefault(view.subject_id, finding.split)
+            for subject_id in finding.subject_ids if finding.config == config else ():
+                first = placed.setdefault(subject_id, finding.split)
                 if first != finding.split:
-                    yield f"{config}: {view.subject_id} is in {first} and in {finding.split}"
+                    yield f"{config}: {subject_id} is in {first} and in {finding.split}"
         odd = {subject for subject, _ in set(placed.items()) ^ set(manifest.items())}
         if odd:
             yield f"{config}: identities or splits are not those of splits.csv: {some_of(odd)}"
@@ -151,7 +151,9 @@ def check_manifest(findings: Sequence[FileFindings], manifest: Mapping[str, str]
 def check_agreement(findings: Sequence[FileFindings]) -> Iterator[str]:
     """Check that all configs agree on every view, and hold it once."""
     told: dict[tuple[str, int], list[tuple[str, View]]] = {}
-    seen: dict[str, set[tuple[str, int]]] = {f.config: set() for f in findings if f.config}
+    seen: dict[str, set[tuple[str, int]]] = {
+        f.config: set() for f in findings if f.config not in ("", "metadata")
+    }
     for finding in findings:
         for view in finding.views:
             key = (view.subject_id, view.view_id)

@@ -24,6 +24,7 @@ from geogen_hf.errors import CameraError, ImageError, one_line
 from geogen_hf.export.exported import UNREADABLE, DataFile, sha256_of
 from geogen_hf.export.parquet import portable_schema
 from geogen_hf.images import decode_image
+from geogen_hf.release.features import IMAGE_CONFIGS
 
 GRID = 16
 """The difference hash of a picture is 16 x 16 comparisons of neighbouring cells."""
@@ -138,12 +139,13 @@ class View:
 
 @dataclass(frozen=True)
 class FileFindings:
-    """What one file holds, and what is wrong in it."""
+    """What one file holds, and what is wrong in it; `views` is empty for the config `metadata`."""
 
     path: str
     config: str
     split: str
     rows: int = 0
+    subject_ids: frozenset[str] = frozenset()
     views: tuple[View, ...] = ()
     failures: tuple[str, ...] = ()
 
@@ -151,6 +153,7 @@ class FileFindings:
 @dataclass
 class _Collector:
     failures: list[str] = field(default_factory=list)
+    subject_ids: list[str] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
 
 
@@ -193,13 +196,17 @@ def check_file(
         with pq.ParquetFile(local) as parquet:
             rows = parquet.metadata.num_rows
             if _check_schema(path, parquet.schema_arrow, portable_schema(config), found) and decode:
-                for batch in parquet.iter_batches(batch_size=512 if config == "cameras" else 8):
+                for batch in parquet.iter_batches(batch_size=8 if config in IMAGE_CONFIGS else 512):
                     check_stop()
                     _check_rows(path, config, batch, found)
     except UNREADABLE as error:
         found.failures.append(f"{path}: cannot be read: {one_line(error) or repr(error)}")
         rows = 0
-    return FileFindings(path, config, file.split, rows, tuple(found.views), tuple(found.failures))
+    ids = frozenset(found.subject_ids)
+    if config == "metadata" and len(ids) < len(found.subject_ids):
+        found.failures.append(f"{path}: an identity is there twice")
+    views, failures = tuple(found.views), tuple(found.failures)
+    return FileFindings(path, config, file.split, rows, ids, views, failures)
 
 
 def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Collector) -> bool:
@@ -221,6 +228,9 @@ def _check_rows(path: str, config: str, batch: pa.RecordBatch, found: _Collector
     if empty:
         found.failures.append(f"{path}: values are missing in {', '.join(empty)}")
         return
+    found.subject_ids.extend(batch["subject_id"].to_pylist())
+    if config == "metadata":
+        return
     cameras: list[_Camera] = []
     for row in batch.to_pylist():
         cameras.extend(_check_row(path, config, row, found))
@@ -229,8 +239,6 @@ def _check_rows(path: str, config: str, batch: pa.RecordBatch, found: _Collector
 
 def _has_nulls(array: pa.Array) -> bool:
     """Whether a value is missing at any depth, except the paths of images, which always are."""
-    if isinstance(array.type, pa.ExtensionType):
-        array = array.storage
     if array.null_count:
         return True
     if pa.types.is_list(array.type):

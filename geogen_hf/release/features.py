@@ -58,22 +58,30 @@ FEATURES = {
             **_ONE_VIEW,
             "width": Value("int32"),
             "height": Value("int32"),
-            "metadata": Value("string"),
         }
     ),
+    "metadata": Features({"subject_id": Value("string"), "metadata": Value("string")}),
 }
-"""The columns of every config, in order.
+"""The columns of every config, in order. `COLUMNS` says what they hold."""
 
-- `subject_id`: the identity, as upstream names it.
-- `image`, `images`: PNG bytes exactly as published, decoded by `datasets` on access.
-- `view_id`, `view_ids`: the number in the image's file name, ascending in a sequence.
-- `extrinsics`: float32 world-to-camera, OpenCV axes (x right, y down, z into the scene), upstream's
-  unit of length; `(4, 4)` a view, `(V, 4, 4)` a sequence.
-- `intrinsics`: float32, in pixels of the stored image, pixel (0, 0) covering [0, 1) × [0, 1);
-  `(3, 3)` a view, `(V, 3, 3)` a sequence.
-- `width`, `height`: of the stored image, pixels.
-- `metadata`: the identity's JSON, untouched.
-"""
+COLUMNS = {
+    "subject_id": "The identity, as the publisher names it.",
+    "view_id": "The number in the image's file name.",
+    "view_ids": "The number in each image's file name, ascending.",
+    "image": "The render; PNG bytes as published, unless the export says otherwise.",
+    "images": "The renders, in the order of `view_ids`.",
+    "extrinsics": "World-to-camera 4 x 4, OpenCV axes (x right, y down, z into the scene), in the "
+    "publisher's unit of length; of a sequence, one for each view.",
+    "intrinsics": "3 x 3, in pixels of the stored image, where pixel (0, 0) covers [0, 1) x "
+    "[0, 1); of a sequence, one for each view.",
+    "width": "Of the stored image, pixels.",
+    "height": "Of the stored image, pixels.",
+    "metadata": "The identity's JSON as published.",
+}
+"""What every column holds, whatever the config."""
+
+IMAGE_CONFIGS = ("sequences", "views")
+"""The configs that hold images. The rows of the others are small."""
 
 
 def dataset_info(config: str) -> DatasetInfo:

@@ -22,8 +22,7 @@ def shard_rows(config: str, shard: Shard) -> Iterator[Row]:
     """Read a shard and yield its rows.
 
     Args:
-        config: `sequences`, `views` or `cameras`; the last reads no more of an image than its
-            header.
+        config: A config. `cameras` reads no more of an image than its header, `metadata` nothing.
         shard: The subjects.
 
     Yields:
@@ -35,6 +34,9 @@ def shard_rows(config: str, shard: Shard) -> Iterator[Row]:
     if config == "cameras":
         for subject, sizes in read_image_sizes(shard):
             yield from subject_rows(config, subject, (), sizes)
+    elif config == "metadata":
+        for subject in shard.subjects:
+            yield from subject_rows(config, subject, (), ())
     else:
         for subject, images in read_images(shard):
             yield from subject_rows(config, subject, images, ())
@@ -46,9 +48,9 @@ def subject_rows(
     """Yield the rows of one identity.
 
     Args:
-        config: `sequences`, `views` or `cameras`.
+        config: The config of the rows.
         subject: The identity, V views.
-        images: V encoded images; not looked at for `cameras`.
+        images: V encoded images; looked at for `sequences` and `views` only.
         sizes: V sizes; looked at for `cameras` only.
 
     Yields:
@@ -56,6 +58,10 @@ def subject_rows(
     """
     if config == "sequences":
         yield subject.subject_id, _sequence_row(subject, images)
+        return
+    if config == "metadata":
+        columns = {"subject_id": subject.subject_id, "metadata": subject.metadata}
+        yield subject.subject_id, columns
         return
     extrinsics = subject.extrinsics.astype(np.float32)
     intrinsics = subject.intrinsics.astype(np.float32)
@@ -70,7 +76,6 @@ def subject_rows(
             row["image"] = _encoded(images[index])
         else:
             row["width"], row["height"] = sizes[index]
-            row["metadata"] = subject.metadata
         yield f"{subject.subject_id}/{view_id}", row
 
 
@@ -93,7 +98,7 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Put rows into one table.
 
     Args:
-        rows: The rows of `subject_rows`, without their keys.
+        rows: One or more rows of `subject_rows`, without their keys.
         schema: Arrow schema of their config.
 
     Returns:
@@ -107,8 +112,10 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         values = [row[field.name] for row in rows]
+        if isinstance(values[0], np.ndarray):
+            values = [value.tolist() for value in values]
         if isinstance(field.type, pa.ExtensionType):
-            storage = pa.array([value.tolist() for value in values], field.type.storage_type)
+            storage = pa.array(values, field.type.storage_type)
             columns.append(pa.ExtensionArray.from_storage(field.type, storage))
         else:
             columns.append(pa.array(values, field.type))

@@ -65,7 +65,11 @@ def shard_count(subjects: int) -> int:
 
 
 def make_shards(
-    subjects: Sequence[Subject], *, split_seed: int = 0, on_bad_subject: Policy = "raise"
+    subjects: Sequence[Subject],
+    *,
+    split_seed: int = 0,
+    on_bad_subject: Policy = "raise",
+    count_of: Callable[[int], int] = shard_count,
 ) -> dict[Split, list[Shard]]:
     """Divide subjects into splits, and each split into shards whose sizes differ by one at most.
 
@@ -73,6 +77,7 @@ def make_shards(
         subjects: In archive order, which is kept.
         split_seed: Seed of the split.
         on_bad_subject: Passed on to the shards.
+        count_of: Decides the number of shards of a split by its number of subjects.
 
     Returns:
         The shards of every split; an empty list for a split without subjects.
@@ -81,7 +86,9 @@ def make_shards(
     for subject in subjects:
         of_split[split_of(subject.subject_id, split_seed)].append(subject)
     return {
-        split: [Shard(tuple(run), on_bad_subject) for run in _even_runs(members)]
+        split: [
+            Shard(tuple(run), on_bad_subject) for run in _even_runs(members, count_of(len(members)))
+        ]
         for split, members in of_split.items()
     }
 
@@ -100,8 +107,8 @@ def split_shard(shard: Shard) -> list[Shard]:
     return [replace(shard, subjects=shard.subjects[a:b]) for a, b in pairwise(bounds)]
 
 
-def _even_runs(subjects: list[Subject]) -> list[list[Subject]]:
-    count, total = shard_count(len(subjects)), len(subjects)
+def _even_runs(subjects: list[Subject], count: int) -> list[list[Subject]]:
+    total = len(subjects)
     bounds = [total * i // count for i in range(count + 1)] if count else [0]
     return [subjects[a:b] for a, b in pairwise(bounds)]
 
