@@ -87,9 +87,11 @@ def _write_tars(parts: str, out: str, number: int) -> None:
 
 def _verify(folder: str, _: str) -> Callable[[], object]:
     from geogen_hf.export.verify import verify_export
+    from geogen_hf.threads import worker_processes
 
     def run() -> object:
-        found = verify_export(folder)
+        with worker_processes(CORES) as executor:
+            found = verify_export(folder, executor=executor)
         assert not any("SHA" in failure for failure in found.failures)
         return None
 

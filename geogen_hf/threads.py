@@ -1,26 +1,31 @@
-"""Run work in threads: several tasks that can be stopped, or one that reads ahead.
+"""Run work in threads or processes: tasks that can be stopped, or one that reads ahead.
 
-`run_all` runs independent tasks such as downloads, `stoppable_threads` gives an executor, and
-`read_ahead` prepares the next items of an iterator while the present one is used. `Control` is how
-the waiting thread tells workers to stop.
+`run_all` runs independent tasks such as downloads, `stoppable_threads` and `worker_processes` give
+executors, and `read_ahead` prepares the next items of an iterator while the present one is used.
+`Control` is how the waiting thread tells workers to stop.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import queue
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from geogen_hf.errors import GeoGenError
+from geogen_hf.errors import GeoGenError, explain
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -140,6 +145,75 @@ def stoppable_threads(count: int) -> Iterator[tuple[Executor, Control]]:
         raise
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes, and end them when the block is left.
+
+    Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do. They
+    are spawned and not forked, because a fork copies the locks of whatever threads the caller runs.
+
+    Args:
+        workers: How many.
+
+    Yields:
+        The pool; all of its processes are started.
+
+    Raises:
+        GeoGenError: A process died.
+    """
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_serve_parent)
+    try:
+        with _interrupts_blocked():
+            # One task for each, so that every process starts now, while Ctrl-C is blocked.
+            started = [pool.submit(os.getpid) for _ in range(workers)]
+            for future in started:
+                future.result()
+        yield pool
+    except BaseException as error:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            remedy = 'start processes under `if __name__ == "__main__":`, or pass workers=1'
+            raise GeoGenError(explain("a worker process died", remedy=remedy)) from error
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Put off Ctrl-C, and keep it from every process started meanwhile, which inherit the block.
+
+    A terminal sends Ctrl-C to all processes. Only the parent should act on it: workers would print
+    a traceback each and break the pool.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # as on Windows
+        yield
+        return
+    # Starting multiprocessing's resource tracker lifts the block, so it has to run already.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _serve_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it dies: a worker would wait for it for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run_all(

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from geogen_hf.sample.sample_zips import rendering_pool
+from geogen_hf.threads import worker_processes
 
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from geogen_hf.sample.sample_zips import rendering_pool
+from geogen_hf.threads import worker_processes
 def main():
-    with rendering_pool(2) as pool:
+    with worker_processes(2) as pool:
         pids = {pool.submit(os.getpid).result() for _ in range(20)}
         Path(sys.argv[1]).write_text(" ".join(map(str, pids)))
         pool.submit(time.sleep, 60).result()
@@ -62,7 +62,7 @@ def test_workers_end_with_their_parent_and_not_before(tmp_path: Path, interrupte
 
 def test_an_error_in_the_block_ends_the_pool() -> None:
     def fail() -> None:
-        with rendering_pool(1) as pool:
+        with worker_processes(1) as pool:
             assert pool.submit(divmod, 7, 2).result() == (3, 1)
             pool.submit(divmod, 1, 0).result()
 

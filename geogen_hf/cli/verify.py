@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from geogen_hf.export.verify import Verification
 
 _MOST_LISTED = 20
+_LARGE_BYTES = 512 * 2**20
 
 
 def verify(
@@ -35,15 +39,28 @@ def verify(
     Example: geogen verify geogen
     """
     from geogen_hf.export.verify import verify_export
+    from geogen_hf.threads import worker_processes
 
-    with console.progress_bar("verifying") as progress:
-        found = verify_export(folder, quick=quick, workers=workers, progress=progress)
+    processes = 1 if quick else _processes(folder, workers)
+    with (
+        nullcontext() if processes == 1 else worker_processes(processes) as executor,
+        console.progress_bar("verifying") as progress,
+    ):
+        found = verify_export(
+            folder, quick=quick, workers=workers, executor=executor, progress=progress
+        )
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
     else:
         _print(found, quick)
     if found.failures:
         raise typer.Exit(1)
+
+
+def _processes(folder: str, workers: int | None) -> int:
+    """Decide how many processes to start: 1 where a few images are decoded before they run."""
+    size = sum(path.stat().st_size for path in Path(folder).glob("data/*/*.parquet"))
+    return workers or os.cpu_count() or 1 if size > _LARGE_BYTES else 1
 
 
 def _print(found: Verification, quick: bool) -> None:

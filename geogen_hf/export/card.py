@@ -39,9 +39,8 @@ _COLUMN_LINE = re.compile(r"\| `(\w+)` \|.*", re.ASCII)
 def card_template(*, sample: bool = False) -> str:
     """Read the template of the card, from the installed package or from the source tree.
 
-    Args:
-        sample: Whether the data is rendered sample heads. Their card says so, and takes only the
-            sections that hold for any export from `dataset_card.md`.
+    The card of rendered sample heads says what they are, and takes from `dataset_card.md` only the
+    sections that hold for any export.
     """
     package = resources.files("geogen_hf")
     installed = package / TEMPLATE
@@ -71,13 +70,7 @@ def section(card: str, title: str) -> str:
 
 
 def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
-    r"""Split a card into its YAML and its text.
-
-    Args:
-        card: Text that begins with YAML between lines of three dashes.
-
-    Returns:
-        The YAML's values, and the rest.
+    r"""Split a card into the values of the YAML at its beginning, and the rest.
 
     Raises:
         ReleaseError: There is no YAML at its beginning, or it is not a mapping.
@@ -107,17 +100,10 @@ def write_card(
     source: dict[str, Any],
     pictures: Sequence[str],
 ) -> str:
-    """Fill in the template.
+    """Return the text of `README.md`: the template, filled in.
 
-    Args:
-        files: All Parquet files.
-        images: Number of images of all identities.
-        options: How the files were written.
-        source: The result of `describe_source`.
-        pictures: File names of the contact sheet and, where there is one, of the camera proof.
-
-    Returns:
-        The text of `README.md`.
+    `images` counts those of all identities, `source` is the result of `describe_source`, and
+    `pictures` names the contact sheet and, where there is one, the camera proof.
     """
     front, body = split_front_matter(card_template(sample="sample" in source))
     front["size_categories"] = [size_category(images)]

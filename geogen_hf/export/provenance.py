@@ -27,18 +27,11 @@ from geogen_hf.source.zip_directory import Directory
 def describe_source(
     release: Release, subjects: Sequence[Subject], options: ExportOptions, split_seed: int
 ) -> dict[str, Any]:
-    """Describe all that decides the exported bytes.
+    """Describe all that decides the exported bytes, as JSON values.
 
-    Args:
-        release: The release.
-        subjects: The subjects that are exported.
-        options: How the files are written.
-        split_seed: Seed of the split.
-
-    Returns:
-        JSON values: the parts (name, size, digest of the directory), the options, the number of
-        subjects with a digest of their ids and cameras, and the versions that decide the encoding;
-        `sample` where all parts are sample heads.
+    These are the parts (name, size, digest of the directory), the options, the number of subjects
+    with a digest of their ids and cameras, and the versions that decide the encoding; `sample`
+    where all parts are sample heads.
     """
     sample = all(directory.sample for directory in release.directories.values())
     return {
@@ -87,15 +80,10 @@ def _subjects_digest(subjects: Sequence[Subject]) -> str:
 def provenance(
     source: dict[str, Any], counts: dict[str, Any], left_out: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the content of `provenance.json`.
+    """Return the content of `provenance.json` as JSON values.
 
-    Args:
-        source: The result of `describe_source`.
-        counts: Number of rows by config and split.
-        left_out: Identities that are not in the rows because their images are damaged.
-
-    Returns:
-        JSON values.
+    `source` is the result of `describe_source`, `counts` the number of rows by config and split,
+    and `left_out` names the identities that are missing because their images are damaged.
     """
     return {
         "format": 1,

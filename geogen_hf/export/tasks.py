@@ -58,15 +58,8 @@ _DASK_TIMEOUT_S = 30
 class ShardTask:
     """All that a worker needs to write one shard; picklable.
 
-    Attributes:
-        folder: The exported folder.
-        state: Its state folder, which holds the record of a finished task.
-        work: Folder for unfinished files.
-        split: Split of all subjects of the shard.
-        index: Number of the shard within the split.
-        count: Number of shards in the split.
-        shard: The subjects.
-        options: Options of the export.
+    The shard is number `index` of `count` in its split. `state` and `work` are the folders of
+    `OutputFolder`: the first holds the record of a finished task.
     """
 
     folder: Path
@@ -143,15 +136,7 @@ def file_count(subjects: int) -> int:
 def run_task(task: ShardTask, control: Control | None = None) -> TaskRecord:
     """Write the files of one shard, unless an earlier run has written them.
 
-    Args:
-        task: The shard.
-        control: Says when to stop; None where the task runs in another process.
-
-    Returns:
-        What the task wrote.
-
-    Raises:
-        GeoGenError: The parts cannot be read, or the files cannot be written.
+    `control` says when to stop; it is None where the task runs in another process.
     """
     return finished(task) or _write(task, control)
 
@@ -219,10 +204,6 @@ def _writer(task: ShardTask, config: str) -> ShardWriter:
 def join_files(output: OutputFolder, records: Sequence[TaskRecord]) -> list[FileRecord]:
     """Make one file a split of the files of each config without images.
 
-    Args:
-        output: The exported folder, which is claimed.
-        records: What all tasks wrote, in the order of the tasks.
-
     Returns:
         All files of the finished export.
     """
@@ -250,18 +231,11 @@ Submit = Callable[[ShardTask], Future[TaskRecord]]
 
 @contextmanager
 def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> Iterator[Submit]:
-    """Start the workers that run the tasks.
+    """Start the workers that run so many tasks, and yield a function that submits a task.
 
-    On this machine these are threads: reading, inflating, hashing, encoding and writing all release
-    the interpreter lock, and threads start at once, whereas processes first import what they need.
-
-    Args:
-        executor: Runs the tasks; None for threads of this process.
-        workers: Number of threads; None for one more than cores.
-        tasks: Number of tasks. No more threads than that are started.
-
-    Yields:
-        A function that submits a task.
+    Without an executor these are threads: reading, inflating, hashing, encoding and writing all
+    release the interpreter lock, and threads start at once, whereas processes first import what
+    they need.
 
     Raises:
         OutputError: A process of the executor died.

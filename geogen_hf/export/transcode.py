@@ -26,12 +26,7 @@ Size = tuple[int, int]
 def transcode_subject(
     subject: Subject, images: list[bytes], options: ExportOptions
 ) -> tuple[Subject, list[bytes], list[Size]]:
-    """Bring the images and intrinsics of one identity to the size and format of the options.
-
-    Args:
-        subject: The identity.
-        images: V PNG files.
-        options: Size and format to write.
+    """Bring the V images and intrinsics of one identity to the size and format of the options.
 
     Returns:
         The identity with the intrinsics of the returned images, V encoded images, V sizes.
@@ -61,10 +56,6 @@ def transcode_subject(
 def stored_sizes(subject: Subject, images: list[bytes]) -> list[Size]:
     """Read the sizes of the images of an identity, and check that its intrinsics fit them.
 
-    Args:
-        subject: The identity.
-        images: V PNG files.
-
     Raises:
         ArchiveError: An image is no PNG.
         CameraError: The intrinsics are those of another resolution.
@@ -85,15 +76,7 @@ def place_of(subject: Subject, view: int) -> str:
 
 
 def decode_view(subject: Subject, view: int, data: bytes) -> Image.Image:
-    """Decode one image of an identity.
-
-    Args:
-        subject: The identity.
-        view: Index of the view, 0 … V - 1.
-        data: The PNG file.
-
-    Returns:
-        The image in its stored mode, palettes as RGB or RGBA.
+    """Decode the image of the view at an index, in its stored mode; palettes as RGB or RGBA.
 
     Raises:
         ArchiveError: The image is damaged or too large; the message names part, member, subject

@@ -6,7 +6,7 @@ fingerprints of pictures, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from geogen_hf.export.exported import UNREADABLE, DataFile, sha256_of
 from geogen_hf.export.parquet import portable_schema
 from geogen_hf.images import decode_image
 from geogen_hf.release.features import IMAGE_CONFIGS
+from geogen_hf.threads import Control
 
 GRID = 16
 """The difference hash of a picture is 16 x 16 comparisons of neighbouring cells."""
@@ -48,13 +49,7 @@ class Picture:
 
 
 def fingerprint(data: bytes) -> Picture:
-    """Decode an image and compute its fingerprints.
-
-    Args:
-        data: The encoded file: PNG, WebP or JPEG.
-
-    Returns:
-        Its fingerprints.
+    """Decode a PNG, WebP or JPEG and compute its fingerprints.
 
     Raises:
         ImageError: The image does not decode.
@@ -172,19 +167,16 @@ def check_file(
     file: DataFile,
     expected_sha256: str | None,
     decode: bool,
-    check_stop: Callable[[], None] = lambda: None,
+    control: Control | None = None,
 ) -> FileFindings:
-    """Check digest, schema, cameras and images of one file.
+    """Check digest, schema and, if images are to be decoded, rows of one file.
 
     Args:
         local: Path of the file on disk.
         file: What its name in the folder says.
         expected_sha256: Its digest by `SHA256SUMS`; None if it is not listed.
-        decode: Whether to read rows and decode images, or only to check digest and schema.
-        check_stop: Called every few rows; raises to stop.
-
-    Returns:
-        The views of the file, and every failure found.
+        decode: Whether to read rows and decode images.
+        control: Says when to stop; None where the check runs in another process.
     """
     found = _Collector()
     path, config = file.path, file.config
@@ -197,7 +189,8 @@ def check_file(
             rows = parquet.metadata.num_rows
             if _check_schema(path, parquet.schema_arrow, portable_schema(config), found) and decode:
                 for batch in parquet.iter_batches(batch_size=8 if config in IMAGE_CONFIGS else 512):
-                    check_stop()
+                    if control is not None:
+                        control.check()
                     _check_rows(path, config, batch, found)
     except UNREADABLE as error:
         found.failures.append(f"{path}: cannot be read: {one_line(error) or repr(error)}")

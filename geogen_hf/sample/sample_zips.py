@@ -7,29 +7,25 @@ the number of workers.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
-import signal
 import tempfile
-import threading
 import zipfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Literal, get_args
 
 from PIL import Image
 
 from geogen_hf.cameras.conventions import Convention
-from geogen_hf.errors import GeoGenError, UsageError, explain
+from geogen_hf.errors import UsageError, explain
 from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
 from geogen_hf.sample.render import render_all
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
+from geogen_hf.threads import worker_processes
 
 Layout = Literal["by-subject", "by-view"]
 
@@ -125,7 +121,7 @@ def write_release(
     # The pool first: workers of a script without a main guard run it too, and get no further.
     # The folder on the same file system as `out`, so that each zip can be renamed into place.
     with (
-        nullcontext() if workers == 1 else rendering_pool(workers) as pool,
+        nullcontext() if workers == 1 else worker_processes(workers) as pool,
         tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch,
     ):
         _write_zips(Path(scratch), plan, pool, progress)
@@ -218,67 +214,6 @@ def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
     for subject_id in map(subject_name, range(plan.subjects)):
         exact = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
         yield CamerasOf(subject_id, *exact, plan.size)
-
-
-@contextmanager
-def rendering_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that render, and end them when the block is left.
-
-    Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do. The
-    death of a process is a `GeoGenError`. They are spawned and not forked, because a fork copies
-    the locks of whatever threads the caller runs.
-    """
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_serve_parent)
-    try:
-        with _interrupts_blocked():
-            # One task for each, so that every process starts now, while Ctrl-C is blocked.
-            started = [pool.submit(os.getpid) for _ in range(workers)]
-            for future in started:
-                future.result()
-        yield pool
-    except BaseException as error:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        if isinstance(error, BrokenProcessPool):
-            remedy = 'call write_release under `if __name__ == "__main__":`, or pass workers=1'
-            raise GeoGenError(explain("a rendering process died", remedy=remedy)) from error
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Put off Ctrl-C, and keep it from every process started meanwhile, which inherit the block.
-
-    A terminal sends Ctrl-C to all processes. Only the parent should act on it: workers would print
-    a traceback each and break the pool.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # as on Windows
-        yield
-        return
-    # Starting multiprocessing's resource tracker lifts the block, so it has to run already.
-    resource_tracker.ensure_running()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _serve_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it dies: a worker would wait for it for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _rendered(plan: _Plan, pool: ProcessPoolExecutor | None) -> Generator[list[bytes], None, None]:
