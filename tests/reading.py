@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from geogen_hf.source.location import Credentials, Location
-from geogen_hf.source.zip_directory import Directory, read_directory
-from geogen_hf.source.zip_reader import Archives
+from geogen_hf.source.zip_directory import Directory, Member, read_directory
+from geogen_hf.source.zip_reader import Archives, unpack_member
 
 
 def list_archive(address: str | Path, credentials: Credentials | None = None) -> Directory:
@@ -19,4 +19,14 @@ def list_archive(address: str | Path, credentials: Credentials | None = None) ->
 
 def read_all(directory: Directory) -> list[bytes]:
     with Archives() as archives:
-        return [archives.read(member) for member in directory.members]
+        return [read_member(archives, member) for member in directory.members]
+
+
+def read_member(archives: Archives, member: Member) -> bytes:
+    ((record,),) = archives.records([[member]])
+    return unpack_member(member, record)
+
+
+def read_png_size(archives: Archives, member: Member) -> tuple[int, int]:
+    ((head,),) = archives.heads([[member]])
+    return archives.png_size_from(member, head)

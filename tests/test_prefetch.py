@@ -200,6 +200,6 @@ def test_a_reader_that_leaves_cancels_what_was_not_begun() -> None:
 def test_runs_without_members_and_no_runs() -> None:
     with ThreadPoolExecutor(1) as pool:
         fetch = lambda wanted: bytes(wanted.size)  # noqa: E731
-        assert list(stream_records([], fetch, pool)) == []
-        found = list(stream_records([[], [member("a", 0, 9)], []], fetch, pool))
+        assert list(stream_records([], fetch, pool, Limits())) == []
+        found = list(stream_records([[], [member("a", 0, 9)], []], fetch, pool, Limits()))
     assert [len(records) for records in found] == [0, 1, 0]

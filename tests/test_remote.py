@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from origin_server import Faults, OriginServer, quick_retry, replace
-from reading import list_archive, read_all
+from reading import list_archive, read_all, read_member
 
 import geogen_hf
 from geogen_hf.errors import ArchiveError, FetchError, UsageError
@@ -347,10 +347,10 @@ def test_a_part_replaced_after_it_was_listed_is_an_error(origin: OriginServer) -
     name = many_members(origin.folder, 100)
     directory = list_archive(f"{origin.url}/{name}")
     with Archives() as archives:
-        assert archives.read(directory.members[7]) == b"7"
+        assert read_member(archives, directory.members[7]) == b"7"
     replace(origin.folder / name, (origin.folder / name).read_bytes())
     with Archives() as archives, pytest.raises(FetchError, match="changed upstream"):
-        archives.read(directory.members[7])
+        read_member(archives, directory.members[7])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -46,8 +46,7 @@ def download_parts(
         options: Timeouts, retries and syncs; None for the defaults.
 
     Returns:
-        The local file of each part; its URL when streaming, with what the user gave as `token` and
-        `storage_options`.
+        The local file of each part; when streaming its URL, with the given credentials.
 
     Raises:
         FetchError: Some parts could not be fetched; what has arrived is kept for the next time.

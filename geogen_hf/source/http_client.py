@@ -154,12 +154,9 @@ def make_session(pool: int) -> requests.Session:
 
 
 class _Connections:
-    """What all clients of a process share.
+    """The open connections of a process and, by address and headers, where GETs were redirected to.
 
-    Attributes:
-        session: The open connections.
-        redirects: By address and headers, the signed URL that a GET was redirected to last.
-        locks: By the same, held while one thread follows the redirect.
+    A lock is held while one thread follows a redirect.
     """
 
     def __init__(self) -> None:
@@ -175,11 +172,7 @@ def _connections_of(process: int) -> _Connections:
 
 
 class HttpClient:
-    """Requests one file, following redirects.
-
-    Attributes:
-        address: Where to ask for it (`http://` or `https://`).
-    """
+    """Requests one file, following redirects."""
 
     def __init__(
         self,
@@ -193,14 +186,14 @@ class HttpClient:
         """Connect to nothing yet.
 
         Args:
-            address: Where to ask for the file.
+            address: Where to ask for the file (`http://` or `https://`).
             headers: Sent along, for example for authorization; never to another host.
             checks: Describe failures.
             timeout: For a connection, and for the next bytes, seconds.
             keep_redirect: Whether the address that a GET was redirected to serves the next ones of
                 this process, until it expires. The Hub counts each request that it redirects.
         """
-        self.address = address
+        self._address = address
         self._headers = dict(headers)
         self._checks = checks
         self._timeout = timeout
@@ -227,13 +220,13 @@ class HttpClient:
                 if kept is None:
                     return self._follow_and_keep(shared, headers)
         response = self._send_once("GET", kept, headers)
-        if kept == self.address or response.status_code not in _EXPIRED:
+        if kept == self._address or response.status_code not in _EXPIRED:
             return response
         response.close()
         with shared.locks.setdefault(self._key, threading.Lock()):
             if shared.redirects.get(self._key) == kept:
                 return self._follow_and_keep(shared, headers)
-            kept = shared.redirects.get(self._key, self.address)
+            kept = shared.redirects.get(self._key, self._address)
         return self._send_once("GET", kept, headers)
 
     def forget_redirect(self) -> None:
@@ -250,7 +243,7 @@ class HttpClient:
         return response
 
     def _follow(self, method: str, headers: Mapping[str, str]) -> tuple[requests.Response, str]:
-        url = self.address
+        url = self._address
         for _ in range(MAX_REDIRECTS):
             response = self._send_once(method, url, headers)
             if not response.is_redirect:
@@ -272,7 +265,7 @@ class HttpClient:
         with self._checks.network_errors():
             if url not in self._prepared:
                 # Once: looking up proxies, certificates and .netrc takes longer than the rest.
-                own = self._headers if _same_host(self.address, url) else {}
+                own = self._headers if _same_host(self._address, url) else {}
                 request = requests.Request("GET", url, headers=own)
                 settings = session.merge_environment_settings(url, {}, True, None, None)
                 self._prepared[url] = session.prepare_request(request), settings
@@ -303,7 +296,7 @@ class HttpClient:
         """
         if host in self._allowed:
             return
-        origin = urlsplit(self.address).hostname or ""
+        origin = urlsplit(self._address).hostname or ""
         if _is_public(origin) and not _is_public(host):
             raise FetchError(
                 explain(

@@ -77,20 +77,10 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
 
 
 def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
-    """Choose exactly the parts of these numbers, to download them.
-
-    Args:
-        numbers: Any of 1 … 8, or None for all eight.
-
-    Returns:
-        The parts in ascending order.
+    """Choose exactly the parts of these numbers, 1 … 8, to download them; None for all eight.
 
     Raises:
         UsageError: A number is none of 1 … 8.
-
-    Example:
-        >>> [part.name for part in named_parts([8])]
-        ['metadata_files.zip']
     """
     wanted = set(numbers or range(1, 9))
     unknown = wanted - {part.number for part in ALL_PARTS}
@@ -211,12 +201,7 @@ def folder_stamp(
 ) -> list[tuple[str, int, int]] | None:
     """Describe the parts in a folder well enough to notice that one was replaced.
 
-    Args:
-        data_dir: The folder.
-        parts: Which parts to look at.
-
-    Returns:
-        Name, size in bytes and modification time in ns of each; None where any is missing.
+    That is name, size in bytes and modification time in ns of each; None where any is missing.
     """
     try:
         stats = {part: (Path(data_dir) / part.name).stat() for part in parts}

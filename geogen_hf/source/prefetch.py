@@ -27,14 +27,7 @@ Run = Sequence[Member]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One request: neighbouring records of one archive.
-
-    Attributes:
-        archive: Where the zip lies.
-        start: Of the first byte.
-        stop: After the last byte.
-        members: Those whose records lie in `[start, stop)`, in the archive's order.
-    """
+    """One request: the bytes `[start, stop)` of an archive, and the members that they hold."""
 
     archive: Location
     start: int
@@ -68,15 +61,12 @@ class Limits:
 def plan_ranges(
     members: Iterable[Member], *, max_gap: int = MAX_GAP, max_range: int = MAX_RANGE
 ) -> tuple[Range, ...]:
-    """Merge members' records into ranges.
+    """Merge members' records into ranges, in the order of first use; each member is in one of them.
 
     Args:
         members: In the order in which they will be used; one asked for twice is fetched once.
         max_gap: Records so many bytes apart, or fewer, are fetched together with what is between.
         max_range: Nothing is merged into a range of more bytes than this.
-
-    Returns:
-        Ranges, each member in exactly one, in the order of first use.
 
     Example:
         >>> zipped = Location("a.zip")
@@ -111,22 +101,10 @@ def plan_ranges(
 
 
 def plan_windows(runs: Iterable[Run], first_bytes: int, window_bytes: int) -> Iterator[list[Run]]:
-    """Gather runs into windows that grow.
+    """Gather runs into windows that grow, in their order.
 
-    Args:
-        runs: In order, which is kept.
-        first_bytes: The first window is full when its records have so many bytes, each next one
-            when they have twice as many as the last was to have …
-        window_bytes: … but at most so many.
-
-    Yields:
-        Windows of at least one run.
-
-    Example:
-        >>> zipped = Location("a.zip")
-        >>> runs = [[Member(zipped, str(i), i, i + 1, 1, 1, 0, False)] for i in range(12)]
-        >>> [len(window) for window in plan_windows(runs, 1, 4)]
-        [1, 2, 4, 4, 1]
+    The first window is full when its records have `first_bytes`, each next one when they have twice
+    as many as the last was to have, but at most `window_bytes`.
     """
     window: list[Run] = []
     gathered, enough = 0, first_bytes
@@ -215,21 +193,16 @@ def stream_records(
     runs: Iterable[Run],
     fetch: Callable[[Range], bytes | bytearray],
     executor: Executor,
-    limits: Limits = Limits(),
+    limits: Limits,
 ) -> Iterator[list[memoryview]]:
-    """Fetch members' records ahead of their use.
+    """Yield the records of each run, as far as the archive has them, fetched ahead of their use.
 
     Args:
         runs: Members used together, in the order of their use.
-        fetch: Reads one range; called in the executor's threads.
+        fetch: Reads one range; called in the executor's threads. What it raises is raised when its
+            turn comes.
         executor: Has `limits.requests` threads; stays open.
         limits: How far ahead to fetch.
-
-    Yields:
-        The records of each run, in its order, as far as the archive has them.
-
-    Raises:
-        GeoGenError: Whatever `fetch` raises, when its turn comes.
     """
     windows = plan_windows(runs, limits.first_bytes, limits.window_bytes)
     ahead = _Ahead(fetch, executor, limits, windows)

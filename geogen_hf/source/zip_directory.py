@@ -117,11 +117,7 @@ class DirectoryBudget:
         self._bytes = self._entries = 0
 
     def spend(self, archive: Location, *, size: int = 0, entries: int = 0) -> None:
-        """Count bytes before they are read, and entries before they are parsed.
-
-        Raises:
-            ArchiveError: There are more than `MAX_DIRECTORY_BYTES` or `MAX_ENTRIES` by now.
-        """
+        """Count bytes before they are read, and entries before they are parsed; raise ArchiveError."""
         with self._lock:
             self._bytes += size
             self._entries += entries
@@ -186,11 +182,10 @@ class _Tail(io.RawIOBase):
 
 
 def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> Directory:
-    """List an archive from its central directory.
+    """List an archive from its central directory: behind a URL in one request, or two for many.
 
     Args:
-        file: The archive, as `Location.open` gives it. Behind a URL, one request reads most
-            directories and two a long one.
+        file: The archive, as `Location.open` gives it.
         budget: Shared by archives that are listed together; None for an archive alone.
 
     Returns:
@@ -264,10 +259,7 @@ def _is_junk(name: str) -> bool:
 
 
 def _sort_members(
-    archive: Location,
-    size: int,
-    infos: Iterable[zipfile.ZipInfo],
-    directory_start: int,
+    archive: Location, size: int, infos: Iterable[zipfile.ZipInfo], directory_start: int
 ) -> Directory:
     """Turn directory entries into members, each knowing where its record ends."""
     named = [(decode_name(_stored_name(info), info.flag_bits), info) for info in infos]
@@ -286,13 +278,14 @@ def _sort_members(
         if reason is not None:
             refused.append(Refused(name, reason))
             continue
-        stop = min(following, directory_start)
+        # Header with name and extra field, data, descriptor (APPNOTE 4.3.6-4.3.9).
+        longest = LOCAL_HEADER_BYTES + 2 * 0xFFFF + info.compress_size + 24
         members.append(
             Member(
                 archive=archive,
                 name=name,
                 start=info.header_offset,
-                stop=min(stop, info.header_offset + _largest_record(info)),
+                stop=min(following, directory_start, info.header_offset + longest),
                 size=info.file_size,
                 compressed_size=info.compress_size,
                 crc=info.CRC,
@@ -339,17 +332,8 @@ def decode_name(stored: bytes, flags: int) -> str:
 
 def _smallest_stop(info: zipfile.ZipInfo) -> int:
     """Tell where a record ends at the earliest: its local extra field is not known yet."""
-    return (
-        info.header_offset
-        + LOCAL_HEADER_BYTES
-        + len(_stored_name(info))
-        + max(0, info.compress_size)
-    )
-
-
-def _largest_record(info: zipfile.ZipInfo) -> int:
-    """Bound a record: header with name and extra field, data, descriptor (APPNOTE 4.3.6-4.3.9)."""
-    return LOCAL_HEADER_BYTES + 2 * 0xFFFF + info.compress_size + 24
+    header = LOCAL_HEADER_BYTES + len(_stored_name(info))
+    return info.header_offset + header + max(0, info.compress_size)
 
 
 def _reason_to_refuse(info: zipfile.ZipInfo, name: str, directory_start: int) -> str | None:
@@ -371,15 +355,10 @@ def _reason_to_refuse(info: zipfile.ZipInfo, name: str, directory_start: int) ->
         return f"it claims {claimed:,} bytes, over the limit of {limit:,}"
     if info.file_size > max(RATIO_FREE_BYTES, MAX_RATIO * info.compress_size):
         return f"it claims {info.file_size:,} bytes out of {info.compress_size:,}: a bomb"
-    if info.compress_size > _largest_packed(info):
+    # Deflating what cannot be compressed adds a few bytes a block.
+    added = 0 if info.compress_type == _STORED else info.file_size // 4 + 1024
+    if info.compress_size > info.file_size + added:
         return f"it claims {info.file_size:,} bytes, packed into more: {info.compress_size:,}"
     if _smallest_stop(info) > directory_start:
         return "it reaches into the directory: the directory is damaged"
     return None
-
-
-def _largest_packed(info: zipfile.ZipInfo) -> int:
-    """Bound the packed size: deflating what cannot be compressed adds a few bytes a block."""
-    if info.compress_type == _STORED:
-        return info.file_size
-    return info.file_size + info.file_size // 4 + 1024

@@ -27,6 +27,7 @@ _LOCAL_HEADER = struct.Struct("<4s5HLLLHH")
 _DESCRIPTOR = 0x8  # CRC-32 and sizes may be zero in the local header: they follow the data.
 _EFFORT = 0x6  # How hard the packer tried: reading does not depend on it.
 _IN_ZIP64 = 0xFFFFFFFF
+_HEAD_BYTES = 512  # Local headers are about 80, and a PNG's header is in the first few packed ones.
 
 
 def unpack_png(member: Member, record: Record) -> bytes:
@@ -66,14 +67,8 @@ def _check_header(member: Member, record: Record) -> int:
     """Compare a record's local header with the directory (APPNOTE 4.3.7, 4.4).
 
     An archive whose directory names one member's record as another's shows in nothing else: size
-    and CRC-32 are then those of the wrong file.
-
-    Returns:
-        Where the packed bytes begin in the record; the local extra field may differ from the
-        directory's.
-
-    Raises:
-        ArchiveError: There is no such header, it is cut short, or it says something else.
+    and CRC-32 are then those of the wrong file. Returns where the packed bytes begin in the record:
+    the local extra field may differ from the directory's.
     """
     data_start = _header_bytes(member, record)
     if len(record) < data_start:
@@ -202,11 +197,7 @@ def _damaged(member: Member, expected: str, found: str) -> ArchiveError:
 
 
 def png_size(member: Member, data: bytes) -> tuple[int, int]:
-    """Read width and height, in pixels, from a PNG's header.
-
-    Args:
-        member: Where the bytes are from, for the message.
-        data: The file, or at least its first `PNG_HEADER_BYTES`.
+    """Read width and height, in pixels, from a PNG, or at least its first `PNG_HEADER_BYTES`.
 
     Raises:
         ArchiveError: It is not a PNG.
@@ -217,25 +208,11 @@ def png_size(member: Member, data: bytes) -> tuple[int, int]:
     return header.size_wh
 
 
-def packed_png_size(member: Member, packed: memoryview) -> tuple[int, int]:
-    """As `png_size`, of packed bytes, of which the first hundred or so are enough."""
-    return png_size(member, _decompress(member, packed, PNG_HEADER_BYTES))
-
-
-_HEAD_BYTES = 512
-# Local headers are about 80 bytes, and a PNG's header is in the first few deflated ones.
-
-
 class Archives:
     """Archives opened when first needed, closed together; a context manager, for one process."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        """Open nothing yet.
-
-        Args:
-            limits: How far ahead to fetch from archives behind URLs; None for the default.
-        """
-        self._limits = limits or Limits()
+    def __init__(self) -> None:
+        self._limits = Limits()
         self._open: dict[Location, ArchiveFile] = {}
         self._pool: ThreadPoolExecutor | None = None
 
@@ -287,59 +264,25 @@ class Archives:
 
     def heads(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
         """As `records`, but only the first bytes of each, enough for `png_size_from`."""
-        return self.records([[_head_of(member) for member in run] for run in runs])
-
-    def read(self, member: Member) -> bytes:
-        """Read one member and check it.
-
-        Args:
-            member: Which one.
-
-        Returns:
-            Its uncompressed bytes.
-
-        Raises:
-            ArchiveError: They are damaged; the message names archive, member and offset.
-        """
-        return unpack_member(member, self._record(member))
-
-    def read_png(self, member: Member) -> bytes:
-        """As `read`, and raise `ArchiveError` too if it is not a PNG."""
-        return unpack_png(member, self._record(member))
-
-    def read_png_size(self, member: Member) -> tuple[int, int]:
-        """Read width and height, in pixels, without reading the rest of the image.
-
-        Raises:
-            ArchiveError: The member is damaged or not a PNG.
-        """
-        return self.png_size_from(member, self._record(_head_of(member)))
+        return self.records(
+            [[replace(m, stop=min(m.stop, m.start + _HEAD_BYTES)) for m in run] for run in runs]
+        )
 
     def png_size_from(self, member: Member, head: Record) -> tuple[int, int]:
-        """Tell width and height, in pixels, from the first bytes of a member's record.
+        """Tell width and height, in pixels, from the first bytes of a member, as of `heads`.
 
-        Args:
-            member: Which one.
-            head: As `heads` gives it. Should its header be so long that these do not suffice, the
-                rest is read.
+        Should its local header be so long that these do not suffice, the rest is read.
 
         Raises:
             ArchiveError: The member is damaged or not a PNG.
         """
         if len(head) < _header_bytes(member, head) + min(member.compressed_size, 128):
-            head = self._record(member)
+            head = self._reader(member).read_range(member.start, member.stop)
         packed = _packed_bytes(member, head, _check_header(member, head))
-        return packed_png_size(member, packed)
-
-    def _record(self, member: Member) -> bytes | bytearray:
-        return self._reader(member).read_range(member.start, member.stop)
+        return png_size(member, _decompress(member, packed, PNG_HEADER_BYTES))
 
     def _reader(self, member: Member) -> ArchiveFile:
         archive = member.archive
         if archive not in self._open:
             self._open[archive] = archive.open()
         return self._open[archive]
-
-
-def _head_of(member: Member) -> Member:
-    return replace(member, stop=min(member.stop, member.start + _HEAD_BYTES))
