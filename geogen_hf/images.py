@@ -241,11 +241,7 @@ def _decode_plain(
 ) -> NDArray[np.uint8] | None:
     """Decode what `kornia_rs` is sure to decode as Pillow does; None for anything else.
 
-    Args:
-        data: The encoded image; if it is a PNG, its chunks are checked in any case.
-        header: Its header.
-        where: For the message.
-        ignored: Kinds of further chunks that may be ignored.
+    The chunks of a PNG are checked in any case; those of the kinds `ignored` may be ignored.
     """
     if header.format != "PNG":
         return None
@@ -273,9 +269,7 @@ def _check_chunks(data: bytes, where: object) -> set[bytes]:
 
     `kornia_rs` does not look at chunks that do not change pixels, nor at the end of the file;
     Pillow does not look at the CRCs of pixels. So both would return images from damaged files.
-
-    Returns:
-        The kinds of chunks that are not common, or not of their common length.
+    Returns the kinds of chunks that are not common, or not of their common length.
     """
     view, position, kind = memoryview(data), len(_PNG_SIGNATURE), b""
     unusual = set()

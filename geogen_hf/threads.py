@@ -30,6 +30,7 @@ from geogen_hf.errors import GeoGenError, explain
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
+_END = object()
 _TICK_S = 0.1
 _LAST_WORDS_S = 3.0
 
@@ -104,9 +105,7 @@ class Control:
     def exclusion(self, lock_path: Path, label: str) -> Iterator[None]:
         """Hold a file lock, waiting for other threads and processes that do.
 
-        Args:
-            lock_path: The lock's file; it stays behind, empty, since deleting it is a race.
-            label: What is locked, for the log.
+        The lock's file stays behind, empty, since deleting it is a race.
         """
         lock = FileLock(str(lock_path))
         waiting = False
@@ -129,12 +128,8 @@ class Control:
 def stoppable_threads(count: int) -> Iterator[tuple[Executor, Control]]:
     """Start threads, and have them finish, or give up, when the block is left.
 
-    Args:
-        count: How many.
-
-    Yields:
-        What runs tasks in them, and what the tasks are to watch: left by an exception, Ctrl-C among
-        them, the block tells them to stop, and waits until they have noticed.
+    Yields what runs tasks in them, and what the tasks are to watch: left by an exception, Ctrl-C
+    among them, the block tells them to stop, and waits until they have noticed.
     """
     control = Control()
     threads = ThreadPoolExecutor(count, thread_name_prefix="geogen")
@@ -295,14 +290,9 @@ def _watch(
     tick()
 
 
-T = TypeVar("T")
-
-_END = object()
-
-
 def read_ahead(
-    source: Iterator[T], depth: int | Callable[[T], int] = 2
-) -> Generator[T, None, None]:
+    source: Iterator[Result], depth: int | Callable[[Result], int] = 2
+) -> Generator[Result, None, None]:
     """Iterate while a thread prepares the next items.
 
     Worth it where the items come from reads and decompression, which let other threads run.

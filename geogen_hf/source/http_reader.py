@@ -11,9 +11,8 @@ process connects for itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -33,6 +32,7 @@ OPTIONS = TransferOptions(read_s=30.0)
 _READ_BYTES = 2**20
 _NO_HEAD = frozenset({400, 403, 405, 501})
 _NO_SUFFIX = frozenset({400, 416, 501})
+_BEYOND_END = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 _HUB_URL = re.compile(
     r"hf://(?:(datasets|spaces)/)?([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?/(.+)"
 )
@@ -79,21 +79,17 @@ class HttpStream:
         self._response.close()
 
 
-@dataclass
 class _Filling:
-    """A buffer for the bytes from `start` on, and how many of them are there."""
+    """A buffer for the bytes `[start, stop)` of a file, and how many of them are there."""
 
-    start: int
-    buffer: bytearray
-    done: int = 0
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, max(start, stop)
+        self.buffer = bytearray(self.stop - start)
+        self.done = 0
 
     @property
     def position(self) -> int:
         return self.start + self.done
-
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.buffer)
 
     @property
     def missing(self) -> int:
@@ -154,13 +150,12 @@ class HttpFile(RemoteReader):
         condition = known.if_range()
         if start and condition is not None:
             headers["If-Range"] = condition
-        response = self._client.send("GET", headers)
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            response.close()
+        stream = self._get(headers)
+        if stream is None:
             raise self._checks.transient(
                 "the file ends before the bytes that are missing", found="status 416"
             )
-        return self._stream(response)
+        return stream
 
     def read_range(self, start: int, stop: int) -> bytearray:
         """See `ArchiveFile`.
@@ -171,7 +166,7 @@ class HttpFile(RemoteReader):
         """
         if self._info is not None and self._info.size is not None:
             stop = min(stop, self._info.size)
-        return self._fill(_Filling(start, bytearray(max(0, stop - start))))
+        return self._fill(_Filling(start, stop))
 
     def read_tail(self, length: int) -> tuple[int, bytearray]:
         """Read the last bytes and learn size and version, in one request where the server can."""
@@ -183,42 +178,44 @@ class HttpFile(RemoteReader):
             self._retry(lambda: self._read_missing(filling), lambda: filling.done)
         return filling.buffer
 
-    def _stream(self, response: requests.Response) -> HttpStream:
+    def _get(
+        self, headers: Mapping[str, str], refusals: Collection[int] = (_BEYOND_END,)
+    ) -> HttpStream | None:
+        """Send a GET; None where the server refuses the range by one of these statuses."""
+        response = self._client.send("GET", headers)
         try:
-            return HttpStream(response, self._checks)
+            if response.status_code not in refusals:
+                return HttpStream(response, self._checks)
         except BaseException:
             response.close()
             raise
+        response.close()
+        return None
 
     def _read_first(self, length: int) -> _Filling:
         """Request a suffix, which some servers ignore or refuse (Azure's blob store knows none)."""
-        response = self._client.send("GET", {"Range": f"bytes=-{length}"})
-        if response.status_code not in _NO_SUFFIX:
-            with self._stream(response) as stream:
-                filling = self._tail_of(self._pin(stream.info), length)
-                if stream.stop is not None:
-                    self._check_place(stream, filling)
-                if stream.stop is not None or filling.start <= CHEAP_SKIP_BYTES:
-                    # What is cut off here is requested like any other range.
-                    with suppress(TransientError):
-                        self._pour(stream, filling)
-                return filling
-        response.close()
-        response = self._client.send("GET", {"Range": "bytes=0-0"})
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            response.close()
-            return _Filling(0, bytearray())  # there is no first byte
-        with self._stream(response) as stream:
-            return self._tail_of(self._pin(stream.info), length)
+        stream = self._get({"Range": f"bytes=-{length}"}, _NO_SUFFIX)
+        suffix_known = stream is not None
+        if stream is None:
+            stream = self._get({"Range": "bytes=0-0"})
+        if stream is None:
+            return _Filling(0, 0)  # there is no first byte
+        with stream:
+            size = self._pin(stream.info)
+            filling = _Filling(max(0, size - length), size)
+            if suffix_known and stream.stop is not None:
+                self._check_place(stream, filling)
+            if suffix_known and (stream.stop is not None or filling.start <= CHEAP_SKIP_BYTES):
+                # What is cut off here is requested like any other range.
+                with suppress(TransientError):
+                    self._pour(stream, filling)
+            return filling
 
     def _read_missing(self, filling: _Filling) -> None:
-        wanted = f"bytes={filling.position}-{filling.stop - 1}"
-        response = self._client.send("GET", {"Range": wanted})
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            response.close()
-            known = self._info or RemoteInfo()
-            raise self._checks.changed(known, "a shorter file (416)")
-        with self._stream(response) as stream:
+        stream = self._get({"Range": f"bytes={filling.position}-{filling.stop - 1}"})
+        if stream is None:
+            raise self._checks.changed(self._info or RemoteInfo(), "a shorter file (416)")
+        with stream:
             self._pin(stream.info)
             if stream.stop is not None:
                 self._check_place(stream, filling)
@@ -236,11 +233,6 @@ class HttpFile(RemoteReader):
                 f"bytes {filling.position}-{filling.stop - 1}",
                 f"bytes {stream.start}-{(stream.stop or 0) - 1}",
             )
-
-    @staticmethod
-    def _tail_of(size: int, length: int) -> _Filling:
-        start = max(0, size - length)
-        return _Filling(start, bytearray(size - start))
 
     def _pour(self, stream: HttpStream, filling: _Filling) -> None:
         """Move the body into the buffer as it arrives."""

@@ -117,7 +117,7 @@ class DirectoryBudget:
         self._bytes = self._entries = 0
 
     def spend(self, archive: Location, *, size: int = 0, entries: int = 0) -> None:
-        """Count bytes before they are read, and entries before they are parsed; raise ArchiveError."""
+        """Count bytes before they are read, entries before they are parsed; raise ArchiveError."""
         with self._lock:
             self._bytes += size
             self._entries += entries
