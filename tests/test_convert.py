@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,6 +161,9 @@ def read_eg3d(out: Path) -> Frames:
     images = sorted(n for n in walked if Path(n).suffix.lower() in PIL.Image.EXTENSION)
     labels = dict(json.loads((out / "dataset.json").read_text())["labels"])
     assert set(labels) == set(images)
+    assert all(re.fullmatch(r"([0-9]{5})/img\1[0-9]{3}\.png", name) for name in images)
+    origins = json.loads((out / "images.json").read_text())["images"]
+    assert sorted(name for name, _, _ in origins) == images
 
     def frame(name: str) -> Frame:
         label = np.array(labels[name])
@@ -174,7 +178,7 @@ def read_eg3d(out: Path) -> Frames:
 
         return Frame(out / name, pixels)
 
-    return {(name.split("/")[0], int(Path(name).stem)): frame(name) for name in images}
+    return {(subject_id, view): frame(name) for name, subject_id, view in origins}
 
 
 def opengl_pixels(
@@ -520,7 +524,7 @@ def test_a_release_behind_a_url(by_subject: Path, tmp_path: Path) -> None:
 
 def test_splits_and_subjects_are_chosen(by_subject: Path, tmp_path: Path) -> None:
     done = convert(str(by_subject), tmp_path / "out", "eg3d", splits=["test", "validation"])
-    found = {path.name for path in scene_folders(tmp_path / "out")}
+    found = {name for name, _ in read_eg3d(tmp_path / "out")}
     names = {f"subj_{index:05}" for index in range(40)}
     assert found == {name for name in names if split_of(name) != "train"}
     assert done.subjects == done.written == len(found)
@@ -544,8 +548,9 @@ def test_a_damaged_image_stops_or_is_left_out(maker: ReleaseMaker, tmp_path: Pat
         convert(source, tmp_path / "out", "eg3d")
     done = convert(source, tmp_path / "out", "eg3d", on_bad_subject="skip")
     assert (done.subjects, done.images) == (6, 42)
-    assert spoilt not in {path.name for path in scene_folders(tmp_path / "out")}
-    assert len(read_eg3d(tmp_path / "out")) == 42
+    found = read_eg3d(tmp_path / "out")
+    assert spoilt not in {name for name, _ in found}
+    assert len(found) == 42
 
 
 CONVERT_SLOWLY = textwrap.dedent(
@@ -589,7 +594,7 @@ def test_killed_conversions_continue_to_the_same_bytes(
     kill_after(2, by_subject, out, to)
     assert not (out / "convert.json").exists()
     home = out / FORMATS[to].home
-    whole = {path for path in scene_folders(home) if path.name.startswith("subj_")}
+    whole = {path for path in scene_folders(home) if path.name != ".convert"}
     assert whole
     times = {path: path.stat().st_mtime_ns for path in whole}
     kill_after(7, by_subject, out, to)
@@ -698,7 +703,7 @@ def test_names_that_are_no_folders_are_refused(names: list[str]) -> None:
 def test_an_index_is_not_overwritten_by_a_subject_of_its_name(
     maker: ReleaseMaker, tmp_path: Path
 ) -> None:
-    name = "dataset.json"
+    name = "ATTRIBUTION.md"
     for part, members in maker.zips.items():
         maker.zips[part] = {
             member.replace("subj_00000/", f"{name}/"): content.replace(
@@ -709,10 +714,10 @@ def test_an_index_is_not_overwritten_by_a_subject_of_its_name(
             for member, content in members.items()
         }
     parts = str(maker.write())
-    with pytest.raises(ReleaseError, match=r"'dataset\.json'"):
-        convert(parts, tmp_path / "out", "eg3d")
-    convert(parts, tmp_path / "out", "nerfstudio")
-    assert (tmp_path / "out" / name / "transforms.json").is_file()
+    with pytest.raises(ReleaseError, match=r"'ATTRIBUTION\.md'"):
+        convert(parts, tmp_path / "out", "nerfstudio")
+    convert(parts, tmp_path / "out", "eg3d")  # whose folders have numbers for names
+    assert (name, 0) in read_eg3d(tmp_path / "out")
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_centred_cameras_see_moved_points_on_the_same_pixels(
     frames = reading.READERS[to](tmp_path / "out")
     with reading.open_release(sources[to]) as release:
         for (name, view), frame in frames.items():
-            home = tmp_path / "out" / FORMATS[to].home / name
+            home = frame.file.parents[1 if FORMATS[to].images else 0]
             moved = json.loads((home / "derived.json").read_text())["similarity"]
             rotation = np.array(moved["rotation"])
             points = reading.known_points(name)
@@ -205,7 +205,7 @@ def test_eg3d_takes_mirrored_copies_at_its_own_sizes(
     labels = dict(json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"])
     points = reading.known_points(reading.NAMES[0])
     for view in range(reading.VIEWS):
-        names = [f"{reading.NAMES[0]}/{view}{suffix}.png" for suffix in ("", "_mirror")]
+        names = [f"00000/img0000000{view}{suffix}.png" for suffix in ("", "_mirror")]
         seen = []
         for name, world in zip(names, (points, points * [-1, 1, 1]), strict=True):
             label = np.array(labels[name])

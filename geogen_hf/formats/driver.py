@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from geogen_hf.durable import (
@@ -28,9 +28,9 @@ from geogen_hf.durable import (
 )
 from geogen_hf.errors import CameraError, UsageError, explain
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
-from geogen_hf.formats.layout import Format, write_index
+from geogen_hf.formats.layout import MANIFEST, Format, write_index
 from geogen_hf.formats.prepare import Preparer, settle_options
-from geogen_hf.formats.scene import LayoutOptions, Scene, check_folder_names
+from geogen_hf.formats.scene import LayoutOptions, Scene
 from geogen_hf.formats.sources import Source, open_source
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.splits import SPLITS, Split
@@ -42,9 +42,8 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with the number of identities done and of all."""
 
-MANIFEST = "convert.json"
 CONVERSION = OutputKind("conversion", ".convert", MANIFEST, "plan", MANIFEST)
-_LAYOUT_VERSION = 2
+_LAYOUT_VERSION = 3
 
 FORMATS: dict[FormatName, Format] = {
     "eg3d": eg3d.FORMAT,
@@ -162,7 +161,7 @@ def convert(
         place, split_seed=split_seed, on_bad_subject=on_bad_subject, cameras=cameras
     )
     chosen = choose(opened.splits, splits, subjects)
-    check_folder_names(chosen, form.taken_names() | {MANIFEST})
+    folders = form.folders(chosen)
     plan: Plan = {
         "layout": _LAYOUT_VERSION,
         "format": to,
@@ -174,13 +173,15 @@ def convert(
     written = 0
     if overwrite or not output.holds_finished():
         with output.claimed(overwrite=overwrite):
-            conversion = _Conversion(output, form, Preparer(form, options))
+            conversion = _Conversion(output, form, folders, Preparer(form, options))
             written = _write_unfinished(conversion, opened, chosen, progress)
-            conversion.finish(chosen, plan)
+            conversion.finish(plan)
     manifest = read_json(output.path / MANIFEST) or {}
     count, images = manifest.get("subjects", 0), manifest.get("images", 0)
     logger.info("%s: %d subjects, %d of them now", output.path, count, written)
-    train = form.train.format(folder=output.path, scene=output.path / form.home / chosen[0])
+    train = form.train.format(
+        folder=output.path, scene=output.path / form.home / folders[chosen[0]]
+    )
     return Converted(output.path, to, count, images, written, train)
 
 
@@ -207,15 +208,19 @@ class _Conversion:
     The record of each finished identity, in the state folder, holds its share of the indexes.
     """
 
-    def __init__(self, output: OutputFolder, form: Format, prepare: Preparer) -> None:
-        self._output, self._form, self._prepare = output, form, prepare
+    def __init__(
+        self, output: OutputFolder, form: Format, folders: dict[str, str], prepare: Preparer
+    ) -> None:
+        self._output, self._form, self._folders, self._prepare = output, form, folders, prepare
         self._home, self._records = output.path / form.home, output.state / "records"
         for folder in (self._home, self._records):
             folder.mkdir(parents=True, exist_ok=True)
 
     def finished(self, subject_id: str) -> bool:
         """Whether all files of an identity are in place."""
-        return self._record(subject_id).is_file() and (self._home / subject_id).is_dir()
+        return (
+            self._record(subject_id).is_file() and (self._home / self._folders[subject_id]).is_dir()
+        )
 
     def put(self, scene: Scene) -> None:
         """Write the files of an identity, and put them in place in one step.
@@ -223,9 +228,9 @@ class _Conversion:
         Raises:
             CameraError: The format cannot hold it, or it cannot be centred.
         """
-        scene = self._prepare(scene)
+        scene = self._prepare(replace(scene, folder=self._folders[scene.subject_id]))
         files, entries = self._form.files_of(scene), self._form.entries(scene)
-        work, target = self._output.work / scene.subject_id, self._home / scene.subject_id
+        work, target = self._output.work / scene.folder, self._home / scene.folder
         if target.exists():  # of a run that ended before it wrote the record
             shutil.rmtree(target)
         for name, content in files.items():
@@ -238,9 +243,9 @@ class _Conversion:
         write_durably(self._record(scene.subject_id), json.dumps(record).encode())
         move_durably(work, target)
 
-    def finish(self, subject_ids: Iterable[str], plan: Plan) -> None:
+    def finish(self, plan: Plan) -> None:
         """Write the indexes of the identities that are finished, then the manifest."""
-        records = [self._record(s) for s in subject_ids if self.finished(s)]
+        records = [self._record(s) for s in self._folders if self.finished(s)]
         for index in self._form.indexes:
             temporary, target = self._output.work / "index", self._output.path / index.path
             write_index(index, records, temporary)
@@ -251,7 +256,7 @@ class _Conversion:
         self._output.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def _record(self, subject_id: str) -> Path:
-        return self._records / f"{subject_id}.json"
+        return self._records / f"{self._folders[subject_id]}.json"
 
 
 def _digest(names: list[str]) -> str:

@@ -1,8 +1,9 @@
 """EG3D: images below the folder, and `dataset.json` with 25 numbers an image.
 
-Read by `ImageFolderDataset` of https://github.com/NVlabs/eg3d (`training/dataset.py`). World and
-poses are as in the release unless centred; EG3D's configurations expect cameras at 2.7. Mirrored
-copies are named as by its `mirror_dataset.py`.
+Read by `ImageFolderDataset` of https://github.com/NVlabs/eg3d (`training/dataset.py`). Folders and
+images are named as by its `dataset_tool.py` (`00017/img00017003.png`), a folder an identity, and
+mirrored copies as by its `mirror_dataset.py`; `images.json` says which identity and view each is.
+World and poses are as in the release unless centred; EG3D's configurations expect cameras at 2.7.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ SIZES = (128, 256, 512)
 def labels(scene: Scene) -> Entries:
     """Name and 25 numbers of each image: OpenCV camera-to-world, intrinsics over the image's size.
 
+    Beside it, name, identity and view.
+
     Raises:
         CameraError: An image is not square, which EG3D asserts.
     """
-    lines = []
+    lines, origins = [], []
     for row, (name, (width, height)) in enumerate(zip(scene.names, scene.sizes, strict=True)):
         if width != height:
             raise CameraError(
@@ -35,8 +38,10 @@ def labels(scene: Scene) -> Entries:
                 )
             )
         label = to_eg3d(scene.extrinsics[row], scene.intrinsics[row], width, height)
-        lines.append(json.dumps([f"{scene.subject_id}/{name}", label.tolist()], allow_nan=False))
-    return {"labels": lines}
+        path = f"{scene.folder}/{name}"
+        lines.append(json.dumps([path, label.tolist()], allow_nan=False))
+        origins.append(json.dumps([path, scene.subject_id, scene.view_ids[row]]))
+    return {"labels": lines, "origins": origins}
 
 
 def _advice(scene: Scene) -> list[str]:
@@ -56,8 +61,13 @@ FORMAT = Format(
     radius=2.7,  # its configuration ffhq samples depths of 2.25 to 3.3
     images="",
     entries=labels,
-    indexes=(ATTRIBUTION, Index("dataset.json", ('{"labels": [', Listing("labels"), "\n]}\n"))),
+    indexes=(
+        ATTRIBUTION,
+        Index("dataset.json", ('{"labels": [', Listing("labels"), "\n]}\n")),
+        Index("images.json", ('{"images": [', Listing("origins"), "\n]}\n")),
+    ),
     masks=None,  # any image in the folder is trained on
     mirrors=True,
+    numbered=True,
     advice=_advice,
 )

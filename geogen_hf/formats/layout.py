@@ -18,12 +18,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from geogen_hf.cameras.foreground import Foreground
-from geogen_hf.formats.scene import Scene
+from geogen_hf.formats.scene import Scene, check_folder_names
 
 Entries = Mapping[str, Sequence[str]]
 """An identity's share of the indexes: JSON values as text, by the name of the list they go in."""
 
 
+MANIFEST = "convert.json"
 DERIVED = "derived from the published images and cameras by geogen-hf; not published with them"
 
 
@@ -102,6 +103,7 @@ class Format:
         needs_masks: Whether the tool reads nothing without masks.
         points: Whether `Scene.points` is used.
         mirrors: Whether mirrored copies can be added.
+        numbered: Whether folders and images have numbers for names, and not the published ones.
         advice: What to tell the user about a scene: what the tool will ignore, or refuse.
     """
 
@@ -118,7 +120,20 @@ class Format:
     needs_masks: bool = False
     points: bool = False
     mirrors: bool = False
+    numbered: bool = False
     advice: Callable[[Scene], Iterable[str]] = _no_advice
+
+    def folders(self, subject_ids: Sequence[str]) -> dict[str, str]:
+        """Name of each identity's folder in `home`.
+
+        Raises:
+            ReleaseError: An identity's name, which is to be the folder's, cannot be one.
+        """
+        if self.numbered:
+            # Sorted: the same identities get the same numbers from the zips and from an export.
+            return {subject_id: f"{row:05d}" for row, subject_id in enumerate(sorted(subject_ids))}
+        check_folder_names(subject_ids, self.taken_names() | {MANIFEST})
+        return {subject_id: subject_id for subject_id in subject_ids}
 
     def taken_names(self) -> set[str]:
         """Names in `home` that no identity's folder may have."""

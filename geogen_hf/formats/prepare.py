@@ -72,6 +72,8 @@ class Preparer:
             scene = replace(scene, similarity=similarity, extrinsics=moved)
         if options.masks or self.form.points:
             scene = self._derive(scene)
+        if self.form.numbered:
+            scene = replace(scene, names=_numbered(scene))
         if options.mirrored:
             scene = _with_mirrored(scene)
         for advice in (*self.form.advice(scene), *self._about_scale(scene)):
@@ -113,6 +115,12 @@ class Preparer:
             f"cameras stand about {found:.1g} from the head, where the tool expects about "
             f"{self.form.radius:g}: --centre moves them there"
         ]
+
+
+def _numbered(scene: Scene) -> tuple[str, ...]:
+    """Names as EG3D's `dataset_tool.py` gives them, a thousand to a folder."""
+    endings = (name.rpartition(".")[2] for name in scene.names)
+    return tuple(f"img{scene.folder}{row:03d}.{ending}" for row, ending in enumerate(endings))
 
 
 def _scaled(scene: Scene, long_side_px: int) -> Scene:

@@ -125,6 +125,7 @@ class Scene:
             in the release's unit of length.
         intrinsics: `(V, 3, 3)` float64, pixels of the stored image, pixel (0, 0) covering
             [0, 1) x [0, 1).
+        folder: Name of its folder in a conversion.
         options: How it is to be laid out.
         foregrounds: V foregrounds, where masks are wanted.
         points: Points on the visual hull, where the format holds points.
@@ -139,6 +140,7 @@ class Scene:
     sizes: tuple[tuple[int, int], ...]
     extrinsics: FloatArray
     intrinsics: FloatArray
+    folder: str = ""
     options: LayoutOptions = field(default_factory=LayoutOptions)
     foregrounds: tuple[Foreground, ...] = ()
     points: SurfacePoints | None = None
