@@ -52,6 +52,7 @@ class Faults:
         retry_after: Sent along with `status`.
         missing: 404 for this file.
         ignore_range: The whole file is sent whatever was asked for.
+        ignore_suffix: The whole file is sent where its last bytes were asked for.
         ignore_if_range: Ranges are served though the file is another one.
         extra_length: Added to the true length in every header that tells it.
         length: Whether answers to GET have a Content-Length (else they end with the connection).
@@ -83,6 +84,7 @@ class Faults:
     retry_after: str | None = None
     missing: bool = False
     ignore_range: bool = False
+    ignore_suffix: bool = False
     ignore_if_range: bool = False
     extra_length: int = 0
     length: bool = True
@@ -280,6 +282,8 @@ class _Handler(QuietHandler):
         if not holds and not self.faults.ignore_if_range:
             return 0, size, 200
         first, _, last = wanted.removeprefix("bytes=").partition("-")
+        if first == "" and self.faults.ignore_suffix:
+            return 0, size, 200
         if first == "":
             start, stop = max(0, size - int(last)), size
         else:
