@@ -33,6 +33,8 @@ IMAGES_MARK = "<!-- images of this export -->"
 CAMERAS_MARK = "<!-- cameras of this export -->"
 PROVENANCE_MARK = "<!-- provenance of this export -->"
 _CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \| (one .*)", re.ASCII)
+_SNIPPET = re.compile(r"(?:[^\n]+\n)+\n```python\n.*?^```\n\n", re.MULTILINE | re.DOTALL)
+"""A paragraph and the code that follows it."""
 _COLUMN_LINE = re.compile(r"\| `(\w+)` \|.*", re.ASCII)
 
 
@@ -132,7 +134,11 @@ def write_card(
 
 
 def _with_configs(body: str, configs: Sequence[str]) -> str:
-    """Keep the lines of the exported configs and columns, and mark the default config."""
+    """Keep what is said of the exported configs and columns, and mark the default config."""
+    body = body.replace('records("sequences")', f'records("{configs[0]}")')
+    body = _SNIPPET.sub(
+        lambda found: found[0] * set(re.findall(r"/data/(\w+)/", found[0])).issubset(configs), body
+    )
     every = {column for features in FEATURES.values() for column in features}
     here = {column for config in configs for column in FEATURES[config]}
     lines = []
