@@ -147,8 +147,8 @@ class Silhouettes:
     ) -> Mask:
         """Draw what of a mask the hull of the other silhouettes covers, as one view sees it."""
         outlines = list(self._rays(world_to_camera, centre, self._intrinsics))
-        rays = replace(outlines[view], pixels=np.argwhere(within)[:, ::-1] + 0.5)
-        reached = within.copy()
+        rays = replace(outlines[view], pixels=np.argwhere(within)[:, ::-1].astype(np.float64) + 0.5)
+        reached: Mask = within.copy()
         reached[within] = self._outside(rays, rays.depths).max(axis=0).min(axis=1) <= 1.0
         return reached
 
@@ -272,7 +272,9 @@ class _Tables:
     @classmethod
     def of(cls, masks: Sequence[Mask]) -> _Tables:
         distances = [_distance_outside(mask) for mask in masks]
-        slopes = [np.stack(np.gradient(each)[::-1], axis=-1).reshape(-1, 2) for each in distances]
+        slopes = [
+            np.stack([*np.gradient(each)][::-1], axis=-1).reshape(-1, 2) for each in distances
+        ]
         heights, widths = np.array([each.shape for each in distances]).T
         flat = np.concatenate([each.ravel() for each in distances])
         starts = np.cumsum(heights * widths) - heights * widths
