@@ -70,6 +70,25 @@ def all_streamed(wanted: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [streamed(**options) for options in wanted]
 
 
+def trained(*, workers: int) -> list[str]:
+    """Stream the training split as tensors through a DataLoader; return the identities."""
+    from datasets import load_dataset
+    from torch.utils.data import DataLoader
+
+    from geogen_hf.training import ToTensors, as_tensors
+
+    rows = as_tensors(load_dataset(NAME, split="train", streaming=True), ToTensors())
+    return [row["subject_id"] for row in DataLoader(rows, batch_size=None, num_workers=workers)]
+
+
+def one(subject_id: str) -> int:
+    """Read one identity of the published folder; return the bytes of its images."""
+    import geogen_hf
+
+    identity = geogen_hf.open_export(f"hf://datasets/{NAME}")[subject_id]
+    return sum(map(len, identity.images))
+
+
 def refusals() -> list[str]:
     """Say what each way to load answers who may not."""
     from datasets import load_dataset

@@ -162,6 +162,45 @@ def test_streaming_waits_where_the_hub_limits_requests(
     assert not lab.hub.storage_tokens  # no client ever sent its token to the storage host
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_resolves_each_file_once(lab: Lab, granted: str, workers: int) -> None:
+    files = len(list((lab.new / "data/sequences").glob("train-*")))
+    most = files + 5 * max(1, workers)
+    lab.hub.counters.reset()
+    lab.hub.resolve_limit = (most, 600)
+    try:
+        env = lab.env(granted, f"home-training-{workers}")
+        got = lab.read("trained", env, workers=workers)
+    finally:
+        lab.hub.resolve_limit = None
+    assert sorted(got) == sorted(ids_in(lab.new, "sequences", "train"))
+    assert lab.hub.counters.calls["resolve"] <= most
+    of_data = [p for _, p, _ in lab.hub.counters.log if "/resolve/" in p and "parquet" in p]
+    assert len(of_data) == len(set(of_data)) == files
+    assert 429 not in {status for _, _, status in lab.hub.counters.log}
+
+
+def test_training_waits_at_the_limit_and_every_row_comes_once(lab: Lab, granted: str) -> None:
+    lab.hub.counters.reset()
+    lab.hub.resolve_limit = (1, 1)
+    try:
+        got = lab.read("trained", lab.env(granted, "home-training-limited"), workers=2)
+    finally:
+        lab.hub.resolve_limit = None
+    assert sorted(got) == sorted(ids_in(lab.new, "sequences", "train"))
+    assert 429 in {status for _, path, status in lab.hub.counters.log if "/resolve/" in path}
+    assert not lab.hub.storage_tokens
+
+
+def test_one_identity_costs_little_more_than_its_bytes(lab: Lab, granted: str) -> None:
+    subject_id = min(ids_in(lab.new, "sequences", "train"))
+    lab.hub.counters.reset()
+    own = lab.read("one", lab.env(granted, "home-one"), subject_id=subject_id)
+    counters = lab.hub.counters
+    assert counters.sent.total() <= 1.3 * own + 300_000
+    assert counters.calls.total() <= 15
+
+
 @pytest.mark.parametrize(
     ("token", "advice"),
     [(None, "You must be authenticated"), ("stranger", "ask for access")],

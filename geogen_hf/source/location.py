@@ -8,6 +8,7 @@ before, in `parts.resolve_place`; nothing below asks again.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Mapping
@@ -292,3 +293,50 @@ class LocalFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class SeekableFile(io.RawIOBase):
+    """An open file as libraries want it that seek and read, with its last bytes at hand.
+
+    Formats that are read from the end (zip, Parquet) then cost one request for what is there.
+    Closing it leaves the open file to whoever opened that.
+    """
+
+    def __init__(self, file: ArchiveFile, tail_bytes: int) -> None:
+        super().__init__()
+        self.file = file
+        self._tail_start, self._tail = file.read_tail(tail_bytes)
+        self.size = self._tail_start + len(self._tail)
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The offset of the next read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Choose the offset of the next read."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            # zipfile expects this of a file too short to hold an end record.
+            raise OSError(f"offset {base + offset} of {self.file.location}")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from there, at most to the end."""
+        start = min(self._position, self.size)
+        stop = self.size if size is None or size < 0 else min(start + size, self.size)
+        self._position = stop
+        before: bytes | bytearray = b""
+        if start < self._tail_start:
+            before = self.file.read_range(start, min(stop, self._tail_start))
+        first, end = max(0, start - self._tail_start), max(0, stop - self._tail_start)
+        return b"".join((before, self._tail[first:end]))

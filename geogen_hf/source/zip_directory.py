@@ -7,8 +7,6 @@ comments is PKWARE's specification of the format.
 
 from __future__ import annotations
 
-import io
-import os
 import struct
 import threading
 import zipfile
@@ -16,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from geogen_hf.errors import ArchiveError, GeoGenError, explain
-from geogen_hf.source.location import ArchiveFile, Location
+from geogen_hf.source.location import ArchiveFile, Location, SeekableFile
 
 MAX_MEMBER_BYTES = 256 * 2**20
 """No metadata file comes near this size; a larger member is refused unread."""
@@ -134,7 +132,7 @@ class DirectoryBudget:
             )
 
 
-class _Tail(io.RawIOBase):
+class _Tail(SeekableFile):
     """An archive as `zipfile` wants it: seekable, with its last bytes at hand.
 
     `zipfile` looks for the end record in the last 64 KB and then reads the directory before it in
@@ -142,42 +140,17 @@ class _Tail(io.RawIOBase):
     """
 
     def __init__(self, file: ArchiveFile, budget: DirectoryBudget) -> None:
-        super().__init__()
-        self._file = file
+        super().__init__(file, TAIL_BYTES)
         self._budget = budget
-        self._tail_start, self._tail = file.read_tail(TAIL_BYTES)
-        self.size = self._tail_start + len(self._tail)
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            # zipfile expects this of a file too short to hold an end record.
-            raise OSError(f"offset {base + offset} of {self._file.location}")
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
-        start = min(self._position, self.size)
-        stop = self.size if size is None or size < 0 else min(start + size, self.size)
-        self._budget.spend(self._file.location, size=stop - start)
-        self._position = stop
-        before: bytes | bytearray = b""
-        if start < self._tail_start:
-            before = self._file.read_range(start, min(stop, self._tail_start))
-        first, end = max(0, start - self._tail_start), max(0, stop - self._tail_start)
-        data = b"".join((before, self._tail[first:end]))
+        """Read from there, and count it."""
+        left = max(0, self.size - self.tell())
+        wanted = left if size is None or size < 0 else min(size, left)
+        self._budget.spend(self.file.location, size=wanted)
+        data = super().read(wanted)
         # zipfile believes no count of entries: it makes an object of each that it finds.
-        self._budget.spend(self._file.location, entries=data.count(_ENTRY_SIGNATURE))
+        self._budget.spend(self.file.location, entries=data.count(_ENTRY_SIGNATURE))
         return data
 
 

@@ -13,18 +13,20 @@ from itertools import islice
 from typing import Any
 
 import datasets
-import fsspec
 import pyarrow.parquet as pq
 from torch.utils.data import IterableDataset
 
 from geogen_hf import compat
 from geogen_hf.errors import UsageError, explain
+from geogen_hf.source.location import Credentials, Location, SeekableFile
 from geogen_hf.threads import read_ahead
 from geogen_hf.training.choices import draw
 from geogen_hf.training.transform import ToTensors
 
 AHEAD_BYTES = 24 * 2**20
 """About how many bytes of images each worker holds of the rows that come next; at least one row."""
+TAIL_BYTES = 64 * 2**10
+"""Read with the first request for a Parquet file: room for the footer of hundreds of row groups."""
 MOST_AHEAD = 64
 """Rows; at most so many are read ahead, however small they are."""
 
@@ -155,7 +157,7 @@ class ParquetReader:
     """Reads the rows of an exported folder's Parquet files, from any row on; picklable.
 
     A file is read by the row group, so that starting in its midst costs its footer and the row
-    group in question.
+    group in question. The Hub is asked once for each file: it counts such requests.
 
     Attributes:
         options: fsspec's options by protocol, such as `{"hf": {"token": …}}`.
@@ -174,10 +176,10 @@ class ParquetReader:
             The number of a row's file among `files`, a key, and the row with encoded images.
         """
         for number, name in enumerate(files):
-            protocol = name.partition("://")[0] if "://" in name else ""
+            location = Location(name, "://" in name, credentials=Credentials(self.options))
             with (
-                fsspec.open(name, **self.options.get(protocol, {})) as file,
-                pq.ParquetFile(file, pre_buffer=True) as parquet,
+                closing(location.open()) as file,
+                pq.ParquetFile(SeekableFile(file, TAIL_BYTES), pre_buffer=True) as parquet,
             ):
                 for group in range(parquet.num_row_groups):
                     count = parquet.metadata.row_group(group).num_rows

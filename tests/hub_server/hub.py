@@ -84,7 +84,7 @@ class Hub:
         self.resolve_limit: tuple[int, float] | None = None
         self.signature_s = 3600.0
         self.storage_tokens: list[str] = []
-        self._window = (0, 0)
+        self._window: tuple[object, int] = (None, 0)
         self.url = ""
         self.storage_url = ""
         self.lock = threading.RLock()
@@ -204,8 +204,9 @@ class Hub:
         with self.lock:
             window, used = self._window
             now = time.monotonic() / window_s
-            used = used + 1 if int(now) == window else 1
-            self._window = (int(now), used)
+            this = (self.resolve_limit, int(now))  # another limit begins to count anew
+            used = used + 1 if this == window else 1
+            self._window = (this, used)
         left_s = math.ceil((1 - now % 1) * window_s)
         if used > most:
             raise HubError(
