@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 from hub_release import unmark
 from hub_server import HubServer
 
+from geogen_hf import ExportOptions, export_release
 from geogen_hf.sample import write_release
 from geogen_hf.sample.sample_zips import SAMPLE_COMMENT
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART
@@ -82,6 +83,17 @@ def unmarked(by_subject: Path, once: Once) -> Path:
     return once(
         "unmarked", lambda out: unmark(shutil.copytree(by_subject, out, dirs_exist_ok=True))
     )
+
+
+@pytest.fixture(scope="session")
+def exported(by_subject: Path, once: Once) -> Path:
+    """All configs of them, in a folder named `geogen`."""
+
+    def export(out: Path) -> None:
+        options = ExportOptions(("sequences", "views", "cameras"))
+        export_release(by_subject, out / "geogen", options, workers=1)
+
+    return once("exported", export) / "geogen"
 
 
 Members = dict[str, bytes]

@@ -86,22 +86,26 @@ def test_the_cluster_is_two_other_processes(address: str) -> None:
 
 
 def test_the_same_bytes_from_a_cluster(
-    address: str, by_subject: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str,
+    by_subject: Path,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release = read_release(locate_parts(by_subject))
     options = ExportOptions(("sequences", "views", "cameras"))
-    wanted = contents(write_export(release, tmp_path / "local", options, workers=1).folder)
     monkeypatch.chdir(tmp_path)  # where the workers are not
     with dask_executor(address) as executor:
         done = write_export(release, Path("cluster"), options, executor=executor)
-    assert contents(tmp_path / "cluster") == wanted
+    assert contents(tmp_path / "cluster") == contents(exported)
     assert done.written == 5
 
 
-def test_the_command_takes_a_scheduler(address: str, by_subject: Path, tmp_path: Path) -> None:
+def test_the_command_takes_a_scheduler(address: str, by_view: Path, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(export)
-    arguments = [str(by_subject), "--config", "views", "--image-format", "webp"]
+    arguments = [str(by_view), "--config", "views", "--image-format", "webp", "--part", "2"]
+    arguments += ["--camera-convention", "world_to_camera opencv unchecked"]
     one = CliRunner().invoke(app, [*arguments, str(tmp_path / "a"), "--scheduler", address])
     assert one.exit_code == 0, one.exception
     two = CliRunner().invoke(app, [*arguments, str(tmp_path / "b"), "--workers", "1"])

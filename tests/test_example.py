@@ -15,10 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import SUBJECTS
 
-from geogen_hf.export.folder import write_export
-from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
-from geogen_hf.source.parts import locate_parts
 
 pytestmark = pytest.mark.datasets
 
@@ -30,11 +27,9 @@ EPOCHS, SAVE_EVERY = 3, 3
 
 
 @pytest.fixture
-def command(by_subject: Path, tmp_path: Path) -> list[str]:
-    release = read_release(locate_parts(by_subject))
-    write_export(release, tmp_path / "geogen", workers=1)
+def command(exported: Path, tmp_path: Path) -> list[str]:
     options = {
-        "data": tmp_path / "geogen",
+        "data": exported,
         "out": tmp_path / "pose",
         "size": 32,
         "epochs": EPOCHS,

@@ -21,7 +21,7 @@ from geogen_hf.sample.render import render_all
 
 Array = NDArray[np.float64]
 
-SIZE, SUBJECTS, SEED = 96, 5, 31
+SIZE, SUBJECTS, SEED = 64, 5, 31
 STORED = Convention("camera_to_world", "opengl")
 IDS = tuple(f"subj_{index:05d}" for index in range(SUBJECTS))
 

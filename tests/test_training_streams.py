@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,7 @@ from conftest import SUBJECTS
 import geogen
 from geogen_hf import compat
 from geogen_hf.errors import UsageError
-from geogen_hf.export.folder import write_export
-from geogen_hf.release.release import read_release
 from geogen_hf.release.splits import split_of
-from geogen_hf.source.parts import locate_parts
 from geogen_hf.training import RandomViews, TensorStream, ToTensors, as_tensors, undecoded
 from geogen_hf.training.streams import AHEAD_BYTES, MOST_AHEAD, ParquetReader
 
@@ -31,10 +29,9 @@ KINDS = ["zips", "folder", "filtered folder", "folder without private names"]
 
 
 @pytest.fixture(scope="module")
-def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def grouped(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose files have several row groups: three rows in each but the last."""
-    folder = tmp_path_factory.mktemp("exported") / "geogen"
-    write_export(read_release(locate_parts(by_subject)), folder, workers=1)
+    folder = Path(shutil.copytree(exported, tmp_path_factory.mktemp("grouped") / "geogen"))
     for path in folder.glob("data/sequences/*.parquet"):
         pq.write_table(pq.read_table(path), path, row_group_size=3)
     return folder
@@ -44,14 +41,14 @@ def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def rows(
     request: pytest.FixtureRequest,
     by_subject: Path,
-    exported: Path,
+    grouped: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
     """The training split as a stream, from everywhere that it can come from."""
     if request.param == "zips":
         return geogen.load(split="train", data_dir=str(by_subject), streaming=True)
-    stream = from_folder(exported, tmp_path)
+    stream = from_folder(grouped, tmp_path)
     if request.param == "folder without private names":
         monkeypatch.setattr(compat, "raw_stream", lambda *_: None)
     if request.param == "filtered folder":
@@ -102,8 +99,8 @@ def test_resumed_twice_every_row_comes_once(
     assert seen == whole
 
 
-def test_every_state_goes_on_after_its_row(exported: Path, tmp_path: Path) -> None:
-    stream = tensors(from_folder(exported, tmp_path), block=5)
+def test_every_state_goes_on_after_its_row(grouped: Path, tmp_path: Path) -> None:
+    stream = tensors(from_folder(grouped, tmp_path), block=5)
     states = [(name(row), stream.state_dict()) for row in stream]
     whole = [one for one, _ in states]
     for count, (_, state) in enumerate(states, start=1):
@@ -123,8 +120,8 @@ def test_one_call_begins_an_epoch(rows: Any) -> None:
     assert len(set(epochs[0]) & set(epochs[1])) < len(TRAIN) / 2  # other views, too
 
 
-def test_a_state_counts_in_its_epoch_only(exported: Path, tmp_path: Path) -> None:
-    stream = tensors(from_folder(exported, tmp_path))
+def test_a_state_counts_in_its_epoch_only(grouped: Path, tmp_path: Path) -> None:
+    stream = tensors(from_folder(grouped, tmp_path))
     iterator = iter(stream)
     for _ in range(5):
         next(iterator)
@@ -133,8 +130,8 @@ def test_a_state_counts_in_its_epoch_only(exported: Path, tmp_path: Path) -> Non
     assert len(list(stream)) == len(TRAIN)
 
 
-def test_the_state_of_the_beginning_is_the_beginning(exported: Path, tmp_path: Path) -> None:
-    stream = tensors(from_folder(exported, tmp_path))
+def test_the_state_of_the_beginning_is_the_beginning(grouped: Path, tmp_path: Path) -> None:
+    stream = tensors(from_folder(grouped, tmp_path))
     beginning = stream.state_dict()
     whole = [name(row) for row in stream]
     stream.load_state_dict(stream.state_dict())
@@ -143,22 +140,20 @@ def test_the_state_of_the_beginning_is_the_beginning(exported: Path, tmp_path: P
     assert [name(row) for row in stream] == whole
 
 
-def test_states_of_other_things_are_refused(exported: Path, tmp_path: Path) -> None:
-    rows = from_folder(exported, tmp_path)
+def test_states_of_other_things_are_refused(grouped: Path, tmp_path: Path) -> None:
+    rows = from_folder(grouped, tmp_path)
     with pytest.raises(UsageError, match="not a state of a stream of tensors"):
         tensors(rows).load_state_dict(rows.state_dict())
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"shuffle_block": 0}, {"batch_size": "8"}])
-def test_bad_numbers_are_refused(exported: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_bad_numbers_are_refused(grouped: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"bad {next(iter(options))}"):
-        as_tensors(from_folder(exported, tmp_path), ToTensors(), **options)
+        as_tensors(from_folder(grouped, tmp_path), ToTensors(), **options)
 
 
-def test_resuming_reads_no_row_group_before(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = sorted(map(str, exported.glob("data/sequences/train-*.parquet")))
+def test_resuming_reads_no_row_group_before(grouped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(map(str, grouped.glob("data/sequences/train-*.parquet")))
     whole = [row["subject_id"] for *_, row in ParquetReader()(files, 0)]
     in_first = pq.ParquetFile(files[0]).metadata.num_rows
     read: list[int] = []
@@ -178,9 +173,9 @@ def test_resuming_reads_no_row_group_before(
 
 
 def test_rows_are_those_of_the_public_stream(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grouped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = from_folder(exported, tmp_path)
+    rows = from_folder(grouped, tmp_path)
     found = list(tensors(rows))
     monkeypatch.setattr(compat, "raw_stream", lambda *_: None)
     for one, other in zip(found, tensors(rows), strict=True):
@@ -192,23 +187,23 @@ def test_rows_are_those_of_the_public_stream(
 @pytest.mark.parametrize("name", ["_ExamplesIterable", "_BufferShuffled", "_Skip"])
 def test_without_a_private_name_rows_are_the_same(
     name: str,
-    exported: Path,
+    grouped: Path,
     by_subject: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = [row["subject_id"] for row in tensors(from_folder(exported, tmp_path), block=5)]
+    expected = [row["subject_id"] for row in tensors(from_folder(grouped, tmp_path), block=5)]
     monkeypatch.setattr(compat, name, None)
-    stream = from_folder(exported, tmp_path)
+    stream = from_folder(grouped, tmp_path)
     assert [row["subject_id"] for row in tensors(stream, block=5)] == expected
     zips = geogen.load(split="train", data_dir=str(by_subject), streaming=True)
     assert {row["subject_id"] for row in tensors(zips)} == TRAIN
 
 
 def test_without_indices_a_selection_is_the_same(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grouped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = datasets.load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
+    loaded = datasets.load_dataset(str(grouped), split="train", cache_dir=str(tmp_path))
     some = loaded.shuffle(seed=1).select(range(5))
     expected = [row["subject_id"] for row in as_tensors(some, ToTensors())]
     monkeypatch.setattr(compat, "hasattr", lambda *_: False, raising=False)

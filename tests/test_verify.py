@@ -35,17 +35,10 @@ from geogen_hf.source.parts import locate_parts
 CONFIGS = ("sequences", "views", "cameras", "metadata")
 
 
-@pytest.fixture(scope="module")
-def sound(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    release = read_release(locate_parts(by_subject))
-    folder = tmp_path_factory.mktemp("sound") / "geogen"
-    return write_export(release, folder, ExportOptions(CONFIGS), workers=1).folder
-
-
 @pytest.fixture
-def folder(sound: Path, tmp_path: Path) -> Path:
+def folder(exported: Path, tmp_path: Path) -> Path:
     """A sound export, to be spoilt."""
-    return Path(shutil.copytree(sound, tmp_path / "geogen"))
+    return Path(shutil.copytree(exported, tmp_path / "geogen"))
 
 
 def verified(folder: Path, **options: Any) -> Verification:
@@ -88,10 +81,10 @@ def write_rows(path: Path, config: str, rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_sound_folder_passes(sound: Path, workers: int) -> None:
+def test_a_sound_folder_passes(exported: Path, workers: int) -> None:
     told: list[tuple[int, int]] = []
-    found = verify_export(sound, workers=workers, progress=lambda a, b: told.append((a, b)))
-    files = len(list(sound.glob("data/*/*")))
+    found = verify_export(exported, workers=workers, progress=lambda a, b: told.append((a, b)))
+    files = len(list(exported.glob("data/*/*")))
     assert found.failures == ()
     assert told == [(number, files) for number in range(1, files + 1)]
     assert sum(found.subjects.values()) == 40
@@ -315,9 +308,9 @@ def test_the_same_picture_in_two_splits_is_found(folder: Path) -> None:
     assert re.search(rf"{before['subject_id']} view 2: its picture is not the one in \w+", text)
 
 
-def test_near_duplicates_are_a_warning(sound: Path, tmp_path: Path) -> None:
+def test_near_duplicates_are_a_warning(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "geogen"
-    shutil.copytree(sound, folder, ignore=shutil.ignore_patterns("views"))
+    shutil.copytree(exported, folder, ignore=shutil.ignore_patterns("views"))
     before = set(verified(folder).warnings)
     stolen = pq.read_table(shard(folder, "sequences", "validation")).to_pylist()[0]
     image = Image.open(io.BytesIO(stolen["images"][0]["bytes"])).convert("RGB")

@@ -5,7 +5,6 @@ Importing torch and datasets takes seconds, so one process imports them and fork
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import os
@@ -28,7 +27,14 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import geogen
 from geogen_hf.training import RandomViews, ToTensors, as_tensors, collate
 
-NODES, WORKERS, RANKS = (1, 2, 4), (0, 1, 2, 3), 4
+RANKS = 4
+COMBINATIONS = [
+    ("folder", 1, 0, False), ("folder", 1, 0, True), ("folder", 1, 1, True),
+    ("folder", 1, 3, False), ("folder", 2, 2, True), ("folder", 4, 0, False),
+    ("folder", 4, 3, True), ("builder", 1, 3, True), ("builder", 2, 0, True),
+    ("builder", 4, 3, True), ("prepared", 1, 0, True), ("prepared", 4, 3, True),
+]  # fmt: skip
+"""Where rows come from, nodes, workers and whether they are shuffled: edges and pairs."""
 SHUFFLE_BLOCK = 5
 Rows = list[str]
 """A row as its subject and the views chosen, such as `"subj_00003 1,4"`."""
@@ -80,11 +86,7 @@ def node(rank: int, folder: str) -> None:
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
     )
     found = {}
-    combinations = [
-        *itertools.product(("folder",), NODES, WORKERS, (False, True)),
-        *itertools.product(("builder", "prepared"), NODES, (0, 3), (True,)),
-    ]
-    for kind, nodes, workers, shuffle in combinations:
+    for kind, nodes, workers, shuffle in COMBINATIONS:
         mine = share(kind, folder, rank, nodes, workers, shuffle) if rank < nodes else None
         shares: list[Rows | None] = [None] * RANKS
         dist.all_gather_object(shares, mine)
@@ -95,7 +97,7 @@ def node(rank: int, folder: str) -> None:
 
 
 def matrix(folder: str) -> None:
-    """Every row on {1, 2, 4} nodes with {0, 1, 2, 3} workers."""
+    """Every row on one node or several, each with workers or none."""
     context = multiprocessing.get_context("fork")
     nodes = [context.Process(target=node, args=(rank, folder)) for rank in range(RANKS)]
     for process in nodes:
