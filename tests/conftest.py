@@ -90,7 +90,7 @@ def exported(by_subject: Path, once: Once) -> Path:
     """All configs of them, in a folder named `geogen`."""
 
     def export(out: Path) -> None:
-        options = ExportOptions(("sequences", "views", "cameras"))
+        options = ExportOptions(("sequences", "views", "cameras", "metadata"))
         export_release(by_subject, out / "geogen", options, workers=1)
 
     return once("exported", export) / "geogen"

@@ -93,7 +93,7 @@ def test_the_same_bytes_from_a_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release = read_release(locate_parts(by_subject))
-    options = ExportOptions(("sequences", "views", "cameras"))
+    options = ExportOptions(("sequences", "views", "cameras", "metadata"))
     monkeypatch.chdir(tmp_path)  # where the workers are not
     with dask_executor(address) as executor:
         done = write_export(release, Path("cluster"), options, executor=executor)
