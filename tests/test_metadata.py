@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_cameras import random_cameras
 
@@ -559,7 +559,11 @@ NEARLY = st.fixed_dictionaries(
 )
 
 
+MATRIX = np.eye(4).tolist()
+
+
 @settings(max_examples=600, deadline=None)
+@example({"name": "s", "cameras": [{"pose": MATRIX, "K": MATRIX, "w": [1, 2, 3], "h": 3}]}, "")
 @given(TREES | NEARLY, st.sampled_from(["s/0.json", "subj_1.json", "dataset.json", ""]))
 def test_no_tree_does_anything_but_parse_or_become_a_problem(tree: object, path: str) -> None:
     images = {"s": (0, 1, 2), "subj_1": (0,)}

@@ -1,4 +1,4 @@
-"""What the keys of camera metadata say: the one table of spellings, with what each of them claims.
+"""What the keys of camera metadata say: spellings, what each claims, and what its value may be.
 
 A key is looked up without case, `-`, `_`, `.` and spaces, and where that is unknown also without
 words that add nothing (`camera_intrinsics`, `world_to_camera_matrix`). A key claims a direction or
@@ -14,6 +14,7 @@ from typing import Literal
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
+from geogen_hf.metadata.values import Dims
 
 RoleName = Literal[
     "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation",
@@ -138,6 +139,34 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("cameras"), "cameras cams views frames images labels"),
     **_spelt(Role("subjects"), "subjects identities people"),
 }
+
+_MATRICES: tuple[Dims, ...] = ((4, 4), (3, 4), (4, 3), (16,), (12,))
+_VECTORS: tuple[Dims, ...] = ((3,), (3, 1), (1, 3))
+_NUMBERS: tuple[Dims, ...] = ((),)
+SQUARES: tuple[Dims, ...] = ((3, 3), (9,))
+SPHERICAL: tuple[RoleName, ...] = ("azimuth", "elevation", "distance")
+BARE: tuple[Dims, ...] = (*_MATRICES, (25,))
+"""What is a camera by its dimensions alone."""
+ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
+    "pose": BARE,
+    "projection": ((3, 4), (12,), (4, 4), (16,)),
+    "rotation": (*SQUARES, *_VECTORS, (4,)),
+    "quaternion": ((4,),),
+    **dict.fromkeys(
+        ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
+    ),
+    "matrix": (*SQUARES, (4,), (4, 4), (3, 4), (16,)),
+    "focal": ((), (2,)),
+    "focal_px": ((), (2,)),
+    "principal": ((2,),),
+    "resolution": ((2,), (3,), ()),
+    **dict.fromkeys(
+        ("azimuth", "elevation", "distance", "fx", "fy", "cx", "cy", "focal_mm", "sensor_mm",
+         "fov_x", "fov_y", "width", "height"),
+        _NUMBERS,
+    ),
+}  # fmt: skip
+"""What a value of each role may look like."""
 
 _TURNS = ("quaternion", "rotation")
 _NOISE = re.compile(r"[-_.\s]+")

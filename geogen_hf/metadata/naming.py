@@ -25,8 +25,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.errors import MetadataError, explain
-
 IntArray = NDArray[np.int64]
 Label = str | int | None
 
@@ -45,13 +43,7 @@ NAMED, MENTIONED, ORDERED = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """The labels of all cameras at one place.
-
-    Attributes:
-        place: In words.
-        labels: One a camera; None where a camera has none.
-        tier: `NAMED`, `MENTIONED` or `ORDERED`.
-    """
+    """One label a camera, or None, from one place; the tier is `NAMED` and so on."""
 
     place: str
     labels: Sequence[Label]
@@ -70,12 +62,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Which images there are.
-
-    Attributes:
-        views: View numbers by identity.
-        complete: Whether these are all images of the release.
-    """
+    """View numbers by identity, and whether these are all images of the release."""
 
     views: Mapping[str, Collection[int]]
     complete: bool = True
@@ -128,12 +115,9 @@ class Hole:
     """Subjects or views as one place gives them.
 
     Attributes:
-        place: In words.
-        tier: As of its column.
         values: For each camera the identity's index or the view's number; -1 for none.
         exact: Whether labels are names as written, rather than numbers in them.
         ranked: Whether values only put a subject's views in order.
-        labels: What they were read from.
     """
 
     place: str
@@ -149,8 +133,6 @@ class Reading:
     """Which image each camera belongs to, by one place for subjects and one for views.
 
     Attributes:
-        subject: Place of the subjects.
-        view: Place of the views.
         subjects: Index of the identity, by camera; -1 for none of those that have images.
         views: View number, by camera; -1 for none.
         exact: Share of the identities that have exactly the cameras they need.
@@ -198,7 +180,7 @@ def find_readings(
     *,
     any_order: bool = False,
 ) -> list[Reading]:
-    """Find the readings that fit and disagree: one means that it is clear, none that nothing fits.
+    """Find the likeliest reading, and others that fit as well and disagree with it.
 
     Args:
         columns: The labels of all cameras.
@@ -206,9 +188,6 @@ def find_readings(
         subject: The only place to take subjects from, where that is stated.
         view: Likewise for views.
         any_order: Whether identities may be told by order too, and by the order of any names.
-
-    Returns:
-        The likeliest reading, then others that fit as well and disagree with it.
 
     Example:
         >>> files = Column("file", ["cam_1.json", "cam_1.json", "cam_2.json", "cam_2.json"], NAMED)
@@ -411,10 +390,9 @@ def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
     by_number, by_text = sorted(images.ids, key=_natural), sorted(images.ids)
     for words, names in (("", by_number), ("text ", by_text)):
         if names is by_number or by_text != by_number:
-            ranks: dict[Label, int] = {
-                position: images.index[name]
-                for position, name in zip(positions, names, strict=True)
-            }
+            ranks: dict[Label, int] = dict(
+                zip(positions, map(images.index.__getitem__, names), strict=True)
+            )
             yield _hole(column, words + column.place, ranks)
 
 
@@ -491,9 +469,7 @@ def _inside_affixes(labels: list[Label], index: Mapping[str, int]) -> dict[Label
     """Names with the same words before and behind each, such as `metadata_` and `_cameras`."""
     texts = {label: _fold(_spellings(label)[-1]) for label in labels if label is not None}
     best: dict[Label, int] = {}
-    if not texts:
-        return best
-    first = next(iter(texts.values()))
+    first = next(iter(texts.values()), "")
     within = [name for name in index if len(name) > 1 and name in first]
     for before, after in {tuple(first.split(name, 1)) for name in within}:
         found: dict[Label, int] = {}
@@ -506,57 +482,9 @@ def _inside_affixes(labels: list[Label], index: Mapping[str, int]) -> dict[Label
     return best
 
 
-def refuse(
-    readings: Sequence[Reading], columns: Sequence[Column], images: Images, found: str
-) -> MetadataError:
-    """Say why cameras cannot be told apart by name, and what states a reading that works.
-
-    Args:
-        readings: Those that fit and disagree; none if nothing fits.
-        columns: The labels of all cameras.
-        images: What they were to be mapped onto.
-        found: What was found in the metadata, for the message.
-    """
-    if readings:
-        one, other = readings[:2]
-        row = int(np.flatnonzero(one.codes != other.codes)[0])
-        names = [
-            f"{images.ids[r.subjects[row]] if r.subjects[row] >= 0 else 'no identity'} view "
-            f"{r.views[row]} by ({r})"
-            for r in (one, other)
-        ]
-        return MetadataError(
-            explain(
-                "the metadata can be read in two ways that disagree",
-                expected="one way to map cameras onto images",
-                found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
-                remedy=f"state the right one: {one.remedy} or {other.remedy}",
-            )
-        )
-    possible = find_readings(columns, images, any_order=True)
-    remedy = (
-        f"if the order is right, state it: {possible[0].remedy}"
-        if possible
-        else "state where the names are with camera_schema (subject, view), or give all parts of "
-        "one release"
-    )
-    return MetadataError(
-        explain(
-            "the cameras of the metadata do not map one-to-one onto the images",
-            expected=f"cameras for {images.sample}",
-            found=f"{found}; the first camera has {_labels_of(columns, 0)}",
-            remedy=remedy,
-        )
-    )
-
-
 def _in_order(column: Column) -> Column:
     """Names that say nothing as positions: files by name, keys as they follow one another."""
     if not column.place.startswith("key of "):
         return replace(column, place=f"order of {column.place}", tier=ORDERED)
     labels = column.rows.tolist()
     return Column(f"order of {column.place.removeprefix('key of ')}", labels, ORDERED)
-
-
-def _labels_of(columns: Sequence[Column], row: int) -> str:
-    return ", ".join(f"{c.place} {str(c.labels[row])[:60]!r}" for c in columns[:8])

@@ -15,7 +15,17 @@ from typing import Any, Literal
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
-from geogen_hf.metadata.keys import Role, RoleName, has_digit, normalise_key, role_of
+from geogen_hf.metadata.keys import (
+    ACCEPTED,
+    BARE,
+    SPHERICAL,
+    SQUARES,
+    Role,
+    RoleName,
+    has_digit,
+    normalise_key,
+    role_of,
+)
 from geogen_hf.metadata.values import (
     MAX_KEYS_DEEP,
     CameraValueError,
@@ -38,34 +48,6 @@ IntrinsicsForm = Literal[
 ]  # fmt: skip
 Units = Literal["pixels", "normalised"]
 
-_MATRICES: tuple[Dims, ...] = ((4, 4), (3, 4), (4, 3), (16,), (12,))
-_VECTORS: tuple[Dims, ...] = ((3,), (3, 1), (1, 3))
-_NUMBERS: tuple[Dims, ...] = ((),)
-SQUARES: tuple[Dims, ...] = ((3, 3), (9,))
-SPHERICAL: tuple[RoleName, ...] = ("azimuth", "elevation", "distance")
-BARE: tuple[Dims, ...] = (*_MATRICES, (25,))
-"""What is a camera by its dimensions alone."""
-ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
-    "pose": BARE,
-    "projection": ((3, 4), (12,), (4, 4), (16,)),
-    "rotation": (*SQUARES, *_VECTORS, (4,)),
-    "quaternion": ((4,),),
-    **dict.fromkeys(
-        ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
-    ),
-    "matrix": (*SQUARES, (4,), (4, 4), (3, 4), (16,)),
-    "focal": ((), (2,)),
-    "focal_px": ((), (2,)),
-    "principal": ((2,),),
-    "resolution": ((2,), (3,), ()),
-    **dict.fromkeys(
-        ("azimuth", "elevation", "distance", "fx", "fy", "cx", "cy", "focal_mm", "sensor_mm",
-         "fov_x", "fov_y", "width", "height"),
-        _NUMBERS,
-    ),
-}  # fmt: skip
-"""What a value of each role may look like."""
-
 
 @dataclass(frozen=True)
 class PosePlan:
@@ -75,10 +57,7 @@ class PosePlan:
         form: What the values are.
         paths: To the matrix; to rotation and translation; to eye, target (or forward) and up; or
             to azimuth, elevation and distance.
-        direction: Claimed, or None.
-        axes: Claimed, or None.
-        column_major: Claimed, or None.
-        order: Of a quaternion, where claimed.
+        direction: As claimed, like `axes`, `column_major` and a quaternion's `order`; else None.
         placed: Whether the translation is the camera's place in the world.
         forward: Whether the second value of a look-at is a direction and no point.
         degrees: Of angles, where stated.
@@ -163,9 +142,6 @@ class CameraPlan:
 class Planner:
     """Plans by shape of object.
 
-    Args:
-        make: Works out a plan from a shape; default `make_plan`.
-
     Example:
         >>> node = {"camera": {"world_to_camera": [[0.0] * 4] * 4, "K": [[0.0] * 3] * 3}}
         >>> plan = Planner().plan(node)
@@ -216,10 +192,7 @@ def make_plan(
 ) -> CameraPlan:
     """Work a plan out from an object's shape; `Planner.plan` remembers it.
 
-    Args:
-        shape: As `shape_of` gives it.
-        pose: Where this is known already.
-        intrinsics: Likewise.
+    A pose or intrinsics that are given are known already.
     """
     if not shape or type(shape[0]) is not tuple:
         return CameraPlan()
@@ -287,12 +260,8 @@ class _Slot:
 _LOOK_INTO = frozenset({"wrapper", "pose", "matrix", "projection", "unknown"})
 _NAMES = frozenset({"view", "file", "name", "subject", "id"})
 _SAY_ONLY: tuple[RoleName, ...] = (
-    "layout",
-    "column_major",
-    "row_major",
-    "quaternion_order",
-    "axes",
-)
+    "layout", "column_major", "row_major", "quaternion_order", "axes",
+)  # fmt: skip
 _UNKNOWN = Role("unknown")
 _POSE_PARTS = frozenset(
     ["pose", "rotation", "quaternion", "euler", "rodrigues", "projection", "translation",
@@ -408,24 +377,15 @@ def _inner(shape: Any, used: set[str]) -> Iterator[str]:
     for key, value in shape:
         if key in used:
             continue
-        nested = type(value) is tuple and value and type(value[0]) is tuple
+        role = role_of(key)
+        collects = role is None or role.name in ("wrapper", "cameras", "subjects")
         if (
             value in ("{}", "[]")
-            or nested
-            or (
-                type(value) is tuple
-                and len(value) > 1
-                and value[1:] in BARE + SQUARES
-                and _collects(key)
-            )
+            or _is_nested(value)
+            or (collects and type(value) is tuple and value[1:] in BARE + SQUARES)
             or (key in bare and (len(bare) > 1 or has_digit(key)))
         ):
             yield key
-
-
-def _collects(key: str) -> bool:
-    role = role_of(key)
-    return role is None or role.name in ("wrapper", "cameras", "subjects")
 
 
 def _labels(shape: Any, path: Path) -> Iterator[tuple[Path, bool]]:

@@ -22,6 +22,7 @@ from geogen_hf.errors import MetadataError, explain, one_line
 from geogen_hf.metadata.assembly import Assembly, Part, SubjectCameras
 from geogen_hf.metadata.groups import Composed, Group
 from geogen_hf.metadata.json_text import JsonError, decode_document
+from geogen_hf.metadata.keys import BARE, SPHERICAL
 from geogen_hf.metadata.naming import (
     NAMED,
     VIEW_LIMIT,
@@ -30,9 +31,8 @@ from geogen_hf.metadata.naming import (
     IntArray,
     Reading,
     find_readings,
-    refuse,
 )
-from geogen_hf.metadata.plan import BARE, SPHERICAL, CameraPlan, Planner
+from geogen_hf.metadata.plan import CameraPlan, Planner
 from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.tree import Tree
@@ -195,12 +195,9 @@ class _Search:
             rows = slice(start, start + len(group))
             parts.append(Part(group, start, self._compose(group, reading, rows, main)))
             start = rows.stop
-        by_order = [place for place in (reading.subject, reading.view) if "order of " in place]
-        note = "; order is all that tells " * bool(by_order) + " and ".join(
-            word
-            for word, place in (("subjects", reading.subject), ("views", reading.view))
-            if place in by_order
-        )
+        places = {"subjects": reading.subject, "views": reading.view}
+        by_order = [word for word, place in places.items() if "order of " in place]
+        note = f"; order is all that tells {' and '.join(by_order)}" if by_order else ""
         description = f"{reading}, {main.describe()}{note}"
         logger.info("metadata: %s", description)
         found = Assembly(self._images, self._documents, self._tree, reading, parts, main)
@@ -214,9 +211,16 @@ class _Search:
             if group is not main:
                 group.faults |= dict.fromkeys(range(len(group)), fault)
                 return None
-            what = "the cameras of the metadata leave a doubt"
-            where = f"{self._documents[group.documents[0]][1]}: {reading}, {group.describe()}"
-            raise _refusal(what, where, fault) from fault
+            source = self._documents[group.documents[0]][1]
+            raise MetadataError(
+                explain(
+                    "the cameras of the metadata leave a doubt",
+                    where=f"{source}: {reading}, {group.describe()}",
+                    expected=fault.expected,
+                    found=fault.found,
+                    remedy=fault.remedy,
+                )
+            ) from fault
 
     def _choose(self, groups: list[Group]) -> tuple[list[Group], Reading]:
         """The cameras whose labels map onto the images, those under known keys first.
@@ -249,10 +253,10 @@ class _Search:
             if readings:
                 fitting.append((family, readings))
         if not fitting:
-            raise refuse([], _columns(families[0]), self._images, self._found(families[0]))
+            raise self._unmapped(families[0])
         family, readings = fitting[0]
         if len(readings) > 1:
-            raise refuse(readings, _columns(family), self._images, self._found(family))
+            raise self._ambiguous(readings[0], readings[1], _columns(family))
         if len(fitting) > 1:
             raise self._two_sets(family[0], fitting[1][0][0])
         return family, readings[0]
@@ -281,14 +285,9 @@ class _Search:
             return np.zeros(len(wanted), dtype=np.int64)
         columns, images = group.columns(), self._images
         once = Images(dict.fromkeys(images.ids, (0,)), images.complete)
-        for labels, of, codes in (
-            (columns, images, wanted),
-            (
-                [*columns, Column("once", [0] * len(group), NAMED)],
-                once,
-                wanted - wanted % VIEW_LIMIT,
-            ),
-        ):
+        alone = [*columns, Column("once", [0] * len(group), NAMED)]
+        by_identity = wanted - wanted % VIEW_LIMIT
+        for labels, of, codes in ((columns, images, wanted), (alone, once, by_identity)):
             readings = find_readings(labels, of)
             known = readings[0].codes if len(readings) == 1 else codes[:0]
             order = np.argsort(known, kind="stable")
@@ -347,9 +346,40 @@ class _Search:
             )
         )
 
-    def _found(self, groups: list[Group]) -> str:
-        count = sum(map(len, groups))
-        return f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} files"
+    def _unmapped(self, groups: list[Group]) -> MetadataError:
+        columns, count = _columns(groups), sum(map(len, groups))
+        remedy = (
+            "state where the names are with camera_schema (subject, view), or give all parts of "
+            "one release"
+        )
+        if possible := find_readings(columns, self._images, any_order=True):
+            remedy = f"if the order is right, state it: {possible[0].remedy}"
+        return MetadataError(
+            explain(
+                "the cameras of the metadata do not map one-to-one onto the images",
+                expected=f"cameras for {self._images.sample}",
+                found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
+                f"files; the first camera has {_labels_of(columns, 0)}",
+                remedy=remedy,
+            )
+        )
+
+    def _ambiguous(self, one: Reading, other: Reading, columns: Sequence[Column]) -> MetadataError:
+        row = int(np.flatnonzero(one.codes != other.codes)[0])
+        ids = self._images.ids
+        names = [
+            f"{ids[r.subjects[row]] if r.subjects[row] >= 0 else 'no identity'} view "
+            f"{r.views[row]} by ({r})"
+            for r in (one, other)
+        ]
+        return MetadataError(
+            explain(
+                "the metadata can be read in two ways that disagree",
+                expected="one way to map cameras onto images",
+                found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
+                remedy=f"state the right one: {one.remedy} or {other.remedy}",
+            )
+        )
 
 
 def _columns(groups: Sequence[Group]) -> list[Column]:
@@ -366,6 +396,10 @@ def _columns(groups: Sequence[Group]) -> list[Column]:
         ]
         columns.append(Column(place, labels, tier))
     return columns
+
+
+def _labels_of(columns: Sequence[Column], row: int) -> str:
+    return ", ".join(f"{c.place} {str(c.labels[row])[:60]!r}" for c in columns[:8])
 
 
 def _collections(pattern: str) -> tuple[str, str]:
@@ -430,12 +464,6 @@ def _same_intrinsics(one: StoredIntrinsics, other: StoredIntrinsics) -> bool:
 
 def _forms(groups: Sequence[Group]) -> str:
     return ", ".join(group.form for group in groups[:3])
-
-
-def _refusal(what: str, where: str, fault: CameraValueError) -> MetadataError:
-    return MetadataError(
-        explain(what, where=where, expected=fault.expected, found=fault.found, remedy=fault.remedy)
-    )
 
 
 def _unreadable(document: Document, error: JsonError) -> Problem:

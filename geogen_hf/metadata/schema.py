@@ -49,9 +49,8 @@ from typing import Any, cast, get_args
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.metadata.keys import normalise_key
+from geogen_hf.metadata.keys import SPHERICAL, normalise_key
 from geogen_hf.metadata.plan import (
-    SPHERICAL,
     CameraPlan,
     IntrinsicsForm,
     IntrinsicsPlan,

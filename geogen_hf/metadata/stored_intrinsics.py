@@ -20,7 +20,8 @@ from geogen_hf.cameras.intrinsics import (
 )
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, UsageError, explain
-from geogen_hf.metadata.plan import ACCEPTED, CameraPlan, IntrinsicsForm, Units
+from geogen_hf.metadata.keys import ACCEPTED
+from geogen_hf.metadata.plan import CameraPlan, IntrinsicsForm, Units
 from geogen_hf.metadata.values import CameraValueError, Dims, Node, dotted, numbers, value_at
 
 IntrinsicsKind = Literal["pixels", "normalised", "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
@@ -136,13 +137,9 @@ def _demand_size(stored: StoredIntrinsics, size_wh: FloatArray) -> None:
 
 
 def read_intrinsics(plan: CameraPlan, nodes: Sequence[Node]) -> tuple[FloatArray, ...]:
-    """Take the numbers of intrinsics, and of the image size, out of V cameras with the same plan.
+    """Take the numbers of intrinsics, and last of the image size, out of V cameras with one plan.
 
-    Returns:
-        `(V, *shape)` float64 of each value, those of the size last.
-
-    Raises:
-        CameraValueError: A value is not what its key says, or too little is given.
+    Each is `(V, *shape)` float64. CameraValueError if one is not what its key says.
     """
     said = plan.intrinsics
     if said.form == "incomplete":
@@ -166,7 +163,8 @@ def read_intrinsics(plan: CameraPlan, nodes: Sequence[Node]) -> tuple[FloatArray
     if said.form == "focal":
         shapes[1] = ACCEPTED["principal"]
     places = [*zip(said.paths, shapes, strict=True)]
-    places += [(path, ACCEPTED["resolution"]) for path in plan.size]
+    sizes = ACCEPTED["resolution" if len(plan.size) == 1 else "width"]
+    places += [(path, sizes) for path in plan.size]
     return tuple(
         numbers([value_at(node, path) for node in nodes], dotted([path]), wanted)
         if isinstance(path, tuple)
@@ -180,10 +178,7 @@ def compose_intrinsics(
 ) -> StoredIntrinsics:
     """Make intrinsics of V cameras of numbers as `read_intrinsics` gives them.
 
-    Where their unit is not said, its range tells it.
-
-    Raises:
-        CameraValueError: A value cannot be what its key says, or the unit cannot be told.
+    Their range tells a unit that is not stated; CameraValueError where it leaves a doubt.
     """
     said = plan.intrinsics
     values, size = values[: len(said.paths)], _size(plan, values[len(said.paths) :])

@@ -20,8 +20,8 @@ from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.tools import QuaternionOrder, rotation_from_quaternion
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
-from geogen_hf.metadata.keys import normalise_key
-from geogen_hf.metadata.plan import ACCEPTED, SPHERICAL, CameraPlan, PoseForm, PosePlan
+from geogen_hf.metadata.keys import ACCEPTED, SPHERICAL, normalise_key
+from geogen_hf.metadata.plan import CameraPlan, PoseForm, PosePlan
 from geogen_hf.metadata.values import (
     CameraValueError,
     Dims,
@@ -105,13 +105,9 @@ class Poses:
 
 
 def read_poses(plan: CameraPlan, nodes: Sequence[Node]) -> list[tuple[FloatArray, ...]]:
-    """Take the numbers of every pose of a plan out of V cameras.
+    """Take `(V, *shape)` float64 of each value of each pose out of V cameras.
 
-    Returns:
-        For each pose, `(V, *shape)` float64 of each of its values.
-
-    Raises:
-        CameraValueError: A value is not what its key says, or a distortion or shift is not zero.
+    CameraValueError if one is not what its key says, or a distortion or shift is not zero.
     """
     for path in plan.zeros:
         for row, node in enumerate(nodes):
@@ -144,11 +140,7 @@ def _shapes(pose: PosePlan) -> list[tuple[Dims, ...]]:
 
 
 def read_statements(plan: CameraPlan, nodes: Sequence[Node]) -> Statements:
-    """Read what is said of layout, quaternion order and axes in values of their own.
-
-    Raises:
-        CameraValueError: A word is not known, or not the same in all views.
-    """
+    """Read what is said of layout, quaternion order and axes in values of their own."""
     said = Statements()
     for role, path in plan.said:
         first = value_at(nodes[0], path)
@@ -181,14 +173,8 @@ def compose_poses(
 ) -> Poses:
     """Make matrices of poses in any form, and check that a pose given twice is the same.
 
-    Args:
-        plan: Where the values came from.
-        values: Of each pose of the plan, for N cameras.
-        said: What the metadata says in words.
-        subjects: `(N,)` index of the identity of each camera.
-
-    Raises:
-        CameraValueError: It cannot be told what the numbers mean.
+    `subjects` has the index of each camera's identity. CameraValueError if it cannot be told what
+    the numbers mean.
     """
     made = [
         _compose(pose, each, said, subjects) for pose, each in zip(plan.poses, values, strict=True)
@@ -232,15 +218,15 @@ def _same_pose(
     """Whether matrices are the same or inverse, as directions say, but for the signs of axes."""
     agree = np.zeros(len(one), dtype=bool)
     reach = 1e-3 * (1 + np.abs(one[:, :3, 3]).max(axis=1))
-    sure = None not in directions
-    if sure and directions[0] == directions[1]:
-        ways = [invert_rigid(one)]
+    if None in directions:
+        ways = [one, invert_rigid(one)]
     else:
-        ways = [one] if sure else [one, invert_rigid(one)]
+        ways = [invert_rigid(one) if directions[0] == directions[1] else one]
     for first in ways:
-        joined = np.abs(first @ other - np.eye(4) * (first @ other))
-        signs = np.abs(np.abs(np.diagonal(first @ other, axis1=1, axis2=2)) - 1).max(axis=1)
-        agree |= (joined.max(axis=(1, 2)) <= reach) & (signs <= 1e-3)
+        joined = first @ other
+        beside = np.abs(joined - np.eye(4) * joined).max(axis=(1, 2))
+        signs = np.abs(np.abs(np.diagonal(joined, axis1=1, axis2=2)) - 1).max(axis=1)
+        agree |= (beside <= reach) & (signs <= 1e-3)
     return agree
 
 
@@ -294,18 +280,12 @@ def _in_degrees(
         return pose.degrees
     if np.abs(angles).max() > 4 * np.pi:
         return True
-    found = [
-        min(
-            _miss(invert_rigid(compose_rigid(turns, offset)), subjects),
-            _miss(
-                invert_rigid(compose_rigid(turns.swapaxes(1, 2), offset))
-                if pose.placed
-                else compose_rigid(turns, offset),
-                subjects,
-            ),
-        )
-        for turns in (_from_euler(angles), _from_euler(np.radians(angles)))
-    ]
+    found: list[float] = []
+    for turns in (_from_euler(angles), _from_euler(np.radians(angles))):
+        poses = compose_rigid(turns, offset)
+        inverse = compose_rigid(turns.swapaxes(1, 2), offset)
+        other = invert_rigid(inverse) if pose.placed else poses
+        found.append(min(_miss(invert_rigid(poses), subjects), _miss(other, subjects)))
     if min(found) <= max(_CLEARLY * max(found), 1e-6) and min(found) <= _MOST_MISS:
         return found[1] < found[0]
     raise CameraValueError(

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from geogen_hf.metadata.json_text import Trail
-from geogen_hf.metadata.keys import has_digit, role_of
+from geogen_hf.metadata.keys import ACCEPTED, BARE, SQUARES, has_digit, role_of
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, Label
-from geogen_hf.metadata.plan import ACCEPTED, BARE, SQUARES, CameraPlan, Planner
+from geogen_hf.metadata.plan import CameraPlan, Planner
 from geogen_hf.metadata.values import MAX_CAMERA_KEYS, Node, Path, dotted, shape_of, value_at
 
 Places = tuple[tuple[str, int], ...]
