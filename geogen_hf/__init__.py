@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from geogen_hf.formats.driver import convert
     from geogen_hf.hub.push import PushOptions, push_export
     from geogen_hf.release.convention import CameraOptions
-    from geogen_hf.release.identities import open_release
     from geogen_hf.release.inspection import inspect_release
+    from geogen_hf.release.release import open_release
     from geogen_hf.source.fetch import fetch_parts
     from geogen_hf.viewer.server import view
 
@@ -62,7 +62,7 @@ _MODULES = {
     "fetch_parts": "source.fetch",
     "inspect_release": "release.inspection",
     "open_export": "export.lookup",
-    "open_release": "release.identities",
+    "open_release": "release.release",
     "push_export": "hub.push",
     "verify_export": "export.verify",
     "view": "viewer.server",

@@ -19,9 +19,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.compat import BuilderHooks, ResumableShards
 from geogen_hf.errors import GeoGenError, UsageError, explain
-from geogen_hf.release.rows import TableBuilder, batched_tables
-from geogen_hf.release.shards import Shard, split_shard
-from geogen_hf.release.streaming import ShardReader
+from geogen_hf.release.rows import TableBuilder
+from geogen_hf.release.shards import Shard, ShardReader, split_shard
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.parts import folder_stamp, resolve_place, select_parts
 from geogen_hf.threads import read_ahead
@@ -106,7 +105,7 @@ class ReleaseBuilder(
             most_bytes=_TABLE_BYTES,
             most_rows=self._writer_batch_size,
         )
-        tables = batched_tables((row for _, row in self._generate_examples(shards)), builder)
+        tables = builder.tables(row for _, row in self._generate_examples(shards))
         for number, table in enumerate(read_ahead(tables)):
             yield str(number), table
 

@@ -17,8 +17,8 @@ from reading import list_archive, read_all, read_member
 import geogen_hf
 from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.identities import UnknownSubjectError
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
+from geogen_hf.release.release import UnknownSubjectError
 from geogen_hf.source import http_reader
 from geogen_hf.source.http_reader import HttpFile
 from geogen_hf.source.location import Credentials, Location, open_remote

@@ -17,7 +17,7 @@ import geogen_hf
 from geogen_hf import GeoGenError
 from geogen_hf.cameras.poses import invert_rigid, unproject
 from geogen_hf.errors import UsageError
-from geogen_hf.release.identities import Identity, UnknownSubjectError
+from geogen_hf.release.release import Identity, UnknownSubjectError
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import place_pictures
 from geogen_hf.viewer.page import facts_table

@@ -1,12 +1,15 @@
-"""Silhouettes of heads before an even background, small enough to reason about.
+"""Tell heads from an even background: small masks for the proof, soft ones at full resolution.
 
-The colour of the background is taken from the picture's own border: top edge, and the upper half
-of the sides, because shoulders run out of the frame at the bottom.
+Nothing here is published with the data: the masks are an estimate. The colour of the background is
+taken from the picture's own border: top edge, and the upper half of the sides, because shoulders
+run out of the frame at the bottom. Open this module to change how the head is found, or when a
+picture is said to be doubtful.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import UsageError, explain
 
 Mask = NDArray[np.bool_]
+Float = TypeVar("Float", np.float32, np.float64)
 
 LONG_SIDE_PX = 96
 """Pictures are made this long on their longer side, small ones enlarged: their soft edges say
@@ -25,6 +29,11 @@ _LEAST_CONTRAST = 6.0  # of 255: above the grain of 8-bit renders, below the lig
 _MOST_CONTRAST = 40.0
 _SMOOTHING_PX = 2
 _USUAL_AREA = (0.03, 0.85)  # of the frame: less is a speck, more is no background
+_MOST_GRAIN = 13.0  # of 255: a border that differs from itself by more is no even background
+_MOST_FAINT = 0.1  # share of the outline that may be nearly as light as the background
+_HOLE_PX = 3  # enclosed background is told from a light patch by a flat middle of this radius
+_WINDOW_PX = 7  # the foreground's own colour is averaged over so many pixels beside the outline
+_LEAST_LENGTH = 3 * 0.05**2  # squared, linear light: about 7 of 255 beside a light grey
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +55,7 @@ class Silhouette:
     @property
     def plausible(self) -> bool:
         """Whether it can be a head: neither a speck nor all of the frame, and clear of the top."""
-        low, high = _USUAL_AREA
-        return bool(low < self.mask.mean() < high and self.mask[0].mean() < 0.5)
+        return _fault(self.mask) is None
 
 
 def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
@@ -73,19 +81,14 @@ def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
         >>> found.mask.shape, found.scale.tolist(), bool(found.mask[40, 30])
         ((48, 96), [2.0, 2.0], True)
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
-        found = f"{picture.shape} {picture.dtype}"
-        raise UsageError(explain("not a picture", expected="(H, W, 3) uint8", found=found))
+    _require_picture(picture)
     height, width = picture.shape[:2]
     factor = LONG_SIDE_PX / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     # Averages where it shrinks, interpolates where it enlarges; either keeps pixels as areas.
     small = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(small, dtype=np.float64)
-    upper = pixels[: max(1, size[1] // 2)]
-    border = np.concatenate([pixels[0], upper[:, 0], upper[:, -1]])
-    background = np.median(border, axis=0)
-    grain = np.percentile(np.abs(border - background).max(axis=-1), 75)
+    background, grain = _border(pixels)
     contrast = np.clip(3 * grain, _LEAST_CONTRAST, _MOST_CONTRAST)
     mask = filled(smoothed(np.abs(pixels - background).max(axis=-1) > contrast))
     return Silhouette(mask, np.array([size[0] / width, size[1] / height]))
@@ -115,15 +118,7 @@ def filled(mask: Mask) -> Mask:
         >>> bool(filled(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)).all())
         True
     """
-    outside = ~mask
-    outside[1:-1, 1:-1] = False
-    reached = np.count_nonzero(outside)
-    while reached:
-        outside = grown(outside) & ~mask
-        before, reached = reached, np.count_nonzero(outside)
-        if reached == before:
-            break
-    return np.asarray(~outside)
+    return np.asarray(~_connected(~mask, np.zeros_like(mask)))
 
 
 def grown(mask: Mask) -> Mask:
@@ -149,3 +144,168 @@ def outline(mask: Mask) -> Mask:
         [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
     """
     return np.asarray(mask & grown(~mask))
+
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """What of a picture is not background.
+
+    Attributes:
+        alpha: `(H, W)` uint8, the covered share of each pixel times 255.
+        doubt: Why the outline cannot be told from the background; None where it can.
+    """
+
+    alpha: NDArray[np.uint8]
+    doubt: str | None
+
+    @property
+    def mask(self) -> Mask:
+        """`(H, W)` bool: the pixels that are covered by half or more."""
+        return np.asarray(self.alpha >= 128)
+
+
+def foreground(picture: NDArray[np.uint8]) -> Foreground:
+    """Tell a head from an even background, to a part of a pixel.
+
+    Pixels are background if they differ from the border by no more than the border does from
+    itself, and if background leads from them to the edge of the picture or to a patch that is as
+    flat as the border: light patches inside the outline stay inside, and what shows between head
+    and hair is background. On the outline, a pixel's colour is taken for a mixture, in linear
+    light, of the background's and that of the foreground beside it: its share is the pixel's alpha.
+
+    Args:
+        picture: `(H, W, 3)` uint8 sRGB.
+
+    Returns:
+        The alpha, and whether it can be relied on.
+
+    Raises:
+        UsageError: The array is no such picture.
+
+    Example:
+        >>> picture = np.full((48, 48, 3), 213, np.uint8)
+        >>> picture[20:, 10:30] = (90, 60, 40)
+        >>> found = foreground(picture)
+        >>> found.alpha[30, 8:12].tolist(), found.doubt
+        ([0, 0, 255, 255], None)
+    """
+    _require_picture(picture)
+    pixels = picture.astype(np.float32)
+    background, grain = _border(pixels)
+    contrast = max(3 * grain, _LEAST_CONTRAST)
+    difference = np.abs(pixels - background).max(axis=-1)
+    flat = difference <= max(2 * grain, 1.0)
+    mask = ~_connected(difference <= contrast, _inner(flat, _HOLE_PX))
+    alpha, faint = _outline_alpha(picture, background, mask)
+    return Foreground((alpha * 255 + 0.5).astype(np.uint8), _doubt(mask, grain, faint))
+
+
+def _doubt(mask: Mask, grain: float, faint: float) -> str | None:
+    if grain > _MOST_GRAIN:
+        return f"the border is not even: it differs from itself by {grain:.0f} of 255"
+    fault = _fault(mask)
+    if fault is None and faint > _MOST_FAINT:
+        return f"{faint:.0%} of the outline are nearly as light as the background"
+    return fault
+
+
+def _fault(mask: Mask) -> str | None:
+    """Why a mask cannot be a head; None if it can."""
+    low, high = _USUAL_AREA
+    if not low < mask.mean() < high:
+        return f"the foreground would be {mask.mean():.0%} of the picture"
+    if mask[0].mean() >= 0.5:
+        return "the foreground would reach across the top of the picture"
+    return None
+
+
+def _border(pixels: NDArray[Float]) -> tuple[NDArray[Float], float]:
+    """The colour of the background, and how much the border differs from it."""
+    upper = pixels[: max(1, len(pixels) // 2)]
+    border = np.concatenate([pixels[0], upper[:, 0], upper[:, -1]])
+    background = np.median(border, axis=0)
+    return background, float(np.percentile(np.abs(border - background).max(axis=-1), 75))
+
+
+def _require_picture(picture: NDArray[np.uint8]) -> None:
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
+        found = f"{picture.shape} {picture.dtype}"
+        raise UsageError(explain("not a picture", expected="(H, W, 3) uint8", found=found))
+
+
+def _outline_alpha(
+    picture: NDArray[np.uint8], background: NDArray[np.float32], mask: Mask
+) -> tuple[NDArray[np.float32], float]:
+    """Covered share of every pixel, and the share of the outline with too little contrast."""
+    beside = grown(~mask)
+    near = grown(beside)
+    outer, second = mask & beside, mask & near & ~beside
+    core = mask & ~near
+    linear = _LINEAR[picture]
+    own = _mean_near(linear, core)
+    empty = _LINEAR[np.clip(background + 0.5, 0, 255).astype(np.uint8)]
+    towards = own - empty
+    length = (towards**2).sum(axis=-1)
+    share = ((linear - empty) * towards).sum(axis=-1) / np.maximum(length, 1e-9)
+    # Without a core nearby, as in thin strands, or without contrast, the mask is all there is.
+    known = np.isfinite(share) & (length > _LEAST_LENGTH)
+    alpha = mask.astype(np.float32)
+    alpha = np.where(outer & known, np.clip(share, 0, 1), alpha)
+    alpha = np.where(second & known, np.clip(share, 0.5, 1), alpha)
+    on_outline = np.count_nonzero(outer)
+    return alpha, np.count_nonzero(outer & ~known) / on_outline if on_outline else 0.0
+
+
+def _mean_near(values: NDArray[np.float32], where: Mask) -> NDArray[np.float32]:
+    """Mean over a square window of the values at `where`; not a number without any."""
+    weights = where.astype(np.float64)[..., None]
+    sums = np.concatenate([values * weights, weights], axis=-1)
+    half = _WINDOW_PX // 2
+    for axis in (0, 1):
+        pad = [(0, 0)] * 3
+        pad[axis] = (half + 1, half)
+        total = np.cumsum(np.pad(sums, pad), axis=axis)
+        low, high = [slice(None)] * 3, [slice(None)] * 3
+        low[axis], high[axis] = slice(None, -_WINDOW_PX), slice(_WINDOW_PX, None)
+        sums = total[tuple(high)] - total[tuple(low)]
+    count = np.rint(sums[..., 3:])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(count > 0, sums[..., :3] / count, np.nan), dtype=np.float32)
+
+
+def _inner(mask: Mask, radius_px: int) -> Mask:
+    """The pixels of a mask that are further than so many steps from any other."""
+    outside = ~mask
+    for _ in range(radius_px):
+        outside = grown(outside)
+    return np.asarray(~outside)
+
+
+def _connected(background: Mask, seeds: Mask) -> Mask:
+    """The part of a mask from which a path of its pixels leads to a seed or to the edge."""
+    reached = background.copy()
+    reached[1:-1, 1:-1] &= seeds[1:-1, 1:-1]
+    count = -1
+    while count != (count := int(np.count_nonzero(reached))):
+        for _ in range(2):  # along rows, then along columns
+            reached, background = _spread_along_rows(background, reached).T, background.T
+    return np.asarray(reached)
+
+
+def _spread_along_rows(background: Mask, reached: Mask) -> Mask:
+    """Add to `reached` every run of background in a row that has a pixel in it."""
+    starts = np.ones_like(background)
+    starts[:, 1:] = background[:, 1:] != background[:, :-1]
+    run = np.cumsum(starts.ravel()) - 1
+    touched = np.bincount(run, weights=reached.ravel()) > 0
+    return np.asarray(touched[run].reshape(background.shape) & background)
+
+
+def _linear_light() -> NDArray[np.float32]:
+    """Linear light of each sRGB byte (IEC 61966-2-1)."""
+    encoded = np.arange(256) / 255.0
+    low, high = encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
+    return np.where(encoded <= 0.04045, low, high).astype(np.float32)
+
+
+_LINEAR = _linear_light()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from geogen_hf.errors import PartsError, ReleaseError, explain
 from geogen_hf.export.exported import DataFile, ExportedFolder
-from geogen_hf.release.identities import Identity, UnknownSubjectError
+from geogen_hf.release.release import Identity, UnknownSubjectError
 from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.report import some_of
 from geogen_hf.source.parts import Place

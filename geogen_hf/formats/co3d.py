@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from geogen_hf.cameras.foreground import Foreground
+from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.cameras.tools import to_pytorch3d
 from geogen_hf.formats.layout import ATTRIBUTION, Entries, Format, Index, Listing, mask_path
 from geogen_hf.formats.scene import Scene

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from geogen_hf.cameras.foreground import Foreground
+from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.formats.scene import Scene, check_folder_names
 
 Entries = Mapping[str, Sequence[str]]

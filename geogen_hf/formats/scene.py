@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from geogen_hf.cameras.foreground import Foreground
 from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError, explain
 from geogen_hf.images import Format, read_header

@@ -18,8 +18,7 @@ from geogen_hf.export.lookup import ids_of, read_identities
 from geogen_hf.export.provenance import directory_digest
 from geogen_hf.formats.scene import Scene, make_scene
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.identities import Identity
-from geogen_hf.release.release import read_release
+from geogen_hf.release.release import Identity, read_release
 from geogen_hf.release.shards import Shard, read_images
 from geogen_hf.release.splits import Split, split_of
 from geogen_hf.report import Policy

@@ -56,17 +56,24 @@ def subject_rows(
     Yields:
         Keys and rows.
     """
-    if config == "sequences":
-        yield subject.subject_id, _sequence_row(subject, images)
-        return
     if config == "metadata":
         columns = {"subject_id": subject.subject_id, "metadata": subject.metadata}
         yield subject.subject_id, columns
         return
     extrinsics = subject.extrinsics.astype(np.float32)
     intrinsics = subject.intrinsics.astype(np.float32)
-    for index, view_id in enumerate(subject.view_ids):
+    if config == "sequences":
         row: dict[str, Any] = {
+            "subject_id": subject.subject_id,
+            "images": [_encoded(image) for image in images],
+            "view_ids": list(subject.view_ids),
+            "extrinsics": extrinsics,
+            "intrinsics": intrinsics,
+        }
+        yield subject.subject_id, row
+        return
+    for index, view_id in enumerate(subject.view_ids):
+        row = {
             "subject_id": subject.subject_id,
             "view_id": view_id,
             "extrinsics": extrinsics[index],
@@ -79,47 +86,9 @@ def subject_rows(
         yield f"{subject.subject_id}/{view_id}", row
 
 
-def _sequence_row(subject: Subject, images: Sequence[bytes]) -> dict[str, Any]:
-    return {
-        "subject_id": subject.subject_id,
-        "images": [_encoded(image) for image in images],
-        "view_ids": list(subject.view_ids),
-        "extrinsics": subject.extrinsics.astype(np.float32),
-        "intrinsics": subject.intrinsics.astype(np.float32),
-    }
-
-
 def _encoded(image: bytes) -> dict[str, bytes | None]:
     # Without a path: datasets drops the bytes where a file of that name happens to exist.
     return {"bytes": image, "path": None}
-
-
-def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Put rows into one table.
-
-    Args:
-        rows: One or more rows of `subject_rows`, without their keys.
-        schema: Arrow schema of their config.
-
-    Returns:
-        The table, of one chunk.
-
-    Example:
-        >>> schema = pa.schema({"view_id": pa.int32()})
-        >>> table_of([{"view_id": 3}, {"view_id": 4}], schema)["view_id"].to_pylist()
-        [3, 4]
-    """
-    columns = []
-    for field in schema:
-        values = [row[field.name] for row in rows]
-        if isinstance(values[0], np.ndarray):
-            values = [value.tolist() for value in values]
-        if isinstance(field.type, pa.ExtensionType):
-            storage = pa.array(values, field.type.storage_type)
-            columns.append(pa.ExtensionArray.from_storage(field.type, storage))
-        else:
-            columns.append(pa.array(values, field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 class TableBuilder:
@@ -132,10 +101,8 @@ class TableBuilder:
 
     Example:
         >>> builder = TableBuilder(pa.schema({"view_id": pa.int32()}), most_bytes=9, most_rows=2)
-        >>> builder.add({"view_id": 3}) is None, builder.add({"view_id": 4})["view_id"].to_pylist()
-        (True, [3, 4])
-        >>> builder.finish() is None
-        True
+        >>> [table["view_id"].to_pylist() for table in builder.tables([{"view_id": 3}] * 3)]
+        [[3, 3], [3]]
     """
 
     def __init__(self, schema: pa.Schema, *, most_bytes: int, most_rows: int) -> None:
@@ -143,47 +110,35 @@ class TableBuilder:
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
+    def tables(self, rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
+        """Put rows into tables, each as soon as it is full; the order is kept."""
+        for row in rows:
+            if (table := self.add(row)) is not None:
+                yield table
+        if (table := self.finish()) is not None:
+            yield table
+
     def add(self, row: dict[str, Any]) -> pa.Table | None:
-        """Take a row; gives a table once it is full."""
+        """Take a row of `subject_rows`; gives a table once it is full."""
         self._rows.append(row)
-        self._bytes += image_bytes(row)
+        images = row.get("images") or ([row["image"]] if "image" in row else [])
+        self._bytes += sum(len(image["bytes"]) for image in images)
         full = self._bytes >= self._most_bytes or len(self._rows) >= self._most_rows
         return self.finish() if full else None
 
     def finish(self) -> pa.Table | None:
-        """Make a table of what there is; None if that is nothing."""
+        """Make a table of what there is, of one chunk; None if that is nothing."""
         if not self._rows:
             return None
-        table = table_of(self._rows, self._schema)
+        columns = [_column(self._rows, field) for field in self._schema]
         self._rows, self._bytes = [], 0
-        return table
+        return pa.Table.from_arrays(columns, schema=self._schema)
 
 
-def batched_tables(rows: Iterable[dict[str, Any]], builder: TableBuilder) -> Iterator[pa.Table]:
-    """Put rows into tables, each as soon as it is full.
-
-    Args:
-        rows: In order, which is kept.
-        builder: Says when a table is full.
-
-    Yields:
-        Tables of at least one row.
-    """
-    for row in rows:
-        table = builder.add(row)
-        if table is not None:
-            yield table
-    rest = builder.finish()
-    if rest is not None:
-        yield rest
-
-
-def image_bytes(row: dict[str, Any]) -> int:
-    """Sum of the sizes of a row's encoded images.
-
-    Example:
-        >>> image_bytes({"images": [{"bytes": b"12"}, {"bytes": b"345"}]}), image_bytes({})
-        (5, 0)
-    """
-    images = row.get("images") or ([row["image"]] if "image" in row else [])
-    return sum(len(image["bytes"]) for image in images)
+def _column(rows: list[dict[str, Any]], field: pa.Field) -> pa.Array:
+    values = [row[field.name] for row in rows]
+    if isinstance(values[0], np.ndarray):
+        values = [value.tolist() for value in values]
+    if not isinstance(field.type, pa.ExtensionType):
+        return pa.array(values, field.type)
+    return pa.ExtensionArray.from_storage(field.type, pa.array(values, field.type.storage_type))

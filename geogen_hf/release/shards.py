@@ -2,6 +2,10 @@
 
 A shard is what one worker reads. It is picklable and holds no open file, so that it can be sent
 to a DataLoader worker, to a process that prepares Arrow files, or to a machine of a cluster.
+
+`datasets` asks a builder for one shard after the other. `ShardReader` reads on across the ends of
+shards, and goes on where a stream was left without reading what came before;
+`geogen_hf.compat.ResumableShards` connects it with `datasets`.
 """
 
 from __future__ import annotations
@@ -10,8 +14,8 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TypeVar
+from itertools import islice, pairwise
+from typing import Any, TypeVar
 
 from geogen_hf.errors import ArchiveError, CameraError
 from geogen_hf.release.splits import SPLITS, Split, split_of
@@ -170,3 +174,63 @@ def _unpack_each(
             logger.warning("left out subject %s: %s", subject.subject_id, error)
             continue
         yield subject, images
+
+
+RowCount = Callable[[Subject], int]
+"""Says how many rows a subject has that is not damaged."""
+
+
+@dataclass(frozen=True)
+class ShardReader:
+    """Reads shards as one, without the rows that have been seen; picklable.
+
+    Attributes:
+        generate: Yields the keys and rows of a list of shards; each row has a `subject_id`.
+        row_count: Says how many rows a subject has.
+    """
+
+    generate: Callable[[list[Shard]], Iterator[tuple[str, dict[str, Any]]]]
+    row_count: RowCount
+
+    def __call__(self, shards: list[Shard], skip: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Read the rows of shards.
+
+        Args:
+            shards: In the order to read them.
+            skip: How many rows of the first shard to leave out.
+
+        Yields:
+            The number of a row's shard among `shards`, its key, and the row.
+        """
+        rest, discard = skip_rows(shards, skip, self.row_count)
+        if not rest.subjects:
+            return
+        places = ((n, s.subject_id) for n, shard in enumerate(shards) for s in shard.subjects)
+        number, subject_id = next(places)
+        for key, row in islice(self.generate([rest]), discard, None):
+            while subject_id != row["subject_id"]:
+                number, subject_id = next(places)
+            yield number, key, row
+
+
+def skip_rows(shards: list[Shard], rows: int, row_count: RowCount) -> tuple[Shard, int]:
+    """Join shards, without the subjects that come before a row of the first shard.
+
+    Args:
+        shards: In order.
+        rows: How many rows of the first shard have been seen.
+        row_count: Says how many rows a subject has.
+
+    Returns:
+        The shards as one, and how many of its rows to discard. Where damaged subjects are left out,
+        only reading tells how many rows a subject had, so no subject is dropped.
+    """
+    if not shards:
+        return Shard(()), 0
+    policy = shards[0].on_bad_subject
+    subjects = [subject for shard in shards for subject in shard.subjects]
+    first = 0
+    while policy == "raise" and first < len(subjects) and rows >= row_count(subjects[first]):
+        rows -= row_count(subjects[first])
+        first += 1
+    return Shard(tuple(subjects[first:]), policy), rows

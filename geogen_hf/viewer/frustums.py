@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.foreground import foreground
 from geogen_hf.cameras.poses import FloatArray, camera_centre
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
+from geogen_hf.cameras.silhouettes import foreground
 from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.formats.prepare import surface_points
-from geogen_hf.release.identities import Identity
+from geogen_hf.release.release import Identity
 
 _DEPTH = 0.28  # of a frustum, as a part of the cameras' distance
 _POINTS = 20_000

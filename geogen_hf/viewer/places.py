@@ -12,7 +12,7 @@ from geogen_hf.errors import PartsError
 from geogen_hf.export.exported import PROVENANCE, ExportedFolder
 from geogen_hf.export.lookup import open_export
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.identities import Identity, open_release
+from geogen_hf.release.release import Identity, open_release
 from geogen_hf.source.parts import Place
 
 
