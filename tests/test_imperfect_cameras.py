@@ -12,9 +12,8 @@ from PIL import Image, ImageFilter
 
 from geogen_hf.cameras import fit_orbit, look_at, project, unproject
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
-from geogen_hf.cameras.deviations import CameraWarning
 from geogen_hf.cameras.proof import score_conventions
-from geogen_hf.cameras.scores import ConventionResult
+from geogen_hf.cameras.scores import CameraWarning, ConventionResult
 from geogen_hf.errors import CameraError
 from geogen_hf.sample import head_of, subject_cameras
 from geogen_hf.sample.render import render_all

@@ -8,19 +8,14 @@ views exchanged. Lengths are percentages of the picture's longer side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from geogen_hf.cameras.hull import Adjusted, Silhouettes
+from geogen_hf.cameras.conventions import Convention
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.cameras.silhouettes import LONG_SIDE_PX
-
-WarningKind = Literal[
-    "principal_point", "scattered_views", "focal_lengths", "soft_outlines", "exchanged_views",
-    "odd_subject", "mirrored", "not_checked", "not_proven",
-]  # fmt: skip
+from geogen_hf.cameras.scores import CameraWarning, percent
+from geogen_hf.cameras.trials import NullReading, Seen
 
 # In %. Outlines frayed by 1 px of 96 bring corrections of 0.6 % and 1.0 % where nothing is wrong.
 _LEAST_SHIFT, _LEAST_SCATTER, _LEAST_FOCAL = 0.5, 0.8, 1.1
@@ -28,68 +23,46 @@ _LEAST_SOFTNESS = 0.25
 _LEAST_GAIN = 0.3  # of the misfit that corrections take away, else it is the outlines
 _LEVEL_ERROR = 0.6  # a shift less certain than this is not told
 _ROUNDS = 5
-
-
-@dataclass(frozen=True)
-class CameraWarning:
-    """Something about a release's cameras that a user should know.
-
-    Attributes:
-        kind: A word for programs.
-        text: A sentence.
-        numbers: What was measured, by name; lengths in % of the picture's longer side.
-    """
-
-    kind: WarningKind
-    text: str
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return asdict(self)
+_WORTH_ADJUSTING = 0.08  # pixels of the masks: what fits better has nothing to tell
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """A subject whose pictures were looked at, under the convention that was proven.
+class _Looked:
+    """A subject whose pictures were looked at, under the convention that was proven."""
 
-    Attributes:
-        subject_id: Its name.
-        view_ids: Numbers of the V views.
-        silhouettes: Of the views.
-        world_to_camera: `(V, 4, 4)` extrinsics.
-        centre: `(3,)` world point that the cameras look at.
-        misfit: As stated, in pixels of the masks.
-        adjusted: With corrected intrinsics.
-        null: Least misfit of readings that are wrong on purpose, and the order of the views there;
-            None where none was tried.
-    """
-
-    subject_id: str
-    view_ids: tuple[int, ...]
-    silhouettes: Silhouettes
-    world_to_camera: FloatArray
-    centre: FloatArray
-    misfit: float
-    adjusted: Adjusted
-    null: tuple[float, tuple[int, ...] | None] | None
+    seen: Seen
+    world_to_camera: FloatArray  # (V, 4, 4)
+    centre: FloatArray  # (3,) world point that the cameras look at
+    misfit: float  # as stated, in pixels of the masks
+    adjusted: float  # with corrected intrinsics
+    null: NullReading | None  # None where none was tried
 
 
-def camera_warnings(subjects: Sequence[Looked], *, mirrored: bool) -> tuple[CameraWarning, ...]:
+def _looked(seen: Seen, convention: Convention) -> _Looked | None:
+    read, misfit = seen.read(convention), seen.plain(convention)
+    if read is None:
+        return None
+    adjusted = seen.adjusted(convention) if misfit > _WORTH_ADJUSTING else misfit
+    null = seen.nulls.get(convention)
+    return _Looked(seen, read.world_to_camera, read.centre, misfit, adjusted, null)
+
+
+def camera_warnings(seen: Sequence[Seen], convention: Convention) -> tuple[CameraWarning, ...]:
     """Say what is a little wrong with the cameras of these subjects.
 
     Args:
-        subjects: A few of the release, read in its convention.
-        mirrored: Whether that convention has left-handed camera axes.
+        seen: A few of the release, whose pictures were looked at.
+        convention: That was proven.
 
     Returns:
         The warnings; none where the pictures show nothing wrong.
     """
+    subjects = [looked for each in seen if (looked := _looked(each, convention)) is not None]
     odd = list(_odd_subjects(subjects))
     names = {warning.numbers["subject_id"] for warning in odd}
     return (
-        *(_mirrored() if mirrored else ()),
-        *_common(subjects=[s for s in subjects if s.subject_id not in names]),
+        *(_mirrored() if convention.mirrored else ()),
+        *_common(subjects=[s for s in subjects if s.seen.subject_id not in names]),
         *odd,
     )
 
@@ -102,36 +75,36 @@ def _mirrored() -> Iterator[CameraWarning]:
     )
 
 
-def _odd_subjects(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
+def _odd_subjects(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
     """Subjects that fit worse than the others do, and whether exchanged views explain it."""
-    usual = float(np.median([each.adjusted.misfit for each in subjects])) if subjects else 0.0
+    usual = float(np.median([each.adjusted for each in subjects])) if subjects else 0.0
     for each in subjects:
-        own = each.adjusted.misfit
+        own, subject_id = each.adjusted, each.seen.subject_id
         null, order = each.null or (own, None)
-        numbers = {"subject_id": each.subject_id, "misfit": _percent(own)}
+        numbers = {"subject_id": subject_id, "misfit": _percent(own)}
         moved = [] if order is None else [v for v, to in enumerate(order) if v != to]
         if null < 0.6 * own and own - null > 0.2 and moved:
-            views = [each.view_ids[row] for row in moved]
+            views = [each.seen.view_ids[row] for row in moved]
             text = (
-                f"Views {views[0]} and {views[1]} of {each.subject_id} look exchanged"
+                f"Views {views[0]} and {views[1]} of {subject_id} look exchanged"
                 if len(views) == 2
-                else f"The cameras of {each.subject_id} look shuffled between its views"
+                else f"The cameras of {subject_id} look shuffled between its views"
             )
             fits = f"misfit {_percent(own):.1f} %, exchanged {_percent(null):.1f} %"
             yield CameraWarning("exchanged_views", f"{text} ({fits}).", {**numbers, "views": views})
         elif own > max(3 * usual, usual + 0.5):
             text = (
-                f"The cameras of {each.subject_id} do not fit its pictures: its outlines misfit by "
+                f"The cameras of {subject_id} do not fit its pictures: its outlines misfit by "
                 f"{_percent(own):.1f} %, those of other subjects by {_percent(usual):.1f} %."
             )
             yield CameraWarning("odd_subject", text, numbers)
 
 
-def _common(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
+def _common(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
     if not subjects:
         return
     stated = float(np.mean([each.misfit for each in subjects]))
-    adjusted = float(np.mean([each.adjusted.misfit for each in subjects]))
+    adjusted = float(np.mean([each.adjusted for each in subjects]))
     if stated - adjusted > max(_LEAST_GAIN * stated, 0.02):
         yield from _intrinsics(subjects)
     if adjusted > _LEAST_SOFTNESS:
@@ -142,7 +115,7 @@ def _common(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
         yield CameraWarning("soft_outlines", text, {"misfit": _percent(adjusted)})
 
 
-def _intrinsics(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
+def _intrinsics(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
     shift, error = _common_shift(subjects)
     told = [
         _percent(v) if _percent(e) < _LEVEL_ERROR else None
@@ -159,7 +132,9 @@ def _intrinsics(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
         )
     corrections = np.concatenate(
         [
-            each.silhouettes.adjust(each.world_to_camera, each.centre, stiffness=0.1).corrections
+            each.seen.silhouettes.adjust(
+                each.world_to_camera, each.centre, stiffness=0.1
+            ).corrections
             for each in subjects
         ]
     )
@@ -181,12 +156,12 @@ def _intrinsics(subjects: Sequence[Looked]) -> Iterator[CameraWarning]:
         )
 
 
-def _common_shift(subjects: Sequence[Looked]) -> tuple[FloatArray, FloatArray]:
+def _common_shift(subjects: Sequence[_Looked]) -> tuple[FloatArray, FloatArray]:
     """The shift of all principal points that fits best, and its standard error, pixels of masks."""
     shift = np.zeros(2)
     for _ in range(_ROUNDS):
         parts = [
-            each.silhouettes.common_shift(each.world_to_camera, each.centre, shift)
+            each.seen.silhouettes.common_shift(each.world_to_camera, each.centre, shift)
             for each in subjects
         ]
         matrix = sum((part[0] for part in parts), 1e-3 * np.eye(2))
@@ -197,4 +172,4 @@ def _common_shift(subjects: Sequence[Looked]) -> tuple[FloatArray, FloatArray]:
 
 def _percent(pixels: float) -> float:
     """Rounded, so that the last bits of a sum do not reach `provenance.json`."""
-    return round(100 * float(pixels) / LONG_SIDE_PX, 3)
+    return round(percent(float(pixels)), 3)

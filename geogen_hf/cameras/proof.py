@@ -50,8 +50,8 @@ from geogen_hf.cameras.trials import (
     FIRST_LOOK,
     LEAST_VIEWS_SEEN,
     ImageSource,
+    Seen,
     Stored,
-    Trials,
     order_of_subjects,
     with_silhouettes,
 )
@@ -116,37 +116,36 @@ def score_conventions(
     stored = Stored.of(matrices, subject_ids, view_ids)
     readings = read_rigs(stored.matrices, stored.starts, candidates)
     scores = [ConventionScore(c, readings[geometry_of(c)].geometry) for c in candidates]
-    trials = Trials(stored, [score.convention for score in scores if score.standing])
+    seen: list[Seen] = []
     subjects = int(np.count_nonzero(stored.views >= LEAST_VIEWS))
-    outcome = _decide(scores, trials, subjects, stated_direction)
-    if trials.candidates and images is not None and intrinsics_px is not None:
-        usable = np.any([readings[geometry_of(c)].sound for c in trials.candidates], axis=0)
+    outcome = _decide(scores, seen, subjects, stated_direction)
+    standing = [score.convention for score in scores if score.standing]
+    if standing and images is not None and intrinsics_px is not None:
+        usable = np.any([readings[geometry_of(c)].sound for c in standing], axis=0)
         usable &= stored.views >= LEAST_VIEWS_SEEN
         order = order_of_subjects(usable, images, pixel_subjects)
-        seen = with_silhouettes(stored, intrinsics_px, images, order)
+        more = with_silhouettes(stored, intrinsics_px, images, order)
         look = min(FIRST_LOOK, pixel_subjects)
-        while fresh := list(itertools.islice(seen, look - len(trials.seen))):
-            trials.seen.extend(fresh)
-            outcome = _decide(scores, trials, subjects, stated_direction)
+        while fresh := list(itertools.islice(more, look - len(seen))):
+            seen.extend(fresh)
+            outcome = _decide(scores, seen, subjects, stated_direction)
             if outcome.settled or outcome.contradicted or look >= pixel_subjects:
                 break
             look = min(2 * look, pixel_subjects)
-        outcome = _explained(outcome, trials)
+        outcome = _explained(outcome, seen)
     logger.info("camera convention: %s", outcome.reason)
     if outcome.convention is None:
         return outcome
-    looked = trials.looked(outcome.convention)
-    mirrored = flips_world(stored.matrices[:1], outcome.convention)
     return replace(
         outcome,
-        warnings=camera_warnings(looked, mirrored=outcome.convention.mirrored),
-        mirrored_world=mirrored,
+        warnings=camera_warnings(seen, outcome.convention),
+        mirrored_world=flips_world(stored.matrices[:1], outcome.convention),
     )
 
 
 def _decide(
     scores: Sequence[ConventionScore],
-    trials: Trials,
+    seen: Sequence[Seen],
     subjects: int,
     stated_direction: Direction | None,
 ) -> ConventionResult:
@@ -155,8 +154,8 @@ def _decide(
     A stated direction is believed, so that only candidates of that direction compete. It is checked
     as well: if among all candidates one of the other direction wins, nobody does.
     """
-    ranked = _ranked(scores, trials)
-    winner, reason, margin = _settled(ranked, trials, subjects)
+    ranked = _ranked(scores, seen)
+    winner, reason, margin = _settled(ranked, seen, subjects)
     contradicted = False
     if stated_direction is not None:
         contradicted = winner is not None and winner.direction != stated_direction
@@ -165,7 +164,7 @@ def _decide(
             winner = None
         elif winner is None:
             of_direction = [r for r in ranked if r.convention.direction == stated_direction]
-            winner, reason, margin = _settled(of_direction, trials, subjects)
+            winner, reason, margin = _settled(of_direction, seen, subjects)
             reason = f"the keys say {stated_direction}; within that, {reason}"
     return ConventionResult(
         convention=winner,
@@ -173,29 +172,25 @@ def _decide(
         scores=tuple(ranked),
         margin=margin,
         subjects=subjects,
-        pixel_subjects=tuple(seen.index for seen in trials.seen),
+        pixel_subjects=tuple(each.index for each in seen),
         stated_direction=stated_direction,
         contradicted=contradicted,
     )
 
 
-def _ranked(scores: Sequence[ConventionScore], trials: Trials) -> list[ConventionScore]:
+def _ranked(scores: Sequence[ConventionScore], seen: Sequence[Seen]) -> list[ConventionScore]:
     """The candidates with their misfits, best first; adjusted ones only if they are needed."""
     tried = [
-        replace(s, misfits=tuple(trials.plain(seen, s.convention) for seen in trials.seen))
-        if s.standing
-        else s
+        replace(s, misfits=tuple(each.plain(s.convention) for each in seen)) if s.standing else s
         for s in scores
     ]
     key: Callable[[ConventionScore], Any] = lambda s: (not s.standing, s.misfit, -s.geometry.sound)  # noqa: E731
     ranked = sorted(tried, key=key)
     standing = [score for score in ranked if score.standing]
-    if not trials.seen or _clear(standing):
+    if not seen or _clear(standing):
         return ranked
     adjusted = [
-        replace(
-            s, adjusted=tuple(trials.adjusted(seen, s.convention).misfit for seen in trials.seen)
-        )
+        replace(s, adjusted=tuple(each.adjusted(s.convention) for each in seen))
         if s.standing
         else s
         for s in ranked
@@ -212,7 +207,7 @@ def _clear(standing: Sequence[ConventionScore]) -> bool:
 
 
 def _settled(
-    ranked: Sequence[ConventionScore], trials: Trials, subjects: int
+    ranked: Sequence[ConventionScore], seen: Sequence[Seen], subjects: int
 ) -> tuple[Convention | None, str, float | None]:
     """The winner if there is one, why or why not, and the margin."""
     standing = [score for score in ranked if score.standing]
@@ -235,14 +230,14 @@ def _settled(
     found = f"the outlines misfit by {percent(first.misfit):.2f} % as {first.convention}"
     if second:
         found += f", by {percent(second.misfit):.2f} % as {second.convention}, the next best"
-    why = _objection(first, rest, trials)
+    why = _objection(first, rest, seen)
     if why is None:
         return first.convention, found, margin
     return None, f"{found}: {why}", margin
 
 
 def _objection(
-    first: ConventionScore, rest: Sequence[ConventionScore], trials: Trials
+    first: ConventionScore, rest: Sequence[ConventionScore], seen: Sequence[Seen]
 ) -> str | None:
     """Why the best candidate is not proven; None if it is."""
     if first.geometry.sound < SOUND_SHARE:
@@ -261,10 +256,10 @@ def _objection(
     votes = float((own <= others).mean())
     if votes < _LEAST_VOTES:
         return f"it is the best for only {votes:.0%} of the subjects"
-    return _wrong_on_purpose(first, trials)
+    return _wrong_on_purpose(first, seen)
 
 
-def _explained(outcome: ConventionResult, trials: Trials) -> ConventionResult:
+def _explained(outcome: ConventionResult, seen: Sequence[Seen]) -> ConventionResult:
     """Add to the reason why nothing is settled how null readings fit better.
 
     Where the two best candidates are close, the null reading of either that fits best is told.
@@ -274,19 +269,19 @@ def _explained(outcome: ConventionResult, trials: Trials) -> ConventionResult:
         return outcome
     close = [first, second] if second.misfit < 1.2 * first.misfit else [first]
     nulls = {
-        score.convention: np.median([trials.null(s, score.convention)[0] for s in trials.seen])
+        score.convention: np.median([each.null(score.convention)[0] for each in seen])
         for score in close
     }
-    why = _wrong_on_purpose(min(close, key=lambda score: nulls[score.convention]), trials)
+    why = _wrong_on_purpose(min(close, key=lambda score: nulls[score.convention]), seen)
     if why is None or why in outcome.reason:
         return outcome
     return replace(outcome, reason=f"{outcome.reason}; {why}")
 
 
-def _wrong_on_purpose(first: ConventionScore, trials: Trials) -> str | None:
+def _wrong_on_purpose(first: ConventionScore, seen: Sequence[Seen]) -> str | None:
     """How null readings fit better than the best candidate; None if they do not."""
-    nulls = [trials.null(seen, first.convention) for seen in trials.seen]
-    own = np.array([trials.adjusted(seen, first.convention).misfit for seen in trials.seen])
+    nulls = [each.null(first.convention) for each in seen]
+    own = np.array([each.adjusted(first.convention) for each in seen])
     ratios = (np.array([null for null, _ in nulls]) + _NULL_FLOOR) / (own + _NULL_FLOOR)
     better = ratios < _LEAST_NULL_RATIO
     if better.mean() <= (0.5 if len(own) >= _ENOUGH_SUBJECTS else 0.0):

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from geogen_hf.cameras.conventions import Convention, Direction
-from geogen_hf.cameras.deviations import CameraWarning
 from geogen_hf.cameras.rigs import Geometry
 from geogen_hf.cameras.silhouettes import LONG_SIDE_PX
 from geogen_hf.errors import CameraError, explain
+
+WarningKind = Literal[
+    "principal_point", "scattered_views", "focal_lengths", "soft_outlines", "exchanged_views",
+    "odd_subject", "mirrored", "not_checked", "not_proven",
+]  # fmt: skip
 
 STANDING_SHARE = 0.5
 """A candidate is tried on pictures if it makes sound rigs of so many of the subjects."""
@@ -46,6 +50,25 @@ def percent(misfit_px: float) -> float:
 def _median_percent(misfits: tuple[float, ...]) -> float | None:
     """Rounded, so that the last bits of a sum do not reach `provenance.json`."""
     return round(percent(float(np.median(misfits))), 3) if misfits else None
+
+
+@dataclass(frozen=True)
+class CameraWarning:
+    """Something about a release's cameras that a user should know.
+
+    Attributes:
+        kind: A word for programs.
+        text: A sentence.
+        numbers: What was measured, by name; lengths in % of the picture's longer side.
+    """
+
+    kind: WarningKind
+    text: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
-from geogen_hf.cameras.deviations import Looked
-from geogen_hf.cameras.hull import Adjusted, Silhouettes
+from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import FloatArray, as_stack
 from geogen_hf.cameras.rigs import geometry_of, measure_rigs, read_rigs
 from geogen_hf.cameras.scores import STANDING_SHARE
@@ -37,7 +37,6 @@ FARTHEST = 9.0
 LEAST_VIEWS_SEEN, _MOST_VIEWS = 6, 12
 _NULL_SUBJECTS = 64  # whose geometry tells which transposed rotation blocks are worth trying
 _NULLS_ADJUSTED = 3
-_WORTH_ADJUSTING = 0.08  # pixels of the masks: what fits better has nothing to tell
 
 NullReading = tuple[float, tuple[int, ...] | None]
 """A misfit, and the order of the views it was found in; None for transposed rotation blocks."""
@@ -84,6 +83,15 @@ class Stored:
         start = self.starts[index]
         return self.matrices[start : start + self.views[index]]
 
+    @cached_property
+    def block_conventions(self) -> list[Convention]:
+        """Candidates that make sound rigs of matrices whose rotation blocks are transposed."""
+        few = self.starts[:_NULL_SUBJECTS]
+        end = int(few[-1] + self.views[len(few) - 1])
+        readings = read_rigs(_blocks_transposed(self.matrices[:end]), few, CANDIDATES)
+        sound = {key: reading.geometry.sound for key, reading in readings.items()}
+        return [c for c in CANDIDATES if sound[geometry_of(c)] >= STANDING_SHARE]
+
 
 def order_of_subjects(usable: NDArray[np.bool_], images: ImageSource, count: int) -> list[int]:
     """Whose pictures to look at: `count` spread evenly over the release, then as many spares.
@@ -102,33 +110,87 @@ def order_of_subjects(usable: NDArray[np.bool_], images: ImageSource, count: int
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A subject whose pictures were looked at.
-
-    Attributes:
-        index: Of the subject.
-        rows: `(V,)` which of its views these are.
-        matrices: `(V, 4, 4)` as stored.
-        silhouettes: Of the views.
-    """
-
-    index: int
-    rows: NDArray[np.intp]
-    matrices: FloatArray
-    silhouettes: Silhouettes
-
-    def read(self, convention: Convention, matrices: FloatArray | None = None) -> _Read | None:
-        """Its cameras under a convention; None if they could not stand like this."""
-        stored = self.matrices if matrices is None else matrices
-        world_to_camera = canonicalise(stored, convention)
-        rigs = measure_rigs(world_to_camera, np.zeros(1, dtype=np.intp))
-        return _Read(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
-
-
-@dataclass(frozen=True, eq=False)
 class _Read:
+    """Cameras of a subject in one reading, and the point that they look at."""
+
     world_to_camera: FloatArray
     centre: FloatArray
+
+
+class Seen:
+    """A subject whose pictures were looked at; each of its misfits is computed once, if asked for.
+
+    Args:
+        stored: All subjects.
+        index: Which one this is.
+        rows: `(V,)` which of its views were looked at.
+        silhouettes: Of these views.
+
+    Attributes:
+        nulls: The null readings that were asked for, by convention.
+    """
+
+    def __init__(
+        self, stored: Stored, index: int, rows: NDArray[np.intp], silhouettes: Silhouettes
+    ) -> None:
+        self._stored, self.index, self.silhouettes = stored, index, silhouettes
+        self.subject_id = stored.subject_ids[index]
+        self.view_ids = tuple(stored.view_ids[index][row] for row in rows)
+        self._matrices = stored.of_subject(index)[rows]
+        self.nulls: dict[Convention, NullReading] = {}
+        self.plain, self.adjusted = cache(self._plain), cache(self._adjusted)
+
+    def read(self, convention: Convention) -> _Read | None:
+        """Its cameras under a convention; None if they could not stand like this."""
+        return _read(self._matrices, convention)
+
+    def _plain(self, convention: Convention) -> float:
+        """The misfit as stated."""
+        read = self.read(convention)
+        if read is None:
+            return FARTHEST
+        return self.silhouettes.misfit(read.world_to_camera, read.centre)
+
+    def _adjusted(self, convention: Convention) -> float:
+        """The misfit with corrected intrinsics."""
+        read = self.read(convention)
+        if read is None:
+            return FARTHEST
+        return self.silhouettes.adjust(read.world_to_camera, read.centre).misfit
+
+    def null(self, convention: Convention) -> NullReading:
+        """The least misfit of all null readings, and which order of the views that is.
+
+        None stands for transposed rotation blocks.
+        """
+        if convention not in self.nulls:
+            self.nulls[convention] = self._best_null(convention)
+        return self.nulls[convention]
+
+    def _best_null(self, convention: Convention) -> NullReading:
+        read = self.read(convention)
+        readings: list[tuple[_Read, tuple[int, ...] | None]] = []
+        if read is not None:
+            for order in _exchanges(read):
+                moved = _Read(read.world_to_camera[list(order)], read.centre)
+                readings.append((moved, order))
+        blocks = _blocks_transposed(self._matrices)
+        others = [_read(blocks, block) for block in self._stored.block_conventions]
+        readings.extend((other, None) for other in others if other is not None)
+        misfit, adjust = self.silhouettes.misfit, self.silhouettes.adjust
+        tried = [misfit(each.world_to_camera, each.centre) for each, _ in readings]
+        best: NullReading = (FARTHEST, None)
+        for place in np.argsort(tried, kind="stable")[:_NULLS_ADJUSTED]:
+            each, order_ = readings[int(place)]
+            found = adjust(each.world_to_camera, each.centre).misfit
+            best = min(best, (found, order_), key=lambda pair: pair[0])
+        return best
+
+
+def _read(matrices: FloatArray, convention: Convention) -> _Read | None:
+    world_to_camera = canonicalise(matrices, convention)
+    rigs = measure_rigs(world_to_camera, np.zeros(1, dtype=np.intp))
+    return _Read(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
 
 
 def with_silhouettes(
@@ -156,113 +218,9 @@ def with_silhouettes(
         few = np.unique(np.linspace(0, len(matrices) - 1, _MOST_VIEWS).round().astype(np.intp))
         outlines = [silhouette(pictures[view]) for view in few]
         if all(each.plausible for each in outlines):
-            yield Seen(index, few, matrices[few], Silhouettes(outlines, intrinsics[few]))
+            yield Seen(stored, index, few, Silhouettes(outlines, intrinsics[few]))
         else:
             logger.debug("%s: no head before an even background", stored.subject_ids[index])
-
-
-class Trials:
-    """Misfits of candidates and of null readings, each computed once, when it is asked for."""
-
-    def __init__(self, stored: Stored, candidates: Sequence[Convention]) -> None:
-        self.stored = stored
-        self.candidates = candidates
-        self.seen: list[Seen] = []
-        self._plain: dict[tuple[int, Convention], float] = {}
-        self._adjusted: dict[tuple[int, Convention], Adjusted] = {}
-        self._nulls: dict[tuple[int, Convention], NullReading] = {}
-        self._blocks: list[Convention] | None = None
-
-    def plain(self, seen: Seen, convention: Convention) -> float:
-        """The misfit as stated."""
-        key = seen.index, convention
-        if key not in self._plain:
-            read = seen.read(convention)
-            self._plain[key] = (
-                FARTHEST
-                if read is None
-                else seen.silhouettes.misfit(read.world_to_camera, read.centre)
-            )
-        return self._plain[key]
-
-    def adjusted(self, seen: Seen, convention: Convention) -> Adjusted:
-        """The misfit with corrected intrinsics, and the corrections."""
-        key = seen.index, convention
-        if key not in self._adjusted:
-            read = seen.read(convention)
-            self._adjusted[key] = (
-                Adjusted(FARTHEST, np.zeros((len(seen.matrices), 3)))
-                if read is None
-                else seen.silhouettes.adjust(read.world_to_camera, read.centre)
-            )
-        return self._adjusted[key]
-
-    def null(self, seen: Seen, convention: Convention) -> NullReading:
-        """The least misfit of all null readings, and which order of the views that is.
-
-        None stands for transposed rotation blocks.
-        """
-        key = seen.index, convention
-        if key not in self._nulls:
-            self._nulls[key] = self._best_null(seen, convention)
-        return self._nulls[key]
-
-    def _best_null(self, seen: Seen, convention: Convention) -> NullReading:
-        read = seen.read(convention)
-        readings: list[tuple[_Read, tuple[int, ...] | None]] = []
-        if read is not None:
-            for order in _exchanges(read):
-                moved = _Read(read.world_to_camera[list(order)], read.centre)
-                readings.append((moved, order))
-        blocks = _blocks_transposed(seen.matrices)
-        others = [seen.read(block, blocks) for block in self._block_conventions()]
-        readings.extend((other, None) for other in others if other is not None)
-        misfit, adjust = seen.silhouettes.misfit, seen.silhouettes.adjust
-        tried = [misfit(each.world_to_camera, each.centre) for each, _ in readings]
-        best: NullReading = (FARTHEST, None)
-        for place in np.argsort(tried, kind="stable")[:_NULLS_ADJUSTED]:
-            each, order_ = readings[int(place)]
-            found = adjust(each.world_to_camera, each.centre).misfit
-            best = min(best, (found, order_), key=lambda pair: pair[0])
-        return best
-
-    def _block_conventions(self) -> list[Convention]:
-        """Candidates that make sound rigs of matrices whose rotation blocks are transposed."""
-        if self._blocks is None:
-            few = self.stored.starts[:_NULL_SUBJECTS]
-            end = int(few[-1] + self.stored.views[len(few) - 1])
-            blocks = _blocks_transposed(self.stored.matrices[:end])
-            readings = read_rigs(blocks, few, CANDIDATES)
-            self._blocks = [
-                candidate
-                for candidate in CANDIDATES
-                if readings[geometry_of(candidate)].geometry.sound >= STANDING_SHARE
-            ]
-        return self._blocks
-
-    def looked(self, convention: Convention) -> list[Looked]:
-        """Everything measured on the subjects under the winner, for warnings."""
-        found = []
-        for seen in self.seen:
-            read = seen.read(convention)
-            if read is None:
-                continue
-            numbers, misfit = self.stored.view_ids[seen.index], self.plain(seen, convention)
-            found.append(
-                Looked(
-                    subject_id=self.stored.subject_ids[seen.index],
-                    view_ids=tuple(numbers[row] for row in seen.rows),
-                    silhouettes=seen.silhouettes,
-                    world_to_camera=read.world_to_camera,
-                    centre=read.centre,
-                    misfit=misfit,
-                    adjusted=self.adjusted(seen, convention)
-                    if misfit > _WORTH_ADJUSTING
-                    else Adjusted(misfit, np.zeros((len(seen.matrices), 3))),
-                    null=self._nulls.get((seen.index, convention)),
-                )
-            )
-        return found
 
 
 def _exchanges(read: _Read) -> Iterator[tuple[int, ...]]:

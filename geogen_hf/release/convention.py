@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 
 from geogen_hf._version import __version__
 from geogen_hf.cameras.conventions import CANDIDATES, Convention
-from geogen_hf.cameras.deviations import CameraWarning
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
-from geogen_hf.cameras.scores import ConventionResult
+from geogen_hf.cameras.scores import CameraWarning, ConventionResult
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, explain
 from geogen_hf.images import Pixels, decode_rgb
