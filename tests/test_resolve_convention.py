@@ -242,6 +242,29 @@ def test_a_stated_convention_that_is_right_is_checked_and_taken(two_heads: Path)
     assert found.proof.convention == CANONICAL
 
 
+@pytest.mark.parametrize("suffix", ["", " unchecked"])
+def test_a_stated_convention_is_taken_against_the_keys_with_a_warning(
+    two_heads: Path, tmp_path: Path, suffix: str
+) -> None:
+    folder = rewritten(two_heads, tmp_path / "parts", "list", CANONICAL, 2, SIZE)
+    with zipfile.ZipFile(two_heads / METADATA_PART.name) as zipped:
+        texts = {name: zipped.read(name) for name in zipped.namelist()}
+    with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:
+        for name, text in texts.items():
+            assert b'"extrinsics"' in text
+            zipped.writestr(name, text.replace(b'"extrinsics"', b'"camera_to_world"'))
+    refused = opened(folder, CameraOptions()).camera_convention
+    assert refused.convention is None, "the pictures contradict the keys"
+    release = opened(folder, CameraOptions("world_to_camera opencv" + suffix))
+    assert release.report.problems == ()
+    for subject in release.sound_subjects():
+        truth = subject_cameras(subject.subject_id, size=SIZE)[0]
+        np.testing.assert_allclose(subject.extrinsics, truth, atol=1e-6)
+    *_, warning = release.camera_convention.warnings
+    assert warning.kind == "denied_by_keys"
+    assert "the keys of the metadata say camera_to_world" in warning.text
+
+
 def test_what_cannot_be_proven_is_taken_as_stated_with_a_warning(
     two_heads: Path, tmp_path: Path
 ) -> None:

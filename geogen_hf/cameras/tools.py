@@ -9,25 +9,20 @@ matrices come in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geogen_hf.cameras.conventions import AXES_SIGNS, Convention
 from geogen_hf.cameras.intrinsics import intrinsics_matrix
 from geogen_hf.cameras.poses import FloatArray, as_stack, compose_rigid, invert_rigid
 from geogen_hf.errors import CameraError, UsageError, explain
 
 AxesName = Literal["opencv", "opengl", "blender", "pytorch3d"]
+"""Camera axes by a tool: COLMAP and EG3D have OpenCV's, nerfstudio and NeRF-synthetic OpenGL's, and
+a Blender camera looks along its local -z with +y up (Blender manual), which is the same."""
 QuaternionOrder = Literal["wxyz", "xyzw"]
-
-#: Signs that turn OpenCV's camera axes (x right, y down, z forward) into another tool's, and back.
-AXES: dict[AxesName, tuple[int, int, int]] = {
-    "opencv": (1, 1, 1),  # also COLMAP, EG3D
-    "opengl": (1, -1, -1),  # x right, y up, z backward; also nerfstudio, NeRF-synthetic
-    "blender": (1, -1, -1),  # Blender manual: a camera looks along its local -z, with +y up
-    "pytorch3d": (-1, -1, 1),  # x left, y up, z forward
-}
 
 
 def to_camera_to_world(world_to_camera: ArrayLike, axes: AxesName = "opencv") -> FloatArray:
@@ -297,9 +292,10 @@ def quaternion_from_rotation(rotation: ArrayLike, order: QuaternionOrder) -> Flo
 
 
 def _signs(axes: AxesName) -> FloatArray:
-    if axes not in AXES:
-        raise UsageError(explain("unknown camera axes", expected=", ".join(AXES), found=axes))
-    return np.array([*AXES[axes], 1.0])
+    if axes not in get_args(AxesName):
+        expected = ", ".join(get_args(AxesName))
+        raise UsageError(explain("unknown camera axes", expected=expected, found=axes))
+    return np.array([*AXES_SIGNS[Convention.from_name(f"c2w {axes}").axes], 1.0])
 
 
 def _columns(order: QuaternionOrder) -> list[int]:

@@ -162,7 +162,8 @@ def resolve_convention(
     subjects = list(cameras.values())
     stated = _stated(subjects, options)
     if stated is not None and (options.convention.endswith(UNCHECKED) or not subjects):
-        return ResolvedConvention(stated, "unchecked", stated, None, _unchecked(stated))
+        warnings = (*_unchecked(stated), *_denied_by_keys(stated, subjects))
+        return ResolvedConvention(stated, "unchecked", stated, None, warnings)
     if not subjects:
         return ResolvedConvention(None, "unsettled")
     memory = _memory_of(cameras, images, options)
@@ -176,6 +177,7 @@ def resolve_convention(
         return ResolvedConvention(None, "unsettled", stated, proof, proof.warnings)
     else:
         warnings = proof.warnings if proof.settled else _not_proven(stated, proof)
+        warnings = (*warnings, *_denied_by_keys(stated, subjects))
         resolved = ResolvedConvention(stated, "stated", stated, proof, warnings)
     for warning in resolved.warnings:
         logger.warning("cameras: %s", warning.text)
@@ -227,6 +229,23 @@ def _not_proven(stated: Convention, proof: ConventionResult) -> tuple[CameraWarn
         f"{proof.reason}."
     )
     return (CameraWarning("not_proven", text),)
+
+
+def _denied_by_keys(
+    stated: Convention, subjects: Sequence[SubjectCameras]
+) -> tuple[CameraWarning, ...]:
+    """Say which keys of the metadata contradict what was stated: that is taken nevertheless."""
+    denied = [subject for subject in subjects if not subject.claims.allow(stated)]
+    if not denied:
+        return ()
+    claims = denied[0].claims
+    said = [claims.direction, claims.axes, "transposed" if claims.transposed else None]
+    text = (
+        f"The stated camera convention {stated} is taken, although the keys of the metadata say "
+        f"{' '.join(filter(None, said)) or 'not transposed'} for {len(denied):,} of "
+        f"{len(subjects):,} subjects."
+    )
+    return (CameraWarning("denied_by_keys", text),)
 
 
 def _recalled(memory: Path, stated: Convention | None) -> ResolvedConvention:

@@ -137,6 +137,7 @@ def read_release(
         images,
         metadata,
         convention=camera_convention.convention,
+        stated=camera_convention.stated is not None,
         default_intrinsics=cameras.default_intrinsics,
         complete=complete,
     )

@@ -19,6 +19,7 @@ from geogen_hf.metadata.stored_intrinsics import (
     StoredIntrinsics,
     pixel_intrinsics,
 )
+from geogen_hf.metadata.values import Claims
 from geogen_hf.report import Problem, Report
 from geogen_hf.source.zip_directory import Directory, Member
 
@@ -114,6 +115,7 @@ def join_subjects(
     metadata: Metadata,
     *,
     convention: Convention | None = CANONICAL,
+    stated: bool = False,
     default_intrinsics: DefaultIntrinsics | None = None,
     complete: bool = True,
 ) -> tuple[tuple[Subject, ...], Report]:
@@ -123,6 +125,7 @@ def join_subjects(
         images: As `index_images` gives them.
         metadata: Cameras by identity.
         convention: What the matrices mean; None leaves them as stored, and unchecked.
+        stated: Whether the user said so: then it counts more than the keys of the metadata.
         default_intrinsics: See `geogen_hf.metadata.stored_intrinsics.pixel_intrinsics`.
         complete: Whether `images` covers the whole release. If not, cameras without an image are
             in another part and no problem.
@@ -141,6 +144,8 @@ def join_subjects(
             continue
         problems.extend(_unmatched_views(found, views, complete))
         try:
+            if stated:
+                found = replace(found, claims=Claims())
             subjects.append(_join(found, views, convention, default_intrinsics))
         except CameraError as error:
             detail = f"{subject_id}: {one_line(error)}"
@@ -176,7 +181,7 @@ def _join(
 ) -> Subject:
     kept = [row for row, view_id in enumerate(found.view_ids) if view_id in views]
     view_ids = tuple(found.view_ids[row] for row in kept)
-    stored = found.of_views(kept)
+    stored = found if len(kept) == len(found.view_ids) else found.of_views(kept)
     lens = stored.intrinsics
     if lens.kind == "absent":
         pixel_intrinsics(lens, 1, 1, default_intrinsics)  # refuses what is not to be assumed
