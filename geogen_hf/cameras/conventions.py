@@ -238,16 +238,6 @@ def express(world_to_camera: ArrayLike, convention: Convention) -> FloatArray:
     return np.swapaxes(matrix, -1, -2).copy() if convention.transposed else matrix
 
 
-def flips_world(matrices: ArrayLike, convention: Convention) -> bool:
-    """Whether `canonicalise` flips the world's x for any of these matrices.
-
-    Example:
-        >>> flips_world(np.eye(4), Convention("world_to_camera", "opencv_mirrored_x"))
-        True
-    """
-    return bool((is_improper(matrices) != convention.mirrored).any())
-
-
 def is_improper(matrices: ArrayLike) -> NDArray[np.bool_]:
     """Tell which `(..., 4, 4)` matrices hold a mirrored rotation: `(...)` bool.
 

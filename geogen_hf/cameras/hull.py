@@ -77,14 +77,10 @@ class Silhouettes:
         )
 
     def misfit(self, world_to_camera: FloatArray, centre: FloatArray) -> float:
-        """Measure the misfit of cameras as they are.
+        """The mean misfit over the outlines of all views, in pixels of the masks.
 
-        Args:
-            world_to_camera: `(V, 4, 4)` extrinsics, OpenCV axes.
-            centre: `(3,)` world point that the cameras look at, in front of them.
-
-        Returns:
-            The mean over the outlines of all views, in pixels of the masks.
+        Cameras are `(V, 4, 4)` extrinsics, OpenCV axes, and `centre` is the `(3,)` world point in
+        front of them that they look at; so it is in the other methods.
         """
         rays = self._rays(world_to_camera, centre, self._intrinsics)
         least = [self._outside(each, each.depths).max(axis=0).min(axis=1) for each in rays]
@@ -96,8 +92,8 @@ class Silhouettes:
         """Find small corrections of the intrinsics under which the silhouettes fit best.
 
         Args:
-            world_to_camera: `(V, 4, 4)` extrinsics, OpenCV axes.
-            centre: `(3,)` world point that the cameras look at, in front of them.
+            world_to_camera: As for `misfit`.
+            centre: As for `misfit`.
             stiffness: How much corrections cost, 1 to compare candidates. With less they come
                 closer to their true size.
 
@@ -126,15 +122,9 @@ class Silhouettes:
     def common_shift(
         self, world_to_camera: FloatArray, centre: FloatArray, shift: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Normal equations for a shift of the principal point that all views share.
+        """Normal equations, `(2, 2)` and `(2,)`, for a shift that all principal points share.
 
-        Args:
-            world_to_camera: `(V, 4, 4)` extrinsics, OpenCV axes.
-            centre: `(3,)` world point that the cameras look at.
-            shift: `(2,)` where to linearise, pixels of the masks.
-
-        Returns:
-            Matrix `(2, 2)` and right side `(2,)`; of several subjects, they add up.
+        They are linearised at `shift`, `(2,)` pixels of the masks. Those of subjects add up.
         """
         corrections = np.tile([*shift, 0.0], (len(self._pixels), 1))
         misfits, slopes = self._evaluate(world_to_camera, centre, corrections)

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geogen_hf.cameras.conventions import CANDIDATES, Convention, Direction, flips_world
+from geogen_hf.cameras.conventions import CANDIDATES, Convention, Direction, is_improper
 from geogen_hf.cameras.deviations import camera_warnings
 from geogen_hf.cameras.rigs import LEAST_VIEWS, geometry_of, read_rigs
 from geogen_hf.cameras.scores import (
@@ -139,7 +139,7 @@ def score_conventions(
     return replace(
         outcome,
         warnings=camera_warnings(seen, outcome.convention),
-        mirrored_world=flips_world(stored.matrices[:1], outcome.convention),
+        mirrored_world=bool(is_improper(stored.matrices[0]) != outcome.convention.mirrored),
     )
 
 

@@ -109,14 +109,6 @@ def order_of_subjects(usable: NDArray[np.bool_], images: ImageSource, count: int
     return [int(indices[spread[place]]) for place in (*first, *rest[::2], *rest[1::2])]
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """Cameras of a subject in one reading, and the point that they look at."""
-
-    world_to_camera: FloatArray
-    centre: FloatArray
-
-
 class Seen:
     """A subject whose pictures were looked at; each of its misfits is computed once, if asked for.
 
@@ -140,9 +132,9 @@ class Seen:
         self.nulls: dict[Convention, NullReading] = {}
         self.plain, self.adjusted = cache(self._plain), cache(self._adjusted)
 
-    def read(self, convention: Convention) -> _Read | None:
+    def read(self, convention: Convention) -> RigRead | None:
         """Its cameras under a convention; None if they could not stand like this."""
-        return _read(self._matrices, convention)
+        return read_rig(self._matrices, convention)
 
     def _plain(self, convention: Convention) -> float:
         """The misfit as stated."""
@@ -169,13 +161,13 @@ class Seen:
 
     def _best_null(self, convention: Convention) -> NullReading:
         read = self.read(convention)
-        readings: list[tuple[_Read, tuple[int, ...] | None]] = []
+        readings: list[tuple[RigRead, tuple[int, ...] | None]] = []
         if read is not None:
             for order in _exchanges(read):
-                moved = _Read(read.world_to_camera[list(order)], read.centre)
+                moved = RigRead(read.world_to_camera[list(order)], read.centre)
                 readings.append((moved, order))
         blocks = _blocks_transposed(self._matrices)
-        others = [_read(blocks, block) for block in self._stored.block_conventions]
+        others = [read_rig(blocks, block) for block in self._stored.block_conventions]
         readings.extend((other, None) for other in others if other is not None)
         misfit, adjust = self.silhouettes.misfit, self.silhouettes.adjust
         tried = [misfit(each.world_to_camera, each.centre) for each, _ in readings]
@@ -187,10 +179,24 @@ class Seen:
         return best
 
 
-def _read(matrices: FloatArray, convention: Convention) -> _Read | None:
+@dataclass(frozen=True, eq=False)
+class RigRead:
+    """Cameras of a subject in one reading.
+
+    Attributes:
+        world_to_camera: `(V, 4, 4)` extrinsics.
+        centre: `(3,)` world point that they look at.
+    """
+
+    world_to_camera: FloatArray
+    centre: FloatArray
+
+
+def read_rig(matrices: FloatArray, convention: Convention) -> RigRead | None:
+    """Read `(V, 4, 4)` matrices as stored; None if the cameras could not stand like this."""
     world_to_camera = canonicalise(matrices, convention)
     rigs = measure_rigs(world_to_camera, np.zeros(1, dtype=np.intp))
-    return _Read(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
+    return RigRead(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
 
 
 def with_silhouettes(
@@ -223,7 +229,7 @@ def with_silhouettes(
             logger.debug("%s: no head before an even background", stored.subject_ids[index])
 
 
-def _exchanges(read: _Read) -> Iterator[tuple[int, ...]]:
+def _exchanges(read: RigRead) -> Iterator[tuple[int, ...]]:
     """Orders of the views: every two exchanged, and all moved on round the circle."""
     count = len(read.world_to_camera)
     for one, other in itertools.combinations(range(count), 2):

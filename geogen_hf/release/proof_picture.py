@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise, express
+from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
 from geogen_hf.cameras.hull import FARTHEST_PX, Silhouettes
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.scores import percent
 from geogen_hf.cameras.silhouettes import Mask, Silhouette, silhouette
+from geogen_hf.cameras.trials import read_rig
 from geogen_hf.errors import ArchiveError, CameraError, ImageError, ReleaseError, explain
 from geogen_hf.images import Pixels, decode_rgb
 from geogen_hf.release.release import Release
@@ -46,23 +46,20 @@ class _Drawn:
 
     def hulls(self, convention: Convention) -> list[Mask]:
         """What of each silhouette the hull of all reaches."""
-        cameras, centre = self._read(convention)
-        if centre is None:
+        read = read_rig(self.stored, convention)
+        if read is None:
             return [np.zeros_like(each.mask) for each in self.masks]
         return [
-            self.silhouettes.reached(view, each.mask, cameras, centre)
+            self.silhouettes.reached(view, each.mask, read.world_to_camera, read.centre)
             for view, each in enumerate(self.masks)
         ]
 
     def misfit(self, convention: Convention) -> float:
         """Of the silhouettes, in pixels of the masks."""
-        cameras, centre = self._read(convention)
-        return FARTHEST_PX if centre is None else self.silhouettes.misfit(cameras, centre)
-
-    def _read(self, convention: Convention) -> tuple[FloatArray, FloatArray | None]:
-        cameras = canonicalise(self.stored, convention)
-        rigs = measure_rigs(cameras, np.zeros(1, dtype=np.intp))
-        return cameras, rigs.centre[0] if rigs.sound[0] else None
+        read = read_rig(self.stored, convention)
+        if read is None:
+            return FARTHEST_PX
+        return self.silhouettes.misfit(read.world_to_camera, read.centre)
 
 
 def proof_picture(release: Release, *, subjects: int = 2, cell_px: int = 150) -> Image.Image:

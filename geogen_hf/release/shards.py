@@ -193,14 +193,9 @@ class ShardReader:
     row_count: RowCount
 
     def __call__(self, shards: list[Shard], skip: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Read the rows of shards.
+        """Yield the number of a row's shard among `shards`, its key, and the row.
 
-        Args:
-            shards: In the order to read them.
-            skip: How many rows of the first shard to leave out.
-
-        Yields:
-            The number of a row's shard among `shards`, its key, and the row.
+        So many rows of the first shard are left out as `skip` says.
         """
         rest, discard = skip_rows(shards, skip, self.row_count)
         if not rest.subjects:
@@ -215,11 +210,6 @@ class ShardReader:
 
 def skip_rows(shards: list[Shard], rows: int, row_count: RowCount) -> tuple[Shard, int]:
     """Join shards, without the subjects that come before a row of the first shard.
-
-    Args:
-        shards: In order.
-        rows: How many rows of the first shard have been seen.
-        row_count: Says how many rows a subject has.
 
     Returns:
         The shards as one, and how many of its rows to discard. Where damaged subjects are left out,
