@@ -21,8 +21,7 @@ from geogen_hf.export import lookup, parquet
 from geogen_hf.export.folder import write_export
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.features import FEATURES
-from geogen_hf.release.identities import Identity
-from geogen_hf.release.release import read_release
+from geogen_hf.release.release import Identity, read_release
 from geogen_hf.source.parts import locate_parts
 
 SUBJECT = "subj_00011"
