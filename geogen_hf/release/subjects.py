@@ -19,7 +19,7 @@ from geogen_hf.metadata.stored_intrinsics import (
     StoredIntrinsics,
     pixel_intrinsics,
 )
-from geogen_hf.metadata.values import Claims
+from geogen_hf.metadata.stored_poses import Claims
 from geogen_hf.report import Problem, Report
 from geogen_hf.source.zip_directory import Directory, Member
 
