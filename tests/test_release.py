@@ -9,13 +9,16 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ReleaseMaker
 from PIL import Image
 
 import geogen
-from geogen_hf.errors import ArchiveError, PartsError, ReleaseError, UsageError
+from geogen_hf.errors import ArchiveError, CameraError, PartsError, ReleaseError, UsageError
+from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import Release, read_release
+from geogen_hf.release.shards import Shard, read_image_sizes, read_images
 from geogen_hf.source.parts import ALL_PARTS, locate_parts, select_parts
 
 pytestmark = pytest.mark.datasets
@@ -288,3 +291,43 @@ def test_unknown_options_are_refused_with_the_known_ones(by_subject: Path) -> No
         geogen.load("views", data_dir=str(by_subject), on_bad_subject="ignore")
     with pytest.raises(UsageError, match="num_proc"):
         geogen.load("views", data_dir=str(by_subject), streaming=True, num_proc=2)
+
+
+def of_twice_the_resolution(value: dict[str, object]) -> None:
+    for camera in value["cameras"]:  # type: ignore[attr-defined]
+        camera["intrinsics"] = (np.diag([2, 2, 1]) @ camera["intrinsics"]).tolist()
+
+
+def test_intrinsics_of_another_resolution_are_refused_before_a_load(maker: ReleaseMaker) -> None:
+    for subject in range(7):
+        edit_json(maker, subject, of_twice_the_resolution)
+    with pytest.raises(CameraError, match=r"subj_0000[0-9]: intrinsics have an implausible cx"):
+        opened(maker.write())
+
+
+def test_one_subject_of_another_resolution_is_bad_alone(
+    maker: ReleaseMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = edit_json(maker, 0, of_twice_the_resolution)
+    release = opened(maker.write())
+    assert release.report.problems == ()
+    for reader in (read_images, read_image_sizes):
+        with pytest.raises(CameraError, match="implausible cx"):
+            list(reader(Shard(release.subjects)))
+        caplog.clear()
+        read = list(reader(Shard(release.subjects, "skip")))
+        assert [subject.subject_id for subject, _ in read] == [
+            subject.subject_id for subject in release.subjects if subject.subject_id != bad
+        ]
+        assert f"left out subject {bad}" in caplog.text
+
+
+def test_unchecked_conventions_leave_the_resolution_to_the_reading(maker: ReleaseMaker) -> None:
+    for subject in range(7):
+        edit_json(maker, subject, of_twice_the_resolution)
+    parts = locate_parts(maker.write(), select_parts(None))
+    release = read_release(
+        parts, cameras=CameraOptions(convention="world_to_camera opencv unchecked")
+    )
+    with pytest.raises(CameraError, match="implausible cx"):
+        next(read_images(Shard(release.subjects)))

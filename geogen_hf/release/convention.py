@@ -25,8 +25,9 @@ from geogen_hf.cameras.conventions import CANDIDATES, Convention
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult
+from geogen_hf.cameras.validate import validate_intrinsics
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import CameraError, FetchError, ImageError, explain
+from geogen_hf.errors import CameraError, FetchError, ImageError, explain, one_line
 from geogen_hf.images import Pixels, decode_rgb
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
@@ -158,6 +159,7 @@ def resolve_convention(
     Raises:
         UsageError: A convention of this name is not known.
         ArchiveError: An archive cannot be read.
+        CameraError: The intrinsics of no subject go with the size of its images.
     """
     subjects = list(cameras.values())
     stated = _stated(subjects, options)
@@ -205,10 +207,10 @@ def _prove(
     claims = subjects[0].claims
     open_direction = replace(claims, direction=None)
     with Archives() as archives:
-        pictures = _Pictures(archives, subjects, images)
-        return score_conventions(
+        pictures = _Pictures(archives, subjects, images, options.default_intrinsics)
+        proof = score_conventions(
             [subject.matrices for subject in subjects],
-            _Intrinsics(pictures, options.default_intrinsics),
+            _Intrinsics(pictures),
             pictures,
             candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
             stated_direction=None if stated else claims.direction,
@@ -216,6 +218,10 @@ def _prove(
             subject_ids=[subject.subject_id for subject in subjects],
             view_ids=[subject.view_ids for subject in subjects],
         )
+    # A few bad subjects are left to `on_bad_subject`; where all are, the release is not readable.
+    if pictures.fault is not None and not pictures.sound:
+        raise pictures.fault
+    return proof
 
 
 def _unchecked(stated: Convention) -> tuple[CameraWarning, ...]:
@@ -275,9 +281,15 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
     """Decoded pictures of the subjects that have one for every camera, by index."""
 
     def __init__(
-        self, archives: Archives, subjects: Sequence[SubjectCameras], images: ImageIndex
+        self,
+        archives: Archives,
+        subjects: Sequence[SubjectCameras],
+        images: ImageIndex,
+        default: DefaultIntrinsics | None,
     ) -> None:
-        self._archives = archives
+        self._archives, self._default = archives, default
+        self.sound = 0
+        self.fault: CameraError | None = None
         self._latest: tuple[int, list[bytes]] | None = None
         self.subjects = subjects
         self.members = {
@@ -298,12 +310,33 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
             self._latest = index, list(map(unpack_png, members, records))
         return self._latest[1]
 
+    def intrinsics(self, index: int) -> FloatArray:
+        """`(V, 3, 3)` pixels, from the sizes of a subject's pictures.
+
+        Raises:
+            CameraError: They are missing, or do not go with these sizes.
+            ArchiveError: A picture is damaged.
+        """
+        sizes = list(map(png_size, self.members[index], self.encoded(index)))
+        width, height = np.array(sizes, dtype=np.float64).T
+        stored = self.subjects[index].intrinsics
+        intrinsics = pixel_intrinsics(stored, width, height, self._default)
+        return validate_intrinsics(intrinsics, width, height)
+
     def __getitem__(self, index: int) -> list[NDArray[np.uint8]] | None:
         try:
+            self.intrinsics(index)
             with ThreadPoolExecutor(os.cpu_count()) as threads:
-                return list(threads.map(_decode, self.members[index], self.encoded(index)))
+                pictures = list(threads.map(_decode, self.members[index], self.encoded(index)))
+            self.sound += 1
+            return pictures
         except FetchError:
             raise
+        except CameraError as error:
+            subject_id = self.subjects[index].subject_id
+            logger.info("%s: not asked for the cameras: %s", subject_id, one_line(error))
+            self.fault = self.fault or CameraError(f"{subject_id}: {error}")
+            return None
         except (OSError, ImageError) as error:
             logger.info("not asked for the cameras: %s", error)  # told when it is read
             return None
@@ -316,19 +349,13 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
 
 
 class _Intrinsics(Sequence[FloatArray]):
-    """Intrinsics in pixels by index, from the sizes of the subject's pictures."""
+    """Intrinsics in pixels by index."""
 
-    def __init__(self, pictures: _Pictures, default: DefaultIntrinsics | None) -> None:
+    def __init__(self, pictures: _Pictures) -> None:
         self._pictures = pictures
-        self._default = default
 
     def __getitem__(self, index: Any) -> Any:
-        members = self._pictures.members[index]
-        encoded = self._pictures.encoded(index)
-        sizes = [png_size(m, data) for m, data in zip(members, encoded, strict=True)]
-        width, height = np.array(sizes, dtype=np.float64).T
-        stored = self._pictures.subjects[index].intrinsics
-        return pixel_intrinsics(stored, width, height, self._default)
+        return self._pictures.intrinsics(index)
 
     def __len__(self) -> int:
         return len(self._pictures.subjects)

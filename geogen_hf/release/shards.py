@@ -166,8 +166,7 @@ def _unpack_each(
     for subject, found in zip(shard.subjects, records, strict=True):
         try:
             images = list(map(unpack, subject.images, found))
-            if subject.lens is not None:
-                subject = subject.at_sizes(list(map(size_of, subject.images, images)))
+            subject = subject.at_sizes(list(map(size_of, subject.images, images)))
         except (ArchiveError, CameraError) as error:
             if shard.on_bad_subject == "raise":
                 raise

@@ -60,10 +60,10 @@ class Subject:
         Raises:
             CameraError: The metadata is of another size, or the intrinsics are not plausible.
         """
-        if self.lens is None:
-            return self
         width, height = np.array(sizes_wh, dtype=np.float64).T
-        intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
+        intrinsics = self.intrinsics
+        if self.lens is not None:
+            intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
         validate_intrinsics(intrinsics, width, height)
         return replace(self, intrinsics=intrinsics, lens=None)
 
