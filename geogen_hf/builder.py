@@ -18,6 +18,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.compat import BuilderHooks, ResumableShards
+from geogen_hf.durable import absolute_path
 from geogen_hf.errors import GeoGenError, UsageError, explain
 from geogen_hf.release.rows import TableBuilder
 from geogen_hf.release.shards import Shard, ShardReader, split_shard
@@ -218,7 +219,7 @@ def _hub_token(token: str | bool | None, storage_options: dict[str, Any] | None)
 def _absolute(data_dir: str | os.PathLike[str]) -> str:
     # One cache entry for one folder, however it is spelt. A URL is left for the builder to refuse.
     text = os.fspath(data_dir)
-    return text if "://" in text else str(Path(text).expanduser().absolute())
+    return text if "://" in text else str(absolute_path(text))
 
 
 def _check_options(

@@ -48,13 +48,16 @@ def write_durably(path: Path, content: bytes) -> None:
         content: The new content.
 
     Raises:
-        OSError: It cannot be written. The old content is kept.
+        OSError: It cannot be written, or is no file but a folder or a device. What was there is
+            kept.
 
     Example:
         >>> write_durably(tmp_path / "a", b"new")
         >>> [(file.name, file.read_bytes()) for file in tmp_path.iterdir()]
         [('a', b'new')]
     """
+    if path.exists() and not path.is_file():  # renaming would replace even /dev/null
+        raise FileExistsError(errno.EEXIST, "This is not a file", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with open(temporary, "wb") as file:
@@ -89,12 +92,33 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def absolute_path(path: str | os.PathLike[str]) -> Path:
+    """Make a path absolute, as workers may have another current folder; `~` is expanded.
+
+    Raises:
+        UsageError: No file can have this name, or there is no such user.
+
+    Example:
+        >>> absolute_path("/data/parts").name
+        'parts'
+    """
+    try:
+        found = Path(path).expanduser().absolute()
+        os.fsencode(found)
+        if "\0" in str(found):
+            raise ValueError("it contains a NUL")
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(explain("not the name of a file or folder", found=error)) from error
+    return found
+
+
 @contextmanager
-def writing(where: object) -> Iterator[None]:
+def writing(where: object, *, resumes: bool = True) -> Iterator[None]:
     """Turn the operating system's errors on writing into `OutputError`.
 
     Args:
         where: The file or folder that is written.
+        resumes: Whether the same command resumes what it was writing, as the message then says.
 
     Raises:
         OutputError: Instead of any `OSError` that is not an error of this package.
@@ -114,7 +138,8 @@ def writing(where: object) -> Iterator[None]:
         raise
     except OSError as error:
         remedy = _DISK_REMEDIES.get(error.errno or 0, "fix the cause")
-        message = explain("cannot write", where=where, found=error, remedy=f"{remedy}; {RESUMES}")
+        remedy += f"; {RESUMES}" if resumes else ""
+        message = explain("cannot write", where=where, found=error, remedy=remedy)
         raise OutputError(message) from error
 
 
@@ -151,7 +176,7 @@ class OutputFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str], kind: OutputKind, plan: Plan) -> None:
-        self.path = Path(path).expanduser().absolute()  # workers may have another current folder
+        self.path = absolute_path(path)
         self.state = self.path / kind.state
         self.work = self.state / _WORK_FOLDER
         self._kind, self._plan = kind, plan
@@ -300,7 +325,8 @@ def refuse_source_in(out: str | os.PathLike[str], source: Path) -> None:
     Raises:
         UsageError: The source is in the folder.
     """
-    if source.resolve().is_relative_to(Path(out).expanduser().resolve()):
+    # os.path.realpath does not fail on links that lead in circles.
+    if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(absolute_path(out))):
         raise UsageError(
             explain(
                 "the source is in the folder to write to",
@@ -329,7 +355,11 @@ def _refuse_links(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none."""
+    """Read a JSON object; None if there is none.
+
+    Raises:
+        OSError: There is a file, but it cannot be read.
+    """
     try:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -23,7 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from geogen_hf.durable import write_durably
+from geogen_hf.durable import write_durably, writing
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.report import Policy
 
@@ -134,15 +134,18 @@ def checked_picture_path(path: Path) -> Path:
 
     Raises:
         UsageError: The path is a folder, or does not end in `.png`.
+        OutputError: The file system knows no such paths.
     """
-    if path.is_dir() or path.suffix.lower() != ".png":
+    with writing(path, resumes=False):
+        folder = path.is_dir()
+    if folder or path.suffix.lower() != ".png":
         raise UsageError(
             explain(
                 "a picture cannot be written there",
                 where=path,
                 expected="the name of a .png file",
-                found="a folder" if path.is_dir() else f"the ending {path.suffix!r}",
-                remedy=f"name it {path / 'geogen.png' if path.is_dir() else path.stem + '.png'}",
+                found="a folder" if folder else f"the ending {path.suffix!r}",
+                remedy=f"name it {path / 'geogen.png' if folder else path.stem + '.png'}",
             )
         )
     return path
@@ -152,17 +155,13 @@ def save_picture(picture: Image, path: Path) -> None:
     """Write a PNG, whole or not at all, and make its folder.
 
     Raises:
-        UsageError: The file system refuses it.
+        OutputError: The file system refuses it.
     """
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    try:
+    with writing(path, resumes=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, buffer.getvalue())
-    except OSError as error:
-        raise UsageError(
-            explain("a picture cannot be written", where=path, found=error.strerror or error)
-        ) from error
 
 
 class PrintableFormatter(logging.Formatter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +59,9 @@ def verify(
 
 def _processes(folder: str, workers: int | None) -> int:
     """Decide how many processes to start: 1 where a few images are decoded before they run."""
-    size = sum(path.stat().st_size for path in Path(folder).glob("data/*/*.parquet"))
+    size = 0
+    with suppress(OSError):  # such as a name that is too long: verify_export says so
+        size = sum(path.stat().st_size for path in Path(folder).glob("data/*/*.parquet"))
     return workers or os.cpu_count() or 1 if size > _LARGE_BYTES else 1
 
 

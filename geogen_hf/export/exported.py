@@ -132,7 +132,7 @@ class ExportedFolder:
         options = Credentials(storage_options or {}).for_url(self.place)
         try:
             self._filesystem, root = fsspec.url_to_fs(self.place, **options)
-        except (ValueError, ImportError) as error:
+        except Exception as error:  # file systems raise what they like
             message = explain("no package opens this URL", where=self.place, found=error)
             raise UsageError(message) from error
         self._root = root.rstrip("/")
@@ -251,7 +251,7 @@ class ExportedFolder:
                 remedy="run geogen export again",
             )
             raise PartsError(message) from error
-        except (OSError, asyncio.TimeoutError) as error:
+        except Exception as error:  # of the libraries below a file system, of any class
             message = explain(
                 "the exported folder cannot be read", where=f"{self.place}: {name}", found=error
             )

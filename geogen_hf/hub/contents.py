@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sh
 from geogen_hf.export.verify import verify_export
 from geogen_hf.hub.commit_plan import LocalFile
 from geogen_hf.release.features import CITATION, HOMEPAGE, LICENSE_NAME, LICENSE_URL
-from geogen_hf.source.fetch import LOCK_FILE_NAME, LockEntry, read_lock, record
+from geogen_hf.source.fetch import LOCK_FILE_NAME, LockEntry, lock_text, read_lock
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.source.zip_directory import read_directory
 
@@ -122,13 +121,13 @@ def _lock_file(
                 remedy="fetch them again: geogen download --verify",
             )
         )
-    with tempfile.TemporaryDirectory(prefix="geogen-push-") as temporary:
-        made = Path(temporary) / LOCK_FILE_NAME
-        for name, path in paths.items():
-            url = f"hf://datasets/{repo_id}/{name}"
-            new = LockEntry(url, path.stat().st_size, None, None, digests[name])
-            record(made, name, known.get(name, new))
-        return made.read_bytes()
+    here = {
+        name: LockEntry(
+            f"hf://datasets/{repo_id}/{name}", path.stat().st_size, None, None, digests[name]
+        )
+        for name, path in paths.items()
+    }
+    return lock_text({name: known.get(name, entry) for name, entry in here.items()})
 
 
 def mirror_card(repo_id: str, *, sample: bool = False) -> str:

@@ -21,6 +21,7 @@ from typing import Literal, get_args
 from PIL import Image
 
 from geogen_hf.cameras.conventions import Convention
+from geogen_hf.durable import writing
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
 from geogen_hf.sample.render import render_all
@@ -99,6 +100,7 @@ def write_release(
 
     Raises:
         UsageError: An argument has a value that cannot work, or `out` holds downloaded zips.
+        OutputError: `out` cannot be written.
         GeoGenError: A worker process died.
 
     Example:
@@ -113,11 +115,19 @@ def write_release(
     plan = _Plan(subjects, views, size, seed, layout, schema, convention)
     _check(plan, workers)
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(explain("cannot write there", expected="a folder", found=out))
-    _refuse_downloads(out)
-    out.mkdir(parents=True, exist_ok=True)
     workers = workers or _useful_workers(plan)
+    with writing(out, resumes=False):
+        if out.exists() and not out.is_dir():
+            raise UsageError(explain("cannot write there", expected="a folder", found=out))
+        _refuse_downloads(out)
+        out.mkdir(parents=True, exist_ok=True)
+        _write_in_place(out, plan, workers, progress)
+    return out
+
+
+def _write_in_place(
+    out: Path, plan: _Plan, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
     # The pool first: workers of a script without a main guard run it too, and get no further.
     # The folder on the same file system as `out`, so that each zip can be renamed into place.
     with (
@@ -127,7 +137,6 @@ def write_release(
         _write_zips(Path(scratch), plan, pool, progress)
         for name in (*IMAGE_PARTS, METADATA_PART):
             Path(scratch, name).replace(out / name)
-    return out
 
 
 def _refuse_downloads(out: Path) -> None:
@@ -150,6 +159,8 @@ def _refuse_downloads(out: Path) -> None:
 
 def _is_sample(path: Path) -> bool:
     """Look for the mark, which is the comment at the end of the zip."""
+    if not path.is_file():
+        return False
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 200))
         return SAMPLE_COMMENT in file.read()

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from geogen_hf.durable import write_durably
+from geogen_hf.durable import absolute_path, write_durably
 from geogen_hf.errors import FetchError, UsageError, explain, redact
 from geogen_hf.source.download import Job, Progress, download, unwritable
 from geogen_hf.source.location import Location, RemoteFile, RemoteInfo, open_remote
@@ -93,7 +93,7 @@ def fetch_parts(
                 found=f"{jobs=}, {locked=}, {accept_changes=}",
             )
         )
-    root = Path(folder).expanduser().absolute()
+    root = absolute_path(folder)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -216,12 +216,16 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
         content = path.read_bytes()
     except FileNotFoundError:
         return {}
+    except OSError as error:  # a folder, or not for this user to read
+        raise UsageError(
+            explain("the lock file cannot be read", where=path, found=error.strerror or error)
+        ) from error
     try:
         table: dict[str, Any] = json.loads(content)
         if table["version"] != _FORMAT:
             raise ValueError(f"version {table['version']!r}")
         return {name: _entry(fields) for name, fields in table["parts"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             explain(
                 "not a lock file of this version of the package",
@@ -255,10 +259,13 @@ def record(path: Path, name: str, entry: LockEntry) -> None:
         entries = read_lock(path)
         if entries.get(name) == entry:
             return
-        entries[name] = entry
-        table = {"version": _FORMAT, "parts": {n: asdict(e) for n, e in entries.items()}}
-        text = json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False)
-        write_durably(path, f"{text}\n".encode())
+        write_durably(path, lock_text(entries | {name: entry}))
+
+
+def lock_text(entries: Mapping[str, LockEntry]) -> bytes:
+    """The content of a lock file that holds these entries, by the part's file name."""
+    table = {"version": _FORMAT, "parts": {n: asdict(e) for n, e in entries.items()}}
+    return f"{json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class FsspecFile(RemoteReader):
         self._lock = threading.Lock()
         try:
             self._filesystem, self._path = url_to_fs(location.address, **location.options())
-        except (ValueError, ImportError) as error:
+        except Exception as error:  # file systems raise what they like
             raise UsageError(
                 explain(
                     f"{location.label}: no file system for this URL",
@@ -90,7 +90,7 @@ class FsspecFile(RemoteReader):
             return read()
         except FetchError:
             raise
-        except OSError as error:
+        except Exception as error:  # of the libraries below a file system, of any class
             failure = self._checks.transient(
                 "cannot be read",
                 found=f"{type(error).__name__}: {error}",

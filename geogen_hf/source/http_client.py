@@ -252,7 +252,8 @@ class HttpClient:
             self._discard(response)
             try:
                 url = urljoin(url, target)
-                known = urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname
+                parts = urlsplit(url)
+                known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
             except ValueError:
                 known = None
             if not known:

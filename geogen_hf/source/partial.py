@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from geogen_hf.durable import move_durably, sync_folder, write_durably
+from geogen_hf.durable import move_durably, read_json, sync_folder, write_durably
 from geogen_hf.errors import redact
 from geogen_hf.source.location import RemoteInfo
 from geogen_hf.source.retry import TransferOptions
@@ -48,13 +48,22 @@ def drop_leftovers(target: Path) -> None:
 def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
     """Count the bytes at the beginning of a file that need not be fetched again."""
     try:
-        state: dict[str, Any] = json.loads(sidecar_path(target).read_bytes())
-        known = RemoteInfo(state["size"], state["etag"], state["last_modified"])
-        here = min(int(state["synced"]), part_path(target).stat().st_size)
-        fits = state["version"] == _FORMAT and state["url"] == redact(url)
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # nothing here, or not written by this version of the package
-    return here if fits and info.continues(known) else 0
+        state = read_json(sidecar_path(target)) or {}
+        here = part_path(target).stat().st_size
+    except OSError:
+        return 0
+    size, etag, date, synced = (state.get(k) for k in ("size", "etag", "last_modified", "synced"))
+    if (
+        state.get("version") != _FORMAT
+        or state.get("url") != redact(url)
+        or type(synced) is not int
+        or synced < 0
+        or not isinstance(size, (int, type(None)))
+        or not all(isinstance(text, (str, type(None))) for text in (etag, date))
+        or not info.continues(RemoteInfo(size, etag, date))
+    ):
+        return 0  # nothing here, another version, or not written by this version of the package
+    return min(synced, here)
 
 
 class PartialFile:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from geogen_hf.durable import absolute_path
 from geogen_hf.errors import PartsError, UsageError, explain
 from geogen_hf.source.location import Credentials, Location
 
@@ -100,7 +101,8 @@ def resolve_place(place: Place = None) -> Path | str:
         An absolute `Path` for a folder, which need not exist, or the URL as a `str`.
 
     Raises:
-        UsageError: It looks like a URL but is none.
+        UsageError: It looks like a URL but is none, or no folder can have this name.
+        PartsError: The file system does not let it be looked up.
 
     Example:
         >>> resolve_place("hf://datasets/me/parts/"), resolve_place("file:///data/parts")
@@ -111,9 +113,14 @@ def resolve_place(place: Place = None) -> Path | str:
     text = os.fspath(UPSTREAM_URL if place is None else place)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return Path(text).expanduser().absolute()
+        path = absolute_path(text)
+        try:
+            path.exists()  # raises for names that are too long, and below folders it may not enter
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return path
     try:
-        urlsplit(text)  # refuses what is no address, such as http://[::1
+        urlsplit(text).port  # noqa: B018 (refuses what is no address, such as http://[::1)
         if not scheme or not rest:
             raise ValueError("a scheme or an address is missing")
     except ValueError as error:
@@ -180,9 +187,12 @@ def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:
             )
         )
     paths = {part: folder / part.name for part in parts}
-    missing = [part.name for part, path in paths.items() if not path.is_file()]
-    if missing:
+    try:
         present = sorted(entry.name for entry in folder.iterdir())
+        missing = [part.name for part, path in paths.items() if not path.is_file()]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    if missing:
         listing = ", ".join(present[:12]) + (" …" if len(present) > 12 else "")
         raise PartsError(
             explain(
@@ -194,6 +204,17 @@ def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:
             )
         )
     return paths
+
+
+def _unreadable(folder: Path, error: OSError) -> PartsError:
+    return PartsError(
+        explain(
+            "the folder cannot be read",
+            where=folder,
+            found=error.strerror or error,
+            remedy="name another folder, or fix its permissions",
+        )
+    )
 
 
 def folder_stamp(

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from geogen_hf.errors import ArchiveError, explain
-from geogen_hf.images import PNG_HEADER_BYTES, png_header
+from geogen_hf.images import MAX_PIXELS, PNG_HEADER_BYTES, png_header
 from geogen_hf.source.location import ArchiveFile, Location
 from geogen_hf.source.prefetch import Limits, Run, stream_records
 from geogen_hf.source.zip_directory import LOCAL_HEADER_BYTES, Member, decode_name
@@ -205,6 +205,9 @@ def png_size(member: Member, data: bytes) -> tuple[int, int]:
     header = png_header(data)
     if header is None:
         raise _damaged(member, "a PNG file", f"a file beginning {data[:16]!r}")
+    width, height = header.size_wh
+    if not 0 < width * height <= MAX_PIXELS:
+        raise _damaged(member, f"1 to {MAX_PIXELS:,} pixels", f"{width:,} x {height:,}")
     return header.size_wh
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.durable import write_durably
+from geogen_hf.durable import write_durably, writing
 from geogen_hf.viewer.frustums import Frustum, IdentityFrustums
 from geogen_hf.viewer.places import ConventionText
 
@@ -125,8 +125,9 @@ def write_page(
     # viser's page has a title and a body of its own; a browser takes the first title it meets.
     page = scene_html.replace("<head>", f"<head>{title}", 1)
     end = page.rindex("</body>")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, (page[:end] + beside + page[end:]).encode())
+    with writing(path, resumes=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, (page[:end] + beside + page[end:]).encode())
     return path
 
 

@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from geogen_hf.durable import absolute_path
 from geogen_hf.errors import GeoGenError, UsageError, explain, one_line
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.source.parts import Place
@@ -91,7 +92,7 @@ class Viewer:
         with self._lock:
             self._choose(None)
             scene = self._server.scene.as_html()
-            return write_page(Path(path), scene, self._shown, self._place.convention)
+            return write_page(absolute_path(path), scene, self._shown, self._place.convention)
 
     def close(self) -> None:
         """Stop the server and close the place."""
