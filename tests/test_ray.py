@@ -1,0 +1,38 @@
+"""Export on Ray, by the executor of a few lines that the documentation shows."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import Executor
+from pathlib import Path
+
+import pytest
+from pushing import digests, exported
+
+from geogen_hf import export_release
+
+ray = pytest.importorskip("ray", reason="ray is not installed: it is no dependency of any extra")
+
+# What Ray itself does on import and in its start.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+PAGE = Path(__file__).parents[1] / "docs/publish.md"
+
+
+def documented() -> type[Executor]:
+    """Run the page's block that defines the executor, and return it."""
+    blocks = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (code,) = [block for block in blocks if "class RayExecutor" in block]
+    names: dict[str, type[Executor]] = {}
+    exec(code.partition("\nray.init")[0], names)
+    return names["RayExecutor"]
+
+
+def test_ray_writes_the_same_bytes(by_subject: Path, tmp_path: Path) -> None:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        executor = documented()()
+        there = export_release(by_subject, tmp_path / "ray", executor=executor).folder
+    finally:
+        ray.shutdown()
+    assert digests(there) == digests(exported(by_subject, tmp_path / "threads"))
