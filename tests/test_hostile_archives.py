@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,15 @@ from geogen_hf.export.folder import write_export
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.inspection import inspect_release
 from geogen_hf.release.release import MAX_METADATA_BYTES, read_release
+from geogen_hf.release.subjects import index_images
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
-from geogen_hf.source.zip_directory import MAX_DIRECTORY_BYTES, MAX_ENTRIES, MAX_IMAGE_BYTES
+from geogen_hf.source.zip_directory import (
+    MAX_DIRECTORY_BYTES,
+    MAX_ENTRIES,
+    MAX_IMAGE_BYTES,
+    MAX_SUBJECT_BYTES,
+    Directory,
+)
 from geogen_hf.source.zip_reader import Archives
 
 LOCAL, ENTRY = b"PK\x03\x04", b"PK\x01\x02"
@@ -460,6 +468,20 @@ def test_a_stored_member_has_one_size(tmp_path: Path) -> None:
         zipped.writestr("s/0.png", png(5000))
     edit(path, lambda data: struct.pack_into("<L", data, entry(data, 0) + 24, 1200))
     assert "packed into more" in list_archive(path).refused[0].reason
+
+
+def test_a_subject_of_very_many_large_images_is_refused_unread(tmp_path: Path) -> None:
+    (image,) = list_archive(zip_of(tmp_path / "a.zip", ["s/0.png"])).members
+    count = MAX_SUBJECT_BYTES // MAX_IMAGE_BYTES + 1
+    members = [
+        replace(image, name=f"{name}/{view}.png", size=MAX_IMAGE_BYTES)
+        for name, views in (("s", count), ("t", count - 1))
+        for view in range(views)
+    ]
+    index, problems = index_images([Directory(image.archive, 9, tuple(members), ())])
+    assert list(index) == ["t"]
+    assert [problem.subject_id for problem in problems] == ["s"]
+    assert f"over {MAX_SUBJECT_BYTES:,}" in problems[0].detail
 
 
 @measures

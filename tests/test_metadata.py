@@ -581,6 +581,17 @@ def test_no_tree_does_anything_but_parse_or_become_a_problem(tree: object, path:
         json.loads(found.text)
 
 
+def test_a_height_of_several_numbers_is_refused() -> None:
+    frames = [
+        {"file_path": f"{view}.png", "transform_matrix": pose.tolist()}
+        for view, pose in enumerate(EXTRINSICS)
+    ]
+    size = {"w": 8, "h": [1, 2]}
+    text = json.dumps({"fl_x": 9.0, "fl_y": 9.0, "cx": 4.0, "cy": 4.0, **size, "frames": frames})
+    with pytest.raises(MetadataError, match="expected h to be a finite number"):
+        read_one(Document("subj_1.json", text.encode(), "subj_1.json"), views=range(3))
+
+
 @pytest.mark.parametrize("depth", [60, 300, 900])
 @pytest.mark.parametrize("key", ["cameras", "camera", "pose", "x"])
 def test_deep_nesting_is_refused(key: str, depth: int) -> None:

@@ -250,10 +250,8 @@ def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
 def _size(plan: CameraPlan, values: Sequence[FloatArray]) -> FloatArray | None:
     if not values:
         return None
-    name = dotted(plan.size)
-    if len({each.shape for each in values}) > 1:
-        raise CameraValueError(0, f"{name} to be width and height", "lists of different lengths")
     size = values[0] if len(values) == 1 else np.stack(values, axis=-1)
     size = size[:, :2] if size.ndim == 2 else np.stack([size, size], axis=-1)
+    name = dotted(plan.size)
     _require((size >= 1).all(axis=1), name, "an image's size in pixels", size)
     return size

@@ -21,7 +21,7 @@ from geogen_hf.metadata.stored_intrinsics import (
 )
 from geogen_hf.metadata.stored_poses import Claims
 from geogen_hf.report import Problem, Report
-from geogen_hf.source.zip_directory import Directory, Member
+from geogen_hf.source.zip_directory import MAX_SUBJECT_BYTES, Directory, Member
 
 _VIEW_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.png", re.ASCII | re.IGNORECASE)
 
@@ -101,6 +101,12 @@ def index_images(directories: Iterable[Directory]) -> tuple[ImageIndex, list[Pro
             if first is not member:
                 detail = f"{subject_id} view {view_id}: {first} and again {member}"
                 problems.append(Problem("duplicate image", subject_id, detail))
+    for subject_id, views in list(index.items()):
+        size = sum(max(member.size, member.compressed_size) for member in views.values())
+        if size > MAX_SUBJECT_BYTES:
+            detail = f"{subject_id}: {size:,} bytes of images, over {MAX_SUBJECT_BYTES:,}"
+            problems.append(Problem("refused member", subject_id, detail))
+            del index[subject_id]  # before the proof of the convention reads them
     return index, problems
 
 
