@@ -246,7 +246,7 @@ def yaml_of(info: datasets.DatasetInfo) -> dict[str, Any]:
     """Spell features and splits as the YAML of a card has them.
 
     `DatasetInfo._to_yaml_dict` was seen in datasets 3.6 to 5.2. Without it the card states sizes
-    alone, and `datasets` reads the features from the Parquet files.
+    alone; `datasets` takes the features from the Parquet files, where matrices are nested lists.
     """
     spell = getattr(info, "_to_yaml_dict", None)
     if spell is None:

@@ -29,6 +29,11 @@ def test_parts_that_are_none_of_the_release_are_refused(numbers: list[int]) -> N
         select_parts(numbers)
 
 
+def test_a_bare_number_of_a_part_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"(?s)bad parts.*parts=\(1,\)"):
+        geogen.load("cameras", "train", data_dir="parts", parts=1)
+
+
 def test_default_source_is_the_publisher() -> None:
     locations = locate_parts(None, select_parts([2]))
     assert [location.address for location in locations.values()] == [

@@ -88,7 +88,7 @@ class Similarity:
         """Extrinsics `(V, 4, 4)` in the new world that see the same pixels as before.
 
         Example:
-            >>> from geogen_hf.cameras.poses import look_at
+            >>> from geogen_hf.cameras.poses import camera_centre, look_at
             >>> moved = Similarity(2.0, np.eye(3), np.array([1.0, 0, 0]))
             >>> camera_centre(moved.extrinsics(look_at([(0, 0, 5)], (0, 0, 0), (0, 1, 0)))) + 0.0
             array([[ 1.,  0., 10.]])

@@ -55,7 +55,7 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
         The parts in ascending order, the metadata part last.
 
     Raises:
-        UsageError: A number is none of 1 … 8, or no image part is named.
+        UsageError: A number is none of 1 … 8, no image part is named, or it is a bare number.
 
     Example:
         >>> [part.number for part in select_parts([3, 1])]
@@ -63,6 +63,12 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     """
     if numbers is None:
         return ALL_PARTS
+    if not isinstance(numbers, Iterable):
+        expected = "several numbers, as a tuple or list"
+        remedy = f"pass parts=({numbers},)"
+        raise UsageError(
+            explain("bad parts", expected=expected, found=repr(numbers), remedy=remedy)
+        )
     wanted = set(numbers)
     known = {part.number for part in ALL_PARTS}
     images = tuple(part for part in IMAGE_PARTS if part.number in wanted)
