@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +25,11 @@ from corpus import (
     places,
 )
 
-from benchmarks.fuzz import TARGETS, fuzz
 from geogen_hf.sample import write_release
 from geogen_hf.source.parts import METADATA_PART
+
+sys.path.append(str(Path(__file__).parents[1]))  # last: the installed package is what is tested
+from benchmarks.fuzz import TARGETS, fuzz
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links and limits of POSIX")
 

@@ -37,7 +37,7 @@ from geogen_hf.export.tasks import (
     plan_tasks,
     task_runner,
 )
-from geogen_hf.export.transcode import decode_view, stored_sizes
+from geogen_hf.export.transcode import decode_view
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.preview import Views, contact_sheet
 from geogen_hf.release.proof_picture import proof_picture
@@ -321,7 +321,6 @@ def _decoded(subject: Subject) -> Views:
     with closing(read_images(Shard((subject,)))) as subjects:
         ((subject, encoded),) = subjects
     images = [decode_view(subject, view, data).convert("RGB") for view, data in enumerate(encoded)]
-    stored_sizes(subject, encoded)
     return Views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from geogen_hf.cameras.intrinsics import resize_intrinsics
-from geogen_hf.cameras.validate import validate_intrinsics
-from geogen_hf.errors import ArchiveError, CameraError, ImageError, UsageError, explain
+from geogen_hf.errors import ArchiveError, ImageError, UsageError, explain
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.images import decode_image
 from geogen_hf.release.subjects import Subject
@@ -54,20 +53,8 @@ def transcode_subject(
 
 
 def stored_sizes(subject: Subject, images: list[bytes]) -> list[Size]:
-    """Read the sizes of the images of an identity, and check that its intrinsics fit them.
-
-    Raises:
-        ArchiveError: An image is no PNG.
-        CameraError: The intrinsics are those of another resolution.
-    """
-    members = zip(subject.images, images, strict=True)
-    sizes = [png_size(member, data) for member, data in members]
-    width, height = np.array(sizes, dtype=np.float64).T
-    try:
-        validate_intrinsics(subject.intrinsics, width, height)
-    except CameraError as error:
-        raise CameraError(f"subject {subject.subject_id}: {error}") from error
-    return sizes
+    """Read the sizes of the images of an identity."""
+    return [png_size(member, data) for member, data in zip(subject.images, images, strict=True)]
 
 
 def place_of(subject: Subject, view: int) -> str:

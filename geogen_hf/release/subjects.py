@@ -62,9 +62,12 @@ class Subject:
         """
         width, height = np.array(sizes_wh, dtype=np.float64).T
         intrinsics = self.intrinsics
-        if self.lens is not None:
-            intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
-        validate_intrinsics(intrinsics, width, height)
+        try:
+            if self.lens is not None:
+                intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
+            validate_intrinsics(intrinsics, width, height)
+        except CameraError as error:
+            raise CameraError(f"subject {self.subject_id}: {error}") from error
         return replace(self, intrinsics=intrinsics, lens=None)
 
     def without_metadata(self) -> Subject:
