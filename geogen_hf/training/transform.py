@@ -264,8 +264,8 @@ class ToTensors:
         if not batch["subject_id"]:
             return {}
         plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
-        rooms = image_memory([(len(plan.framings), plan.size_wh) for plan in plans])
-        rows = [self._row(plan, room) for plan, room in zip(plans, rooms, strict=True)]
+        memories = image_memory([(len(plan.framings), plan.size_wh) for plan in plans])
+        rows = [self._row(plan, memory) for plan, memory in zip(plans, memories, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def _plan(self, row: StoredRow) -> _Plan:
@@ -278,14 +278,14 @@ class ToTensors:
         ]
         return _Plan(row, headers, self._framings(row, headers, epoch))
 
-    def _row(self, plan: _Plan, room: ImageMemory) -> dict[str, Any]:
+    def _row(self, plan: _Plan, memory: ImageMemory) -> dict[str, Any]:
         row = plan.row
         for index, (data, header, framing) in enumerate(
             zip(row.images, plan.headers, plan.framings, strict=True)
         ):
             where = row.where(index)
-            framing.apply(decode_rgb(data, where=where, header=header), room.pixels[index])
-        images = room.images.permute(0, 3, 1, 2)
+            framing.apply(decode_rgb(data, where=where, header=header), memory.pixels[index])
+        images = memory.images.permute(0, 3, 1, 2)
         extrinsics, intrinsics = plan.cameras(self.mirror_normal)
         return {
             "subject_id": row.subject_id,
