@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from geogen_hf.errors import PartsError, ReleaseError, explain
 from geogen_hf.export.exported import DataFile, ExportedFolder
-from geogen_hf.release.release import Identity, UnknownSubjectError
+from geogen_hf.release.release import Identities, Identity, UnknownSubjectError
 from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.report import some_of
 from geogen_hf.source.parts import Place
@@ -99,14 +99,8 @@ def _identity(rows: list[dict[str, Any]], file: DataFile) -> Identity:
     )
 
 
-class ExportIdentities(Mapping[str, Identity]):
-    """The identities of an export by name; each is read when it is asked for.
-
-    A context manager, as the identities of a release are.
-
-    Attributes:
-        subject_ids: All names, in the order of the rows.
-    """
+class ExportIdentities(Identities):
+    """The identities of an export, see `Identities`; they are in the order of the rows."""
 
     def __init__(self, folder: ExportedFolder) -> None:
         self._folder = folder
@@ -124,7 +118,7 @@ class ExportIdentities(Mapping[str, Identity]):
         for subject_id, split in self._splits.items():
             self._order[split][subject_id] = len(self._order[split])
         self._footers: dict[str, pq.FileMetaData] = {}
-        self.subject_ids = tuple(self._splits)
+        super().__init__(self._splits)
 
     def __getitem__(self, subject_id: str) -> Identity:
         """Read one identity: the footer of its file and the row group that holds it.
@@ -178,24 +172,6 @@ class ExportIdentities(Mapping[str, Identity]):
                 groups = range(first, last + 1)
                 return next(read_identities(parquet, groups, {subject_id}, file), None)
         return None
-
-    def __contains__(self, subject_id: object) -> bool:
-        return subject_id in self._splits
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.subject_ids)
-
-    def __len__(self) -> int:
-        return len(self.subject_ids)
-
-    def close(self) -> None:
-        """Do nothing: no file stays open."""
-
-    def __enter__(self) -> ExportIdentities:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def open_export(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -269,10 +269,43 @@ class Identity:
         return [Image.open(io.BytesIO(data)) for data in self.images]
 
 
-class ReleaseIdentities(Mapping[str, Identity]):
-    """The identities of an opened release by name; each is read when it is asked for.
+Opened = TypeVar("Opened", bound="Identities")
 
-    A context manager. Use it in one process only: it holds open files and connections.
+
+class Identities(Mapping[str, Identity]):
+    """Identities by name; each is read when it is asked for. A context manager.
+
+    Attributes:
+        subject_ids: All names, in stored order.
+    """
+
+    def __init__(self, subject_ids: Iterable[str]) -> None:
+        self.subject_ids = tuple(subject_ids)
+        self._known = frozenset(self.subject_ids)
+
+    def __contains__(self, subject_id: object) -> bool:  # without reading it
+        return subject_id in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.subject_ids)
+
+    def __len__(self) -> int:
+        return len(self.subject_ids)
+
+    def close(self) -> None:
+        """Close what is open; nothing more can be read."""
+
+    def __enter__(self: Opened) -> Opened:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class ReleaseIdentities(Identities):
+    """The identities of an opened release, see `Identities`.
+
+    Use it in one process only: it holds open files and connections.
 
     Attributes:
         subject_ids: All names, in archive order.
@@ -288,7 +321,7 @@ class ReleaseIdentities(Mapping[str, Identity]):
         self._subjects = {subject.subject_id: subject for subject in subjects}
         self._split_seed = split_seed
         self.camera_convention = camera_convention
-        self.subject_ids = tuple(self._subjects)
+        super().__init__(self._subjects)
         self._archives = Archives()
 
     def __getitem__(self, subject_id: str) -> Identity:
@@ -320,24 +353,9 @@ class ReleaseIdentities(Mapping[str, Identity]):
             metadata=subject.metadata,
         )
 
-    def __contains__(self, subject_id: object) -> bool:
-        return subject_id in self._subjects
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.subject_ids)
-
-    def __len__(self) -> int:
-        return len(self.subject_ids)
-
     def close(self) -> None:
         """Close the parts; nothing more can be read."""
         self._archives.close()
-
-    def __enter__(self) -> ReleaseIdentities:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def open_release(
