@@ -332,6 +332,38 @@ def test_known_points_land_on_the_same_pixels(
             assert frame.file.read_bytes() == identity.images[view]
 
 
+def test_3dgs_reads_all_but_the_principal_point(
+    sources: dict[FormatName, Path], tmp_path: Path
+) -> None:
+    """`colmap_loader.py` splits lines at blanks; `getProjectionMatrix` knows two angles only."""
+    convert(str(sources["colmap"]), tmp_path, "colmap", subjects=[NAMES[0]])
+    model = tmp_path / NAMES[0] / "sparse" / "0"
+    lines = {
+        file.stem: [li.split() for li in file.read_text().splitlines() if li[:1] != "#"]
+        for file in model.iterdir()
+    }
+    assert len(lines["points3D"]) >= 1000
+    for _, *xyz, red, green, blue, _ in (line[:8] for line in lines["points3D"]):
+        assert np.isfinite(list(map(float, xyz))).all()
+        assert 0 <= min(int(red), int(green), int(blue))
+    cameras = {line[0]: list(map(float, line[2:])) for line in lines["cameras"]}
+    with open_release(sources["colmap"]) as release:
+        identity = release[NAMES[0]]
+    images = [line for line in lines["images"] if line and line[-1].endswith(".png")]
+    assert len(images) == VIEWS
+    for _, *pose, camera_id, name in images:
+        view = int(name.split(".")[0])
+        width, height, fx, fy, cx, cy = cameras[camera_id]
+        angles = 2 * math.atan(width / (2 * fx)), 2 * math.atan(height / (2 * fy))
+        per_depth = np.tan(np.array(angles) / 2)
+        seen = colmap_pixels(np.array(list(map(float, pose))), 1, 1, 0, 0)
+        points = known_points(NAMES[0])
+        pixels = (seen(points) / per_depth + 1) * [width / 2, height / 2]
+        expected, _ = project(points, identity.extrinsics[view], identity.intrinsics[view])
+        ignored = [cx - width / 2, cy - height / 2]
+        np.testing.assert_allclose(pixels + ignored, expected, atol=1e-3, rtol=0)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed"
 )
