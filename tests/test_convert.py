@@ -345,7 +345,7 @@ def test_3dgs_reads_all_but_the_principal_point(
     assert len(lines["points3D"]) >= 1000
     for _, *xyz, red, green, blue, _ in (line[:8] for line in lines["points3D"]):
         assert np.isfinite(list(map(float, xyz))).all()
-        assert 0 <= min(int(red), int(green), int(blue))
+        assert min(int(red), int(green), int(blue)) >= 0
     cameras = {line[0]: list(map(float, line[2:])) for line in lines["cameras"]}
     with open_release(sources["colmap"]) as release:
         identity = release[NAMES[0]]
@@ -572,17 +572,38 @@ def test_splits_and_subjects_are_chosen(by_subject: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "none").exists()
 
 
-def test_a_damaged_image_stops_or_is_left_out(maker: ReleaseMaker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["eg3d", "colmap"])
+def test_damaged_images_stop_or_are_left_out(
+    to: FormatName, maker: ReleaseMaker, tmp_path: Path
+) -> None:
+    """One is no image; the other is one, and decoding alone shows that it is damaged."""
     zipped, member = maker.first_image()
-    maker.zips[zipped][member] = b"no image"
-    source, spoilt = str(maker.write()), member.split("/")[0]
-    with pytest.raises(ArchiveError, match=member):
-        convert(source, tmp_path / "out", "eg3d")
-    done = convert(source, tmp_path / "out", "eg3d", on_bad_subject="skip")
-    assert (done.subjects, done.images) == (6, 42)
-    found = read_eg3d(tmp_path / "out")
-    assert spoilt not in {name for name, _ in found}
-    assert len(found) == 42
+    whole = maker.zips[zipped][member]
+    other = next(iter(maker.zips[ALL_PARTS[1].name]))
+    left_out = {name.split("/")[0] for name in (member, other)}
+    maker.zips[zipped][member] = whole[:33] + whole[-12:]
+    maker.zips[ALL_PARTS[1].name][other] = b"no image"
+    source = str(maker.write())
+    place = rf"{zipped}: '{member}'.*, subject {member.split('/')[0]}, view 0"
+    with pytest.raises(ArchiveError, match=place):
+        convert(source, tmp_path / "out", to)
+    done = convert(source, tmp_path / "out", to, on_bad_subject="skip")
+    assert (done.subjects, done.images) == (5, 35)
+    if to == "eg3d":
+        found = {name for name, _ in read_eg3d(tmp_path / "out")}
+    else:
+        found = {folder.name for folder in scene_folders(tmp_path / "out")}
+    assert len(found) == 5
+    assert not left_out & found
+    *_, named = (word for word in done.train.split() if str(tmp_path) in word)
+    assert Path(named.split("=")[-1]).is_dir()
+
+
+def test_nothing_is_left_to_convert(maker: ReleaseMaker, tmp_path: Path) -> None:
+    for members in maker.zips.values():
+        members |= {name: b"no image" for name in members if name.endswith(".png")}
+    with pytest.raises(ReleaseError, match="no subject could be converted"):
+        convert(str(maker.write()), tmp_path / "out", "eg3d", on_bad_subject="skip")
 
 
 CONVERT_SLOWLY = textwrap.dedent(

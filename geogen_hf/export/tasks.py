@@ -8,29 +8,22 @@ and who does it.
 from __future__ import annotations
 
 import json
-import logging
 import os
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geogen_hf.durable import RESUMES, OutputFolder, write_durably, writing
-from geogen_hf.errors import (
-    ArchiveError,
-    CameraError,
-    OutputError,
-    UsageError,
-    explain,
-    one_line,
-)
+from geogen_hf.errors import OutputError, UsageError, explain, one_line
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
-from geogen_hf.export.transcode import Size, transcode_subject
+from geogen_hf.export.transcode import transcode_subject
 from geogen_hf.release.features import IMAGE_CONFIGS
 from geogen_hf.release.rows import subject_rows
 from geogen_hf.release.shards import (
@@ -38,15 +31,13 @@ from geogen_hf.release.shards import (
     WORKER_MULTIPLE,
     Shard,
     make_shards,
-    read_images,
+    read_each,
     shard_count,
 )
 from geogen_hf.release.splits import Split, split_position
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
 from geogen_hf.threads import Control, stoppable_threads
-
-logger = logging.getLogger(__name__)
 
 SUBJECTS_PER_FILE = 125
 """Of a large split; so 8,000 subjects still make 64 files, and 1,000 make 8. A commit to the Hub
@@ -165,7 +156,9 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
             config: stack.enter_context(_writer(task, config)) for config in task.options.configs
         }
         # Closed at once after an error, whose frames would otherwise keep the parts open.
-        for subject, images, sizes in stack.enter_context(closing(_transcoded(task, control))):
+        encode = partial(transcode_subject, options=task.options)
+        subjects = stack.enter_context(closing(read_each(task.shard, encode, control)))
+        for subject, images, sizes in subjects:
             subject_ids.append(subject.subject_id)
             images_written += len(images)
             for config, writer in writers.items():
@@ -176,22 +169,6 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
     with writing(task.record_path):
         write_durably(task.record_path, json.dumps(asdict(record)).encode())
     return record
-
-
-def _transcoded(
-    task: ShardTask, control: Control | None
-) -> Generator[tuple[Subject, list[bytes], list[Size]], None, None]:
-    """Read and transcode. An image may be intact as a member of its zip and still not decode."""
-    with closing(read_images(task.shard, control)) as subjects:
-        for subject, encoded in subjects:
-            try:
-                transcoded = transcode_subject(subject, encoded, task.options)
-            except (ArchiveError, CameraError) as error:
-                if task.shard.on_bad_subject == "raise":
-                    raise
-                logger.warning("left out subject %s: %s", subject.subject_id, error)
-                continue
-            yield transcoded
 
 
 def _writer(task: ShardTask, config: str) -> ShardWriter:

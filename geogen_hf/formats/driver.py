@@ -26,7 +26,7 @@ from geogen_hf.durable import (
     sync_folder,
     write_durably,
 )
-from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.errors import CameraError, ReleaseError, UsageError, explain
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
 from geogen_hf.formats.layout import MANIFEST, Format, write_index
 from geogen_hf.formats.prepare import Preparer, settle_options
@@ -179,9 +179,8 @@ def convert(
     manifest = read_json(output.path / MANIFEST) or {}
     count, images = manifest.get("subjects", 0), manifest.get("images", 0)
     logger.info("%s: %d subjects, %d of them now", output.path, count, written)
-    train = form.train.format(
-        folder=output.path, scene=output.path / form.home / folders[chosen[0]]
-    )
+    paths = (output.path / form.home / folders[subject_id] for subject_id in chosen)
+    train = form.train.format(folder=output.path, scene=next(filter(Path.is_dir, paths)))
     return Converted(output.path, to, count, images, written, train)
 
 
@@ -244,8 +243,14 @@ class _Conversion:
         move_durably(work, target)
 
     def finish(self, plan: Plan) -> None:
-        """Write the indexes of the identities that are finished, then the manifest."""
+        """Write the indexes of the identities that are finished, then the manifest.
+
+        Raises:
+            ReleaseError: There are none.
+        """
         records = [self._record(s) for s in self._folders if self.finished(s)]
+        if not records:
+            raise ReleaseError("no subject could be converted: all are damaged")
         for index in self._form.indexes:
             temporary, target = self._output.work / "index", self._output.path / index.path
             write_index(index, records, temporary)

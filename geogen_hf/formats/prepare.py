@@ -60,7 +60,6 @@ class Preparer:
 
         Raises:
             CameraError: It cannot be centred.
-            ImageError: An image is damaged.
         """
         options = self.options
         scene = replace(scene, options=options)
@@ -83,7 +82,7 @@ class Preparer:
         return scene
 
     def _derive(self, scene: Scene) -> Scene:
-        pictures = [decode_rgb(image, where=scene.subject_id) for image in scene.images]
+        pictures = [decode_rgb(image) for image in scene.images]
         masks = [foreground(picture) for picture in pictures]
         for view_id, mask in zip(scene.view_ids, masks, strict=True):
             if mask.doubt is not None:
@@ -129,7 +128,7 @@ def _scaled(scene: Scene, long_side_px: int) -> Scene:
         width, height = scene.sizes[row]
         factor = long_side_px / max(width, height)
         new = (max(1, round(width * factor)), max(1, round(height * factor)))
-        images.append(data if new == (width, height) else _resized(scene, data, new))
+        images.append(data if new == (width, height) else _resized(data, new))
         sizes.append(new)
         intrinsics.append(resize_intrinsics(scene.intrinsics[row], (width, height), new))
     return replace(
@@ -144,8 +143,8 @@ def _scaled(scene: Scene, long_side_px: int) -> Scene:
     )
 
 
-def _resized(scene: Scene, data: bytes, size_wh: tuple[int, int]) -> bytes:
-    picture = Image.fromarray(decode_rgb(data, where=scene.subject_id))
+def _resized(data: bytes, size_wh: tuple[int, int]) -> bytes:
+    picture = Image.fromarray(decode_rgb(data))
     buffer = io.BytesIO()
     picture.resize(size_wh, Image.Resampling.LANCZOS).save(buffer, "PNG")
     return buffer.getvalue()
@@ -165,8 +164,7 @@ def _with_mirrored(scene: Scene) -> Scene:
     widths = np.array([width for width, _ in scene.sizes])
     extrinsics, intrinsics = mirror(scene.extrinsics, scene.intrinsics, widths)
     flipped = [
-        encode_png(np.ascontiguousarray(decode_rgb(image, where=scene.subject_id)[:, ::-1]))
-        for image in scene.images
+        encode_png(np.ascontiguousarray(decode_rgb(image)[:, ::-1])) for image in scene.images
     ]
     names = [f"{name.rpartition('.')[0]}_mirror.png" for name in scene.names]
     return replace(

@@ -16,7 +16,8 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError, explain
-from geogen_hf.images import Format, read_header
+from geogen_hf.images import Format, decode_rgb, read_header
+from geogen_hf.release.release import Identity
 from geogen_hf.release.splits import Split
 from geogen_hf.report import some_of
 
@@ -151,53 +152,36 @@ class Scene:
         return hold_out(len(self.names), self.options.holdout)
 
 
-def make_scene(
-    subject_id: str,
-    split: Split,
-    view_ids: Sequence[int],
-    images: Sequence[bytes],
-    extrinsics: FloatArray,
-    intrinsics: FloatArray,
-) -> Scene:
-    """Put a scene together, with names and sizes from the images' headers.
+def make_scene(identity: Identity, places: Sequence[str]) -> Scene:
+    """Put a scene together, with names and sizes from the images, which are decoded once.
+
+    Args:
+        identity: Whose images and cameras they are.
+        places: V descriptions of where each image is from, for messages.
 
     Raises:
-        ArchiveError: An image is no PNG, WebP or JPEG.
-        ReleaseError: There are not as many images, cameras and view numbers.
+        ArchiveError: An image is no PNG, WebP or JPEG, or does not decode.
     """
-    counts = [len(view_ids), len(images), len(extrinsics), len(intrinsics)]
-    if len(set(counts)) != 1:
-        raise ReleaseError(
-            explain(
-                "views, images and cameras do not match",
-                where=subject_id,
-                expected="as many view numbers, images, extrinsics and intrinsics",
-                found=counts,
-                remedy="check the source with geogen inspect or geogen verify",
-            )
-        )
-    headers = [
-        _suffix_and_size(f"{subject_id} view {view_id}", image)
-        for view_id, image in zip(view_ids, images, strict=True)
-    ]
+    headers = []
+    for place, image in zip(places, identity.images, strict=True):
+        try:
+            headers.append(read_header(image, where=place))
+            decode_rgb(image, where=place, header=headers[-1])
+        except ImageError as error:
+            raise ArchiveError(str(error)) from error
     return Scene(
-        subject_id=subject_id,
-        split=split,
-        view_ids=tuple(view_ids),
-        images=tuple(images),
-        names=tuple(f"{v}{suffix}" for v, (suffix, _) in zip(view_ids, headers, strict=True)),
-        sizes=tuple(size for _, size in headers),
-        extrinsics=extrinsics,
-        intrinsics=intrinsics,
+        subject_id=identity.subject_id,
+        split=identity.split,
+        view_ids=identity.view_ids,
+        images=identity.images,
+        names=tuple(
+            f"{view_id}{_SUFFIXES[header.format]}"
+            for view_id, header in zip(identity.view_ids, headers, strict=True)
+        ),
+        sizes=tuple(header.size_wh for header in headers),
+        extrinsics=identity.extrinsics,
+        intrinsics=identity.intrinsics,
     )
-
-
-def _suffix_and_size(place: str, image: bytes) -> tuple[str, tuple[int, int]]:
-    try:
-        header = read_header(image, where=place)
-    except ImageError as error:
-        raise ArchiveError(str(error)) from error
-    return _SUFFIXES[header.format], header.size_wh
 
 
 def hold_out(count: int, holdout: int | None) -> dict[ViewSplit, tuple[int, ...]]:

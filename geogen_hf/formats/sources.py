@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from geogen_hf._version import __version__
 from geogen_hf.errors import PartsError, UsageError, explain
-from geogen_hf.export.exported import SUMS, DataFile, ExportedFolder
+from geogen_hf.export.exported import SUMS, ExportedFolder
 from geogen_hf.export.lookup import ids_of, read_identities
 from geogen_hf.export.provenance import directory_digest
+from geogen_hf.export.transcode import place_of
 from geogen_hf.formats.scene import Scene, make_scene
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import Identity, read_release
-from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.release.shards import Shard, read_each
 from geogen_hf.release.splits import Split, split_of
+from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
 from geogen_hf.source.parts import ALL_PARTS, Place, locate_parts
 
@@ -98,17 +100,21 @@ def _open_parts(
         "cameras": str(release.camera_convention.require()),
     }
 
+    def scene_of(subject: Subject, images: list[bytes]) -> Scene:
+        identity = Identity(
+            subject.subject_id,
+            splits[subject.subject_id],
+            subject.view_ids,
+            tuple(images),
+            subject.extrinsics,
+            subject.intrinsics,
+            metadata="",
+        )
+        return make_scene(identity, [place_of(subject, view) for view in range(len(images))])
+
     def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
         chosen = tuple(s for s in subjects if s.subject_id in wanted)
-        for subject, images in read_images(Shard(chosen, on_bad_subject)):
-            yield make_scene(
-                subject.subject_id,
-                splits[subject.subject_id],
-                subject.view_ids,
-                images,
-                subject.extrinsics,
-                subject.intrinsics,
-            )
+        return read_each(Shard(chosen, on_bad_subject), scene_of)
 
     return Source(identity, splits, scenes)
 
@@ -136,23 +142,15 @@ def _open_export(folder: ExportedFolder) -> Source:
     identity = {"geogen-hf": __version__, "export_sha256": sha256}
 
     def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
-        for one in _identities(folder, files, wanted):
-            yield make_scene(
-                one.subject_id, one.split, one.view_ids, one.images, one.extrinsics, one.intrinsics
-            )
+        for file in files:
+            with folder.parquet(file.path) as parquet:
+                groups = [
+                    group
+                    for group in range(parquet.num_row_groups)
+                    if not wanted.isdisjoint(ids_of(parquet, group))
+                ]
+                for one in read_identities(parquet, groups, wanted, file):
+                    place = f"{file.path}, subject {one.subject_id}"
+                    yield make_scene(one, [f"{place}, view {v}" for v in one.view_ids])
 
     return Source(identity, splits, scenes)
-
-
-def _identities(
-    folder: ExportedFolder, files: Sequence[DataFile], wanted: AbstractSet[str]
-) -> Iterator[Identity]:
-    """Read the row groups that hold identities of these names."""
-    for file in files:
-        with folder.parquet(file.path) as parquet:
-            groups = [
-                group
-                for group in range(parquet.num_row_groups)
-                if not wanted.isdisjoint(ids_of(parquet, group))
-            ]
-            yield from read_identities(parquet, groups, wanted, file)

@@ -28,6 +28,7 @@ from geogen_hf.threads import Control
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 MAX_SHARDS = 64
 SUBJECTS_PER_SHARD = 8
@@ -134,9 +135,19 @@ def read_images(
         CameraError: Intrinsics do not go with the size of the images.
         FetchError: An archive cannot be read, or was replaced since it was listed; never skipped.
     """
+    return read_each(shard, lambda subject, images: (subject, images), control)
+
+
+def read_each(
+    shard: Shard, use: Callable[[Subject, list[bytes]], T], control: Control | None = None
+) -> Generator[T, None, None]:
+    """As `read_images`, but yield what `use` returns for each subject and its images.
+
+    What `use` raises of damaged images or cameras obeys the shard's policy, too.
+    """
     with Archives() as archives, control.watching(archives) if control else nullcontext():
         records = archives.records([subject.images for subject in shard.subjects])
-        for found in _unpack_each(shard, records, unpack_png, png_size):
+        for found in _unpack_each(shard, records, unpack_png, png_size, use):
             if control is not None:
                 control.check()
             yield found
@@ -154,25 +165,33 @@ def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, in
     """
     with Archives() as archives:
         heads = archives.heads([subject.images for subject in shard.subjects])
-        yield from _unpack_each(shard, heads, archives.png_size_from, lambda _, size: size)
+        yield from _unpack_each(
+            shard,
+            heads,
+            archives.png_size_from,
+            lambda _, size: size,
+            lambda subject, sizes: (subject, sizes),
+        )
 
 
 def _unpack_each(
     shard: Shard,
     records: Iterable[Sequence[Record]],
-    unpack: Callable[[Member, Record], T],
-    size_of: Callable[[Member, T], tuple[int, int]],
-) -> Iterator[tuple[Subject, list[T]]]:
+    unpack: Callable[[Member, Record], U],
+    size_of: Callable[[Member, U], tuple[int, int]],
+    use: Callable[[Subject, list[U]], T],
+) -> Iterator[T]:
     for subject, found in zip(shard.subjects, records, strict=True):
         try:
             images = list(map(unpack, subject.images, found))
             subject = subject.at_sizes(list(map(size_of, subject.images, images)))
+            result = use(subject, images)
         except (ArchiveError, CameraError) as error:
             if shard.on_bad_subject == "raise":
                 raise
             logger.warning("left out subject %s: %s", subject.subject_id, error)
             continue
-        yield subject, images
+        yield result
 
 
 RowCount = Callable[[Subject], int]
