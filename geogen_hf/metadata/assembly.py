@@ -7,6 +7,7 @@ file that holds several.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,12 +17,11 @@ from geogen_hf.cameras.conventions import Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, MetadataError, explain, one_line
 from geogen_hf.metadata.groups import Composed, Group
-from geogen_hf.metadata.json_text import Cutter, Trail, join_texts
 from geogen_hf.metadata.naming import Images, Reading
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.stored_poses import Claims
-from geogen_hf.metadata.tree import Tree
-from geogen_hf.metadata.values import CameraValueError
+from geogen_hf.metadata.tree import Trail, Tree
+from geogen_hf.metadata.values import CameraValueError, join_texts
 from geogen_hf.report import Kind, Problem
 
 
@@ -86,18 +86,6 @@ def canonical_extrinsics(cameras: SubjectCameras, convention: Convention) -> Flo
     return canonicalise(cameras.matrices, convention)
 
 
-_Owner = int | str
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A group: the first of its cameras among all, and their numbers where they can be read."""
-
-    group: Group
-    start: int
-    composed: Composed | None
-
-
 class Assembly:
     """Gives each identity its cameras.
 
@@ -113,7 +101,7 @@ class Assembly:
         documents: Sequence[tuple[str, str, str]],
         tree: Tree,
         reading: Reading,
-        parts: Sequence[Part],
+        groups: Sequence[Group],
         main: Group,
     ) -> None:
         self._images, self._documents = images, documents
@@ -121,51 +109,46 @@ class Assembly:
         self.cameras: dict[str, SubjectCameras] = {}
         self.problems: list[Problem] = []
         self.strangers: dict[str, str] = {}
-        numbers = [number for part in parts for number in part.group.documents]
-        trails = [trail for part in parts for trail in part.group.trails]
-        owners: list[_Owner] = reading.subjects.tolist()
+        numbers = [number for group in groups for number in group.documents]
+        trails = [trail for group in groups for trail in group.trails]
+        owners: list[int | str] = reading.subjects.tolist()
         for row in np.flatnonzero(reading.subjects < 0).tolist():
             owners[row] = name = reading.name_of(row)
             self.strangers.setdefault(name, documents[numbers[row]][1])
         texts = _Texts(documents, numbers, trails, owners, tree)
-        for part in parts:
-            self._faults(part)
-            if part.composed is not None:
-                self._subjects(part, part.composed, texts)
+        for group in groups:
+            self._faults(group)
+            if group.composed is not None:
+                self._subjects(group, group.composed, texts)
         for row in np.flatnonzero(reading.doubtful).tolist():
             name = images.ids[reading.subjects[row]]
             detail = f"{name}: in {documents[numbers[row]][1]}: its names contradict"
             self.problems.append(Problem("bad metadata", name, detail))
 
-    def _source(self, part: Part, row: int) -> str:
-        return self._documents[part.group.documents[row]][1]
+    def _source(self, group: Group, row: int) -> str:
+        return self._documents[group.documents[row]][1]
 
-    def _faults(self, part: Part) -> None:
-        rows = slice(part.start, part.start + len(part.group))
+    def _faults(self, group: Group) -> None:
+        rows = slice(group.start, group.start + len(group))
         subjects, views = self._reading.subjects[rows], self._reading.views[rows]
-        for row, fault in sorted(part.group.faults.items()):
-            self._problem(part, row, int(subjects[row]), int(views[row]), fault)
-        fault = CameraValueError(None, f"a view's number at {self._reading.view}", "none")
-        for row in np.flatnonzero((subjects >= 0) & (views < 0)).tolist():
-            self._problem(part, row, int(subjects[row]), -1, fault)
+        unnamed = CameraValueError(None, f"a view's number at {self._reading.view}", "none")
+        faults = sorted(group.faults.items())
+        faults += [(row, unnamed) for row in np.flatnonzero((subjects >= 0) & (views < 0)).tolist()]
+        for row, fault in faults:
+            which = f"view {views[row]}" if views[row] >= 0 else f"camera number {row}"
+            name = self._images.ids[subjects[row]] if subjects[row] >= 0 else None
+            message = explain(
+                f"{self._source(group, row)}: cannot be read as camera metadata",
+                where=which if name is None else f"{name[:100]} {which}",
+                expected=fault.expected,
+                found=fault.found,
+                remedy=fault.remedy,
+            )
+            self.problems.append(Problem("bad metadata", name, one_line(MetadataError(message))))
 
-    def _problem(
-        self, part: Part, row: int, subject: int, view: int, fault: CameraValueError
-    ) -> None:
-        name = self._images.ids[subject] if subject >= 0 else None
-        which = f"view {view}" if view >= 0 else f"camera number {row}"
-        message = explain(
-            f"{self._source(part, row)}: cannot be read as camera metadata",
-            where=which if name is None else f"{name[:100]} {which}",
-            expected=fault.expected,
-            found=fault.found,
-            remedy=fault.remedy,
-        )
-        self.problems.append(Problem("bad metadata", name, one_line(MetadataError(message))))
-
-    def _subjects(self, part: Part, composed: Composed, texts: _Texts) -> None:
-        subjects = self._reading.subjects[composed.rows + part.start]
-        views = self._reading.views[composed.rows + part.start]
+    def _subjects(self, group: Group, composed: Composed, texts: _Texts) -> None:
+        subjects = self._reading.subjects[composed.rows + group.start]
+        views = self._reading.views[composed.rows + group.start]
         known = np.flatnonzero((subjects >= 0) & (views >= 0))
         known = known[np.lexsort((composed.rows[known], views[known], subjects[known]))]
         bounds = np.flatnonzero(np.diff(subjects[known], prepend=-1, append=-1))
@@ -179,17 +162,17 @@ class Assembly:
             subject = int(subjects[known[low]])
             name = self._images.ids[subject]
             kept = list(range(low, high))
-            source = self._source(part, rows[low])
+            source = self._source(group, rows[low])
             if len(set(numbers[low:high])) < high - low:
-                kept = self._once(name, kept, numbers, part, rows)
-            if part.group is not self._main:
-                forms = f"{part.group.form}, but most have {self._main.form}"
+                kept = self._once(name, kept, numbers, group, rows)
+            if group is not self._main:
+                forms = f"{group.form}, but most have {self._main.form}"
                 detail = f"{name}: in {source}: {forms}"
                 self.problems.append(Problem("mixed metadata", name, detail))
                 if name in self.cameras:
                     continue
             place = slice(low, high) if len(kept) == high - low else kept
-            files = len({part.group.documents[row] for row in rows[low:high]})
+            files = len({group.documents[row] for row in rows[low:high]})
             self.cameras[name] = SubjectCameras(
                 subject_id=name,
                 view_ids=tuple(numbers[each] for each in kept),
@@ -201,14 +184,14 @@ class Assembly:
             )
 
     def _once(
-        self, name: str, rows: list[int], views: list[int], part: Part, cameras: list[int]
+        self, name: str, rows: list[int], views: list[int], group: Group, cameras: list[int]
     ) -> list[int]:
         """The first camera of each view; the others are problems."""
         kept: dict[int, int] = {}
         for row in rows:
             first = kept.setdefault(views[row], row)
             if first != row:
-                sources = [self._source(part, cameras[each]) for each in (first, row)]
+                sources = [self._source(group, cameras[each]) for each in (first, row)]
                 twice = sources[0] == sources[1]
                 kind: Kind = "bad metadata" if twice else "duplicate metadata"
                 where = f"twice in {sources[0]}" if twice else f"in {sources[0]} and {sources[1]}"
@@ -222,59 +205,102 @@ class _Texts:
 
     def __init__(
         self,
-        texts: Sequence[tuple[str, str, str]],
-        documents: Sequence[int],
+        documents: Sequence[tuple[str, str, str]],
+        numbers: Sequence[int],
         trails: Sequence[Trail],
-        owners: Sequence[_Owner],
+        owners: Sequence[int | str],
         tree: Tree,
     ) -> None:
-        self._documents, self._tree = texts, tree
-        self._cutters: dict[int, Cutter] = {}
-        self._heads: dict[_Owner, dict[tuple[int, Trail], None]] = {}
-        sole: dict[int, _Owner | None] = {}
-        for document, owner in zip(documents, owners, strict=True):
-            if sole.setdefault(document, owner) != owner:
-                sole[document] = None
-        above: dict[tuple[int, Trail], _Owner | None] = {}
-        for document, trail, owner in zip(documents, trails, owners, strict=True):
-            if sole[document] is None:
-                for length in range(1, len(trail) + 1):
-                    key = (document, trail[:length])
-                    if above.setdefault(key, owner) != owner:
-                        above[key] = None
-        for document, trail, owner in zip(documents, trails, owners, strict=True):
-            length = 0
-            if sole[document] is None:
+        self._documents, self._tree = documents, tree
+        self._cutters: dict[int, _Cutter] = {}
+        self._heads: dict[int | str, dict[tuple[int, Trail], None]] = {}
+        rows_of: dict[int, list[int]] = {}
+        for row, number in enumerate(numbers):
+            rows_of.setdefault(number, []).append(row)
+        for number, rows in rows_of.items():
+            above: dict[Trail, int | str | None] = {}
+            for row in rows:
+                for length in range(len(trails[row]) + 1):
+                    if above.setdefault(trails[row][:length], owners[row]) != owners[row]:
+                        above[trails[row][:length]] = None
+            for row in rows:
                 # The highest value that is this identity's alone.
-                depths = range(1, len(trail) + 1)
-                alone = (n for n in depths if above[document, trail[:n]] == owner)
-                length = next(alone, len(trail))
-            self._heads.setdefault(owner, {})[document, trail[:length]] = None
+                heads = (trails[row][:length] for length in range(len(trails[row])))
+                head = next((each for each in heads if above[each] == owners[row]), trails[row])
+                self._heads.setdefault(owners[row], {})[number, head] = None
 
-    def of(self, owner: _Owner) -> str:
+    def of(self, owner: int) -> str:
         """The text of one identity."""
         heads = list(self._heads[owner])
-        documents = {document for document, _ in heads}
-        if len(heads) > 1 and len({(document, head[:-1]) for document, head in heads}) == 1:
-            (document,), container = documents, heads[0][1][:-1]
-            keys = [head[-1] for _, head in heads]
+        number, head = heads[0]
+        if len(heads) > 1 and {(each, above[:-1]) for each, above in heads} == {
+            (number, head[:-1])
+        }:
             try:
-                return self._cutter(document).children(container, keys)
+                return self._cutter(number).children(head[:-1], [above[-1] for _, above in heads])
             except KeyError:
                 pass  # one of arrays taken apart: it has no text of its own
-        return join_texts(texts) if len(texts := [self._cut(*h) for h in heads]) > 1 else texts[0]
+        texts = [self._cut(*each) for each in heads]
+        return join_texts(texts) if len(texts) > 1 else texts[0]
 
-    def _cutter(self, document: int) -> Cutter:
-        if document not in self._cutters:
-            self._cutters[document] = Cutter(self._documents[document][0])
-        return self._cutters[document]
+    def _cutter(self, number: int) -> _Cutter:
+        if number not in self._cutters:
+            self._cutters[number] = _Cutter(self._documents[number][0])
+        return self._cutters[number]
 
-    def _cut(self, document: int, head: Trail) -> str:
-        text, _, path = self._documents[document]
+    def _cut(self, number: int, head: Trail) -> str:
+        text, _, path = self._documents[number]
         if not head:
             return text
         try:
-            return self._cutter(document).value(head)
+            _, start, stop = self._cutter(number).spans(head[:-1])[head[-1]]
+            return text[start:stop]
         except KeyError:
             found = self._tree.cameras(json.loads(text), path)
             return json.dumps(next(each.node for each in found if each.trail == head))
+
+
+_SCANNER = json.JSONDecoder()
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+class _Cutter:
+    """Finds the pieces of one valid JSON text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._spans: dict[Trail, dict[str | int, tuple[int, int, int]]] = {}
+
+    def children(self, container: Trail, keys: Sequence[str | int]) -> str:
+        """Cut some children out of an object or array, as one of the same kind."""
+        spans = self.spans(container)
+        start, (opening, closing) = (1, "[]") if isinstance(next(iter(spans)), int) else (0, "{}")
+        pieces = (self._text[spans[key][start] : spans[key][2]] for key in keys)
+        return opening + ",\n".join(pieces) + closing
+
+    def spans(self, container: Trail) -> dict[str | int, tuple[int, int, int]]:
+        """Where every child's key starts, and where its value starts and ends."""
+        if container not in self._spans:
+            start = self.spans(container[:-1])[container[-1]][1] if container else 0
+            self._spans[container] = self._scan(self._skip(start))
+        return self._spans[container]
+
+    def _scan(self, at: int) -> dict[str | int, tuple[int, int, int]]:
+        text, is_object = self._text, self._text[at] == "{"
+        spans: dict[str | int, tuple[int, int, int]] = {}
+        if text[at] not in "{[":
+            return spans
+        at = self._skip(at + 1)
+        while text[at] not in "]}":
+            key, key_start = len(spans), at
+            if is_object:
+                key, at = _SCANNER.raw_decode(text, at)
+                at = self._skip(self._skip(at) + 1)
+            _, stop = _SCANNER.raw_decode(text, at)
+            spans[key] = (key_start, at, stop)
+            at = self._skip(stop)
+            at = self._skip(at + 1) if text[at] == "," else at
+        return spans
+
+    def _skip(self, at: int) -> int:
+        return _BLANK.match(self._text, at).end()  # type: ignore[union-attr]  # matches nothing too

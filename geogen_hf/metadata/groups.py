@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.metadata.json_text import Trail
 from geogen_hf.metadata.naming import Column, Label
 from geogen_hf.metadata.plan import CameraPlan
 from geogen_hf.metadata.stored_intrinsics import (
@@ -30,7 +29,7 @@ from geogen_hf.metadata.stored_poses import (
     read_poses,
     read_statements,
 )
-from geogen_hf.metadata.tree import FoundCamera, Places
+from geogen_hf.metadata.tree import FoundCamera, Trail
 from geogen_hf.metadata.values import CameraValueError, Node, dotted
 
 _CHUNK = 64  # cameras whose objects are kept: more of them leave the processor's cache
@@ -56,6 +55,8 @@ class Group:
         trails: Of each, the path in that.
         faults: What is wrong with single cameras, by row.
         lent: Intrinsics of each that stand elsewhere, where that is so.
+        start: The first of its cameras among all that were chosen.
+        composed: Their numbers, where they can be read.
     """
 
     def __init__(self, pattern: str, plan: CameraPlan) -> None:
@@ -64,14 +65,14 @@ class Group:
         self.trails: list[Trail] = []
         self.faults: dict[int, CameraValueError] = {}
         self.lent: StoredIntrinsics | None = None
+        self.start = 0
+        self.composed: Composed | None = None
         self._known_trails: dict[Trail, Trail] = {}  # one object for what is alike in all files
-        self._labels: list[tuple[Label, ...]] = []
-        self._layouts: dict[Places, int] = {}
-        self._layout_of: list[int] = []
+        self._labels: dict[tuple[str, int], list[Label]] = {}
         self._nodes: list[Node] = []
         self._rows: list[Sequence[int]] = []
         self._chunks: list[_Numbers] = []
-        self._said: Statements | None = None
+        self._said: Statements = {}
         self._form = ""
         self._intrinsics_in_pose = False
 
@@ -90,12 +91,16 @@ class Group:
 
     def add(self, found: FoundCamera, document: int) -> None:
         """Add a camera of this pattern and plan."""
-        self._layout_of.append(self._layouts.setdefault(found.places, len(self._layouts)))
-        self._labels.append(found.labels)
+        row = len(self)
+        for place, label in zip(found.places, found.labels, strict=True):
+            labels = self._labels.setdefault(place, [])
+            if len(labels) <= row:  # the first of two places that are called alike
+                labels.extend([None] * (row - len(labels)))
+                labels.append(label)
         self.documents.append(document)
         self.trails.append(self._known_trails.setdefault(found.trail, found.trail))
         if self.plan.fault is not None:
-            self.faults[len(self) - 1] = self.plan.fault
+            self.faults[row] = self.plan.fault
             return
         self._nodes.append(found.node)
         if len(self._nodes) >= _CHUNK:
@@ -129,23 +134,9 @@ class Group:
 
     def columns(self) -> list[Column]:
         """The labels of all cameras, by place; None where a camera has none there."""
-        tiers = {place: tier for layout in self._layouts for place, tier in layout}
-        found: list[Column] = []
-        for place, tier in tiers.items():
-            at = [
-                next((i for i, (p, _) in enumerate(layout) if p == place), None)
-                for layout in self._layouts
-            ]
-            if len(at) == 1 and at[0] is not None:
-                only = at[0]
-                labels: list[Label] = [row[only] for row in self._labels]
-            else:
-                labels = [
-                    None if (i := at[layout]) is None else row[i]
-                    for row, layout in zip(self._labels, self._layout_of, strict=True)
-                ]
-            found.append(Column(place, labels, tier))
-        return found
+        for labels in self._labels.values():
+            labels.extend([None] * (len(self) - len(labels)))
+        return [Column(place, labels, tier) for (place, tier), labels in self._labels.items()]
 
     def intrinsics(self) -> StoredIntrinsics:
         """The intrinsics of cameras without a pose.
@@ -159,7 +150,7 @@ class Group:
 
     def _joined(self) -> _Numbers:
         """All numbers in one array each; chunks are given up one value after the other."""
-        self._labels.clear()  # they have named what they can
+        self._labels = {}  # they have named what they can
         by_part = [list(part) for part in zip(*self._chunks, strict=True)]
         self._chunks.clear()
         joined: _Numbers = []
@@ -179,7 +170,7 @@ class Group:
         """
         rows = np.fromiter(chain.from_iterable(self._rows), np.int64)
         numbers = self._joined()
-        said = self._said or Statements()
+        said = self._said
         while True:
             try:
                 poses = compose_poses(self.plan, numbers[:-1], said, subjects[rows])

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Literal
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
-from geogen_hf.cameras.tools import QuaternionOrder
 from geogen_hf.metadata.values import Dims
 
 RoleName = Literal[
@@ -38,7 +37,7 @@ class Role:
         direction: Of the matrix, where the key says so.
         axes: Of the camera, where the key belongs to one tool only.
         column_major: True where the key says that flat numbers go column by column.
-        order: Of a quaternion's numbers, where the key says so.
+        order: Of a quaternion's numbers or of turns by angles, where that is said.
         degrees: Of an angle: True or False where the key says so.
     """
 
@@ -46,7 +45,7 @@ class Role:
     direction: Direction | None = None
     axes: CameraAxes | None = None
     column_major: bool | None = None
-    order: QuaternionOrder | None = None
+    order: str | None = None
     degrees: bool | None = None
 
 
@@ -83,8 +82,8 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("euler"), "euler eulerangles eulerxyz rotationxyz angles"),
     **_spelt(Role("rodrigues", W2C, "opencv"), "rvec"),  # OpenCV's name beside tvec
     **_spelt(Role("rodrigues"), "rodrigues axisangle rotvec"),
-    **_spelt(Role("location", C2W), "location position pos loc centre center origin eye"),
-    **_spelt(Role("target"), "target lookat lookatpoint at interest focus centerofinterest"),
+    **_spelt(Role("location", C2W), "location position pos loc centre center origin eye from"),
+    **_spelt(Role("target"), "target lookat lookatpoint at to interest focus centerofinterest"),
     **_spelt(Role("forward"), "forward viewdir viewdirection lookdir direction"),
     **_spelt(Role("up"), "up upvector viewup vup updirection"),
     **_spelt(Role("azimuth"), "azimuth azimuthangle azim az"),
@@ -168,13 +167,12 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
 }  # fmt: skip
 """What a value of each role may look like."""
 
-_TURNS = ("quaternion", "rotation")
 _NOISE = re.compile(r"[-_.\s]+")
 _ORDER = re.compile(r"(wxyz|xyzw)$")
 _UNIT = re.compile(r"(deg|degrees|rad|radians)$")
 _ANGLES = ("fov_x", "fov_y", "euler", "azimuth", "elevation")
 _MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
-_TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3)$")
+_TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3|norm|normali[sz]ed)$")
 _HEAD = re.compile(r"^(camera|cam)(?=.)")
 
 
@@ -208,8 +206,8 @@ degrees=None)
     if known is not None:
         return known
     if (order := _ORDER.search(word)) and (role := _known(word[: order.start()])):
-        said: QuaternionOrder = "wxyz" if order[1] == "wxyz" else "xyzw"
-        return replace(role, name="quaternion", order=said) if role.name in _TURNS else None
+        quaternion = replace(role, name="quaternion", order=order[1])
+        return quaternion if role.name in ("quaternion", "rotation") else None
     if (unit := _UNIT.search(word)) and (role := _known(word[: unit.start()])):
         return replace(role, degrees=unit[1][0] == "d") if role.name in _ANGLES else None
     if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):

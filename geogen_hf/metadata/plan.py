@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from geogen_hf.cameras.conventions import CameraAxes, Direction
-from geogen_hf.cameras.tools import QuaternionOrder
+from geogen_hf.cameras.conventions import Direction
+from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.metadata.keys import (
     ACCEPTED,
     BARE,
+    C2W,
     SPHERICAL,
     SQUARES,
+    W2C,
     Role,
     RoleName,
     has_digit,
@@ -35,6 +37,7 @@ from geogen_hf.metadata.values import (
     as_array,
     dotted,
     shape_of,
+    spoken,
     value_at,
 )
 
@@ -48,6 +51,27 @@ IntrinsicsForm = Literal[
 ]  # fmt: skip
 Units = Literal["pixels", "normalised"]
 
+POSE_KEYS: Mapping[PoseForm, tuple[str, ...]] = {
+    "matrix": ("extrinsics",),
+    **{form: (form, "translation") for form in ("rotation", "quaternion", "euler", "rodrigues")},
+    "look_at": ("eye", "target", "up"),
+    "spherical": SPHERICAL,
+}
+"""What `camera_schema` calls the values of a pose, in the order of `PosePlan.paths`."""
+
+INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
+    ("matrix", ("matrix",)),
+    ("entries", ("fx", "fy", "cx", "cy")),
+    ("focal_mm", ("focal_mm", "sensor_mm")),
+    ("focal", ("focal", "principal")),
+    ("entries", ("focal", "focal", "cx", "cy")),
+    ("focal_px", ("fx", "fy")),
+    ("focal_px", ("focal_px",)),
+    ("fov_x", ("fov_x",)),
+    ("fov_y", ("fov_y",)),
+)
+"""Likewise of intrinsics, the most direct description first."""
+
 
 @dataclass(frozen=True)
 class PosePlan:
@@ -57,21 +81,21 @@ class PosePlan:
         form: What the values are.
         paths: To the matrix; to rotation and translation; to eye, target (or forward) and up; or
             to azimuth, elevation and distance.
-        direction: As claimed, like `axes`, `column_major` and a quaternion's `order`; else None.
+        role: Of the first, with its claims.
         placed: Whether the translation is the camera's place in the world.
         forward: Whether the second value of a look-at is a direction and no point.
-        degrees: Of angles, where stated.
     """
 
     form: PoseForm
     paths: tuple[Path, ...]
-    direction: Direction | None = None
-    axes: CameraAxes | None = None
-    column_major: bool | None = None
-    order: QuaternionOrder | None = None
+    role: Role
     placed: bool = False
     forward: bool = False
-    degrees: bool | None = None
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which way the composed matrix maps."""
+        return C2W if self.placed else self.role.direction
 
 
 @dataclass(frozen=True)
@@ -91,9 +115,9 @@ class IntrinsicsPlan:
     degrees: bool | None = None
 
     @property
-    def known(self) -> bool:
-        """Whether there is enough to make a matrix of."""
-        return self.form not in ("absent", "incomplete")
+    def keys(self) -> list[Path]:
+        """The paths that are no numbers."""
+        return [path for path in self.paths if isinstance(path, tuple)]
 
 
 @dataclass(frozen=True)
@@ -111,7 +135,8 @@ class CameraPlan:
             key is known for that.
         inner: Keys whose values may hold cameras of their own.
         shared: Keys that hold for all cameras below this object.
-        squares: Paths of 3x3 numbers that may be the intrinsics that no key names.
+        squares: Paths of 3x3 numbers that may be intrinsics or a rotation, whatever their key.
+        vectors: Paths of three numbers that may be a translation, whatever their key.
         stacked: Paths whose values hold one value for each of several views.
         views: How many views, or their keys, where anything is stacked.
         fault: Why there is no pose where a key promises one, or several could be it.
@@ -127,6 +152,7 @@ class CameraPlan:
     inner: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     squares: tuple[Path, ...] = ()
+    vectors: tuple[Path, ...] = ()
     stacked: tuple[Path, ...] = ()
     views: tuple[str, ...] | int = 0
     fault: CameraValueError | None = None
@@ -134,8 +160,7 @@ class CameraPlan:
     @cached_property
     def keys(self) -> str:
         """The keys of pose and intrinsics, spelt alike, to tell schemas apart."""
-        paths = [path for pose in self.poses[:1] for path in pose.paths]
-        paths += [path for path in self.intrinsics.paths if isinstance(path, tuple)]
+        paths = [path for pose in self.poses[:1] for path in pose.paths] + self.intrinsics.keys
         return " + ".join(".".join(map(normalise_key, path)) for path in paths)
 
 
@@ -156,35 +181,47 @@ class Planner:
     def plan(self, node: Node) -> CameraPlan:
         """Say where everything in this object is."""
         shape = shape_of(node)
-        known = self._plans.get(shape)
-        if known is None:
-            known = self._make(shape) if type(shape) is tuple and shape else CameraPlan()
-            self._plans[shape] = known
-        return self._with_squares(known, node, shape) if known.squares else known
-
-    def _with_squares(self, plan: CameraPlan, node: Node, shape: Any) -> CameraPlan:
-        """The plan with the one 3x3 that can only be intrinsics, whatever its key."""
-        found = tuple(path for path in plan.squares if _is_intrinsics(value_at(node, path)))
-        if not found or (len(found) > 1 and not plan.poses):
+        plan = self._plans.get(shape)
+        if plan is None:
+            plan = self._make(shape) if type(shape) is tuple and shape else CameraPlan()
+            self._plans[shape] = plan
+        if not plan.squares:
             return plan
-        if (shape, found) not in self._plans:
-            intrinsics = IntrinsicsPlan("matrix", found[:1])
-            fault = plan.fault
-            if len(found) > 1:
-                fault = _ambiguous("the intrinsics", found, f'"intrinsics": "{dotted(found[:1])}"')
-            self._plans[shape, found] = replace(plan, intrinsics=intrinsics, fault=fault)
-        return self._plans[shape, found]
+        kinds = tuple(_kind_of_square(value_at(node, path)) for path in plan.squares)
+        if (shape, kinds) not in self._plans:
+            self._plans[shape, kinds] = _with_squares(plan, kinds)
+        return self._plans[shape, kinds]
 
 
-def _is_intrinsics(value: object) -> bool:
-    """Whether 3x3 numbers are `fx skew cx, 0 fy cy, 0 0 1`, or the transpose of that."""
+def _kind_of_square(value: object) -> RoleName:
+    """Whether 3x3 numbers are a rotation; or `fx skew cx, 0 fy cy, 0 0 1` or its transpose."""
     array = as_array([value])
     if array is None or array.size != 9:
-        return False
+        return "unknown"
     matrix = array.reshape(3, 3)
+    if is_rotation(matrix):
+        return "rotation"
     matrix = matrix if matrix[:2, 2].any() else matrix.T
     positive = (matrix[[0, 1, 0, 1], [0, 1, 2, 2]] > 0).all()
-    return bool(positive and matrix[1, 0] == 0 and (matrix[2] == [0, 0, 1]).all())
+    upper = positive and matrix[1, 0] == 0 and (matrix[2] == [0, 0, 1]).all()
+    return "matrix" if upper else "unknown"
+
+
+def _with_squares(plan: CameraPlan, kinds: Sequence[RoleName]) -> CameraPlan:
+    """The plan with what 3x3 numbers can only be, whatever their keys."""
+    turns, lenses = (
+        [path for path, each in zip(plan.squares, kinds, strict=True) if each == kind]
+        for kind in ("rotation", "matrix")
+    )
+    if not plan.poses and len(turns) == len(plan.vectors) == 1:
+        pose = PosePlan("rotation", (turns[0], plan.vectors[0]), Role("rotation"))
+        plan = replace(plan, poses=(pose,), guessed=True)
+    if plan.intrinsics.form != "absent" or not lenses or (len(lenses) > 1 and not plan.poses):
+        return plan
+    fault = plan.fault
+    if len(lenses) > 1:
+        fault = _ambiguous("the intrinsics", lenses, f'"intrinsics": "{dotted(lenses[:1])}"')
+    return replace(plan, intrinsics=IntrinsicsPlan("matrix", tuple(lenses[:1])), fault=fault)
 
 
 def make_plan(
@@ -194,7 +231,7 @@ def make_plan(
 
     A pose or intrinsics that are given are known already.
     """
-    if not shape or type(shape[0]) is not tuple:
+    if not _is_nested(shape):
         return CameraPlan()
     found = list(_slots(shape, (), None))
     slots: dict[RoleName, list[_Slot]] = {}
@@ -212,24 +249,26 @@ def make_plan(
         guessed = not poses
     if not poses and fault is None:
         fault = next((_misfit(slot) for slot in found if slot.views == -1), None)
-    squares: list[Path] = []
     if intrinsics is None:
         try:
             intrinsics = _intrinsics_plan(slots)
         except CameraValueError as error:
             intrinsics, fault = IntrinsicsPlan(), error if poses else fault
-        if not intrinsics.known and poses and poses[0].form == "label":
+        if intrinsics.form in ("absent", "incomplete") and poses and poses[0].form == "label":
             intrinsics = IntrinsicsPlan("label", poses[0].paths, "normalised")
-        if intrinsics.form == "absent" and not fault:
-            squares = list(_squares(shape, (), {path for each in poses for path in each.paths}))
+        open_ = not fault and (intrinsics.form == "absent" or not poses)
+    else:
+        open_ = False
     size = _paths(slots, "resolution")[:1]
     if not size and "width" in slots and "height" in slots:
         size = [*_paths(slots, "width")[:1], *_paths(slots, "height")[:1]]
     main = poses[0].paths if poses else intrinsics.paths
-    used = {path for each in poses for path in each.paths} | set(intrinsics.paths) | set(size)
-    pose_keys = {path[0] for each in poses for path in each.paths}
+    in_pose = {path for each in poses for path in each.paths}
+    used = {*in_pose, *intrinsics.paths, *size}
     stacks = [s for s in found if s.views and s.views != -1 and s.path in used]
     first = next((s.views for s in stacks if s.path in main), 0)
+    leaves = list(_leaves(shape, ()))
+    pose_keys = {path[0] for path in in_pose}
     return CameraPlan(
         poses=tuple(poses),
         intrinsics=intrinsics,
@@ -237,10 +276,11 @@ def make_plan(
         size=tuple(size),
         said=tuple((role, path) for role in _SAY_ONLY for path in _paths(slots, role)),
         zeros=tuple(_paths(slots, "distortion")),
-        labels=tuple(_labels(shape, ())),
+        labels=tuple(_labels(leaves)),
         inner=tuple(_inner(shape, pose_keys)),
         shared=tuple(key for key in _shared(shape) if key not in pose_keys),
-        squares=tuple(squares),
+        squares=tuple(p for p, value in leaves if open_ and value in SQUARES and p not in in_pose),
+        vectors=tuple(s.path for s in unknown if s.dims in ACCEPTED["translation"]),
         stacked=tuple(s.path for s in stacks if _same_views(s.views, first)) if first else (),
         views=first,
         fault=fault,
@@ -263,12 +303,11 @@ _SAY_ONLY: tuple[RoleName, ...] = (
     "layout", "column_major", "row_major", "quaternion_order", "axes",
 )  # fmt: skip
 _UNKNOWN = Role("unknown")
-_POSE_PARTS = frozenset(
-    ["pose", "rotation", "quaternion", "euler", "rodrigues", "projection", "translation",
-     "location", "target", "forward", "up", "azimuth", "elevation", "distance", "unknown"]
-)  # fmt: skip
-_VAGUE = frozenset({"pose", "matrix"})
-_POSES = frozenset({"pose", "rotation", "quaternion", "euler", "rodrigues", "projection"})
+_TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
+_POSES = frozenset({"pose", "projection", *_TURNS})
+_POSE_PARTS = _POSES | {
+    "translation", "location", "target", "forward", "up", *SPHERICAL, "unknown",
+}  # fmt: skip
 
 
 def _slots(shape: Any, path: Path, above: Role | None) -> Iterator[_Slot]:
@@ -281,9 +320,7 @@ def _slots(shape: Any, path: Path, above: Role | None) -> Iterator[_Slot]:
         if _is_nested(value):
             vector = _as_vector(value)
             if vector is not None:
-                order: QuaternionOrder = "wxyz"
-                named = replace(role, order=order) if vector == (4,) else role
-                yield _slot(named, here, vector)
+                yield _slot(replace(role, order="wxyz") if vector == (4,) else role, here, vector)
             elif (held := _held(role, value)) is not None:
                 yield replace(held, path=(*here, *held.path))
             elif role.name in _LOOK_INTO and len(here) <= MAX_KEYS_DEEP:
@@ -320,14 +357,15 @@ def _held(role: Role, value: Any) -> _Slot | None:
         return None
     if len(value) == 1 and not has_digit(key):
         inner = role_of(key)
-        says_more = inner is not None and (inner.direction is not None or inner.name not in _VAGUE)
-        return None if says_more else _Slot(role, (key,), dims)
+        vague = inner is None or (inner.direction is None and inner.name in ("pose", "matrix"))
+        return _Slot(role, (key,), dims) if vague else None
     if any(other != dims for _, other in value) or any(role_of(key) for key, _ in value):
         return None
     return _Slot(role, (), dims, tuple(key for key, _ in value))
 
 
 def _is_nested(value: Any) -> bool:
+    """Whether a shape is that of an object with keys."""
     return type(value) is tuple and bool(value) and type(value[0]) is tuple
 
 
@@ -358,8 +396,8 @@ def _inside(role: Role, above: Role | None) -> Role:
 _SHARED: frozenset[RoleName] = frozenset(
     [
         "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
-        "fov_x", "fov_y", "width", "height", "resolution", "distortion", "layout", "column_major",
-        "row_major", "quaternion_order", "axes", "wrapper", "distance",
+        "fov_x", "fov_y", "width", "height", "resolution", "distortion", *_SAY_ONLY, "wrapper",
+        "distance",
     ]
 )  # fmt: skip
 
@@ -388,39 +426,44 @@ def _inner(shape: Any, used: set[str]) -> Iterator[str]:
             yield key
 
 
-def _labels(shape: Any, path: Path) -> Iterator[tuple[Path, bool]]:
+def _leaves(shape: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Every value with the path to it, but for those in objects that are one of many."""
     for key, value in shape:
-        here = (*path, key)
-        if path and has_digit(path[-1]):
-            continue  # inside one of many: no label of what is around them
-        if value == "s" or value == () or (type(value) is tuple and value and value[0] == "s"):
-            role = role_of(key)
+        if not _is_nested(value):
+            yield (*path, key), value
+        elif len(path) < MAX_KEYS_DEEP and not has_digit(key) and _as_vector(value) is None:
+            yield from _leaves(value, (*path, key))
+
+
+def _labels(leaves: Sequence[tuple[Path, Any]]) -> Iterator[tuple[Path, bool]]:
+    for path, value in leaves:
+        text = value == "s" or (type(value) is tuple and value[:1] == ("s",))
+        if len(path) <= MAX_KEYS_DEEP and (text or value == ()):
+            role = role_of(path[-1])
             named = role is None or role.name in _NAMES
-            if named or (value != () and role is not None and role.name in ("cameras", "subjects")):
-                yield here, role is not None
-        elif _is_nested(value) and len(here) < MAX_KEYS_DEEP and _as_vector(value) is None:
-            yield from _labels(value, here)
+            if named or (text and role is not None and role.name in ("cameras", "subjects")):
+                yield path, role is not None
 
 
 def _pose_plans(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
     """Every way the pose is given, those left out that a more telling one outweighs."""
     found = [_posed("label" if s.dims == (25,) else "matrix", s) for s in slots.get("pose", ())]
-    turns: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
-    for name in turns:
+    for name in _TURNS:
         for turn in slots.get(name, ()):
             form: Any = name
-            if name == "rotation" and turn.dims not in ((3, 3), (9,)):
+            if name == "rotation" and turn.dims not in SQUARES:
                 form = "quaternion" if turn.dims == (4,) else "euler"
-            beside = [s for s in slots.get("translation", ()) if s.path[:-1] == turn.path[:-1]]
-            places = [s for s in slots.get("location", ()) if s.path[:-1] == turn.path[:-1]]
-            found += [_posed(form, turn, offset) for offset in beside]
-            found += [] if beside else [_posed(form, turn, place) for place in places[:1]]
+            beside, places = (
+                [s for s in slots.get(role, ()) if s.path[:-1] == turn.path[:-1]]
+                for role in ("translation", "location")
+            )
+            found += [_posed(form, turn, offset) for offset in beside or places[:1]]
     found += _look_at(slots)
     # A key that says its direction counts for more than one that does not, and one inside `camera`
     # for more than one beside it: that may be the pose of a body.
     found = [pose for pose in found if pose.direction is not None] or found
-    found = [pose for pose in found if _in_wrapper(pose)] or found
-    return found or [_posed("projection", slot) for slot in slots.get("projection", ())]
+    wrapped = [pose for pose in found if (r := role_of(pose.paths[0][0])) and r.name == "wrapper"]
+    return wrapped or found or [_posed("projection", slot) for slot in slots.get("projection", ())]
 
 
 def _look_at(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
@@ -433,45 +476,31 @@ def _look_at(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
         return []
     paths = (places[0].path, targets[0].path, ups[0].path)
     ahead = targets[0].role.name == "forward"
-    return [PosePlan("look_at", paths, "world_to_camera", "opencv", forward=ahead)]
+    return [PosePlan("look_at", paths, Role("pose", W2C, "opencv"), forward=ahead)]
 
 
 def _spherical(slots: Mapping[RoleName, list[_Slot]]) -> list[PosePlan]:
     parts = [slot for role in SPHERICAL for slot in slots.get(role, ())]
     if [slot.role.name for slot in parts] != list(SPHERICAL):
         return []
-    paths = tuple(slot.path for slot in parts)
-    return [PosePlan("spherical", paths, "world_to_camera", degrees=parts[0].role.degrees)]
-
-
-def _in_wrapper(pose: PosePlan) -> bool:
-    role = role_of(pose.paths[0][0])
-    return role is not None and role.name == "wrapper"
+    role = replace(parts[0].role, direction=W2C)
+    return [PosePlan("spherical", tuple(slot.path for slot in parts), role)]
 
 
 def _posed(form: PoseForm, *parts: _Slot) -> PosePlan:
-    role, placed = parts[0].role, len(parts) > 1 and parts[1].role.name == "location"
+    role = parts[0].role
     if form == "label":
-        role = Role("pose", "camera_to_world", "opencv")
+        role = Role("pose", C2W, "opencv")
     if form == "projection":
-        role = Role("pose", "world_to_camera", "opencv")
-    return PosePlan(
-        form=form,
-        paths=tuple(part.path for part in parts),
-        direction=role.direction or ("camera_to_world" if placed else None),
-        axes=role.axes,
-        column_major=role.column_major,
-        order=role.order,
-        degrees=role.degrees,
-        # A rotation that says it is camera-to-world stands beside a place as it is.
-        placed=placed and role.direction != "camera_to_world",
-    )
+        role = Role("pose", W2C, "opencv")
+    placed = len(parts) > 1 and parts[1].role.name == "location"
+    return PosePlan(form, tuple(part.path for part in parts), role, placed)
 
 
 def _guess_pose(unknown: Sequence[_Slot]) -> tuple[list[PosePlan], CameraValueError | None]:
     """The one value that can only be a pose; none, with the remedy, where several could."""
     found = [slot for slot in unknown if slot.dims in BARE and len(slot.path) == 1]
-    if len(found) != 1 or not any(slot.dims in ((3, 3), (9,)) for slot in unknown):
+    if len(found) != 1 or not any(slot.dims in SQUARES for slot in unknown):
         # A matrix alone under a key with a number is one of many cameras.
         found = [slot for slot in found if not has_digit(slot.path[0])]
     if len(found) < 2:
@@ -481,27 +510,16 @@ def _guess_pose(unknown: Sequence[_Slot]) -> tuple[list[PosePlan], CameraValueEr
 
 
 def _misfit(slot: _Slot) -> CameraValueError:
-    shapes = " or ".join("×".join(map(str, dims)) for dims in ACCEPTED[slot.role.name])
+    expected = f"{dotted([slot.path])} to be {spoken(ACCEPTED[slot.role.name])}"
     found = f"shape {slot.dims}" if isinstance(slot.dims, tuple) else "no numbers"
-    return CameraValueError(
-        None, f"{dotted([slot.path])} to be {shapes} finite numbers", found, None
-    )
+    return CameraValueError(None, expected, found)
 
 
-def _intrinsics_plan(slots: Mapping[RoleName, list[_Slot]]) -> IntrinsicsPlan:
+def _intrinsics_plan(slots: dict[RoleName, list[_Slot]]) -> IntrinsicsPlan:
     """The most direct description there is: a matrix, its entries, a focal length, an angle."""
-    focal_mm: RoleName = "focal_mm" if "focal_mm" in slots else "focal"
-    forms: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
-        ("matrix", ("matrix",)),
-        ("entries", ("fx", "fy", "cx", "cy")),
-        ("focal_mm", (focal_mm, "sensor_mm")),
-        ("focal", ("focal", "principal")),
-        ("focal_px", ("fx", "fy")),
-        ("focal_px", ("focal_px",)),
-        ("fov_x", ("fov_x",)),
-        ("fov_y", ("fov_y",)),
-    )
-    for form, roles in forms:
+    if "sensor_mm" in slots and "focal" in slots:
+        slots.setdefault("focal_mm", slots["focal"])
+    for form, roles in INTRINSICS_KEYS:
         if any(role not in slots for role in roles):
             continue
         if form == "focal_px" and ("cx" in slots or "cy" in slots):
@@ -509,11 +527,9 @@ def _intrinsics_plan(slots: Mapping[RoleName, list[_Slot]]) -> IntrinsicsPlan:
         degrees = slots[roles[0]][0].role.degrees
         for role in roles:
             if len(slots[role]) > 1:
-                named = {
-                    r.replace(focal_mm, "focal_mm"): dotted(_paths(slots, r)[:1]) for r in roles
-                }
+                named: dict[str, str] = {each: dotted(_paths(slots, each)[:1]) for each in roles}
                 if form in ("fov_x", "fov_y") and degrees is not False:
-                    named = {f"{form}_deg": named[form]}
+                    named = {f"{form}_deg": named[role]}
                 said = json.dumps(named.get("matrix", named))
                 paths = _paths(slots, role)
                 raise _ambiguous(f"the intrinsics ({role})", paths, f'"intrinsics": {said}')
@@ -523,18 +539,8 @@ def _intrinsics_plan(slots: Mapping[RoleName, list[_Slot]]) -> IntrinsicsPlan:
     return IntrinsicsPlan("incomplete", part) if part else IntrinsicsPlan()
 
 
-def _paths(slots: Mapping[RoleName, list[_Slot]], role: RoleName) -> list[Path]:
+def _paths(slots: Mapping[RoleName, Collection[_Slot]], role: RoleName) -> list[Path]:
     return [slot.path for slot in slots.get(role, ())]
-
-
-def _squares(shape: Any, path: Path, used: Collection[Path]) -> Iterator[Path]:
-    """Paths of 3x3 or 9 numbers that are not used, but for those of many under numbered keys."""
-    for key, value in shape:
-        here = (*path, key)
-        if value in SQUARES and here not in used:
-            yield here
-        elif _is_nested(value) and len(here) <= MAX_KEYS_DEEP and not has_digit(key):
-            yield from _squares(value, here, used)
 
 
 def _ambiguous(what: str, paths: Sequence[Path], statement: str) -> CameraValueError:

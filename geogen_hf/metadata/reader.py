@@ -9,20 +9,20 @@ module to see how one of several groups is chosen, and where intrinsics that sta
 from __future__ import annotations
 
 import gc
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.errors import MetadataError, explain, one_line
-from geogen_hf.metadata.assembly import Assembly, Part, SubjectCameras
-from geogen_hf.metadata.groups import Composed, Group
-from geogen_hf.metadata.json_text import JsonError, decode_document
-from geogen_hf.metadata.keys import BARE, SPHERICAL
+from geogen_hf.metadata.assembly import Assembly, SubjectCameras
+from geogen_hf.metadata.groups import Group
+from geogen_hf.metadata.keys import SPHERICAL
 from geogen_hf.metadata.naming import (
     NAMED,
     VIEW_LIMIT,
@@ -36,14 +36,7 @@ from geogen_hf.metadata.plan import CameraPlan, Planner
 from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.tree import Tree
-from geogen_hf.metadata.values import (
-    MAX_KEYS_DEEP,
-    CameraValueError,
-    Node,
-    Path,
-    as_array,
-    shape_of,
-)
+from geogen_hf.metadata.values import CameraValueError, JsonError, decode_document
 from geogen_hf.report import Problem
 
 logger = logging.getLogger(__name__)
@@ -184,33 +177,32 @@ class _Search:
         if not any(group.usable for group in groups):
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
+        for before, group in pairwise(chosen):
+            group.start = before.start + len(before)
         main = max((group for group in chosen if group.usable), key=len)
         apart = [group for group in every if not (group.plan.poses or group.plan.fault)]
         stated = self._schema is not None and self._schema.intrinsics is not None
         if apart and main.plan.intrinsics.form == "absent" and not stated:
             self._lend(apart, chosen, reading)
-        parts: list[Part] = []
-        start = 0
         for group in chosen:
-            rows = slice(start, start + len(group))
-            parts.append(Part(group, start, self._compose(group, reading, rows, main)))
-            start = rows.stop
+            self._compose(group, reading, main)
         places = {"subjects": reading.subject, "views": reading.view}
         by_order = [word for word, place in places.items() if "order of " in place]
         note = f"; order is all that tells {' and '.join(by_order)}" if by_order else ""
         description = f"{reading}, {main.describe()}{note}"
         logger.info("metadata: %s", description)
-        found = Assembly(self._images, self._documents, self._tree, reading, parts, main)
+        found = Assembly(self._images, self._documents, self._tree, reading, chosen, main)
         problems = [*self._problems, *found.problems]
         return Metadata(found.cameras, problems, description, found.strangers)
 
-    def _compose(self, group: Group, reading: Reading, rows: slice, main: Group) -> Composed | None:
+    def _compose(self, group: Group, reading: Reading, main: Group) -> None:
+        rows = slice(group.start, group.start + len(group))
         try:
-            return group.compose(reading.subjects[rows]) if group.usable else None
+            group.composed = group.compose(reading.subjects[rows]) if group.usable else None
         except CameraValueError as fault:
             if group is not main:
                 group.faults |= dict.fromkeys(range(len(group)), fault)
-                return None
+                return
             source = self._documents[group.documents[0]][1]
             raise MetadataError(
                 explain(
@@ -274,10 +266,8 @@ class _Search:
             raise self._apart(apart, fault.found) from fault
         if len(lent) < len(apart) or not all(_same_intrinsics(lent[0], each) for each in lent):
             raise self._apart(apart, f"{sum(map(len, apart))} in {_forms(apart)}")
-        start = 0
         for group in chosen:
-            group.lent = lent[0].at(slice(start, start + len(group)))
-            start += len(group)
+            group.lent = lent[0].at(slice(group.start, group.start + len(group)))
 
     def _places(self, group: Group, wanted: IntArray) -> IntArray | None:
         """Which of a group's intrinsics each of the cameras `wanted` has; None if any has none."""
@@ -313,10 +303,10 @@ class _Search:
             'say where they are with camera_schema={"extrinsics": "<key of the matrix>"} or '
             '{"rotation": "<key>", "translation": "<key>"}'
         )
-        if keys := _parts_of(self._first):
-            found = f"{found}, and {', '.join(keys.values())} that could be a pose"
-            said = ", ".join(f'"{role}": "{key}"' for role, key in keys.items())
-            remedy = f"if they are, state them with camera_schema={{{said}}}"
+        if keys := _three_fractions(self._first):
+            found = f"{found}, and {', '.join(keys)} that could be a pose"
+            said = json.dumps(dict(zip(SPHERICAL, keys, strict=True)))
+            remedy = f"if they are, state them with camera_schema={said}"
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
@@ -413,49 +403,16 @@ def _keys_of(root: object) -> str:
     return f"{type(root).__name__} {root!r}"[:80]
 
 
-def _parts_of(node: object, depth: int = 0) -> dict[str, str]:
-    """Keys of the first object that may be a camera under names that nobody knows.
-
-    It has one matrix of a pose; or a rotation and three numbers; each perhaps with another 3x3; or
-    three fractions, as azimuth, elevation and distance are.
-    """
+def _three_fractions(node: object, depth: int = 0) -> list[str]:
+    """Keys of the first object with three fractions, as azimuth, elevation and distance are."""
     if depth > 6 or not isinstance(node, (dict, list)):
-        return {}
+        return []
     if isinstance(node, dict):
-        values = dict(_values(node, ()))
-        shapes = {path: shape_of(value) for path, value in values.items()}
-        whole = [path for path, shape in shapes.items() if shape in BARE]
-        square = [path for path, shape in shapes.items() if shape == (3, 3)]
-        three = [path for path, shape in shapes.items() if shape == (3,)]
-        turns = [path for path in square if _is_rotation(values[path])]
-        others = [path for path in square if path not in turns]
-        fractions = [path for path, value in values.items() if type(value) is float]
-        found: dict[str, Path] = {}
-        if len(whole) == 1:
-            found = {"extrinsics": whole[0]}
-        elif len(turns) == len(three) == 1:
-            found = {"rotation": turns[0], "translation": three[0]}
-        elif len(fractions) == len(SPHERICAL):
-            found = dict(zip(SPHERICAL, fractions, strict=True))
-        if found and len(others) == 1:
-            found["intrinsics"] = others[0]
-        if found:
-            return {role: ".".join(path) for role, path in found.items()}
+        found = [key for key, value in node.items() if type(value) is float]
+        if len(found) == len(SPHERICAL):
+            return found
     children = list(node.values() if isinstance(node, dict) else node)[:16]
-    return next((keys for child in children if (keys := _parts_of(child, depth + 1))), {})
-
-
-def _values(node: Node, above: Path) -> Iterator[tuple[Path, object]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and len(above) < MAX_KEYS_DEEP:
-            yield from _values(value, (*above, key))
-        else:
-            yield (*above, key), value
-
-
-def _is_rotation(value: object) -> bool:
-    array = as_array([value])
-    return array is not None and bool(is_rotation(array).all())
+    return next((keys for child in children if (keys := _three_fractions(child, depth + 1))), [])
 
 
 def _same_intrinsics(one: StoredIntrinsics, other: StoredIntrinsics) -> bool:

@@ -16,7 +16,7 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `extrinsics`        PATH to a matrix of 4x4, 3x4, 4x3, 16 or 12 numbers, a projection matrix, or 25
 `rotation`          PATH to 3x3 or 9 numbers; with `translation`
 `quaternion`        PATH to four numbers; with `translation` and `quaternion_order`
-`euler`             PATH to three angles in Blender's order XYZ; with `translation`
+`euler`             PATH to three angles about x, y and z; with `translation`
 `rodrigues`         PATH to three numbers, axis times angle; with `translation`
 `eye`               PATH to a camera's place; with `target` and `up`
 `azimuth`           PATH to an angle about y, from z towards x; with `elevation` and `distance`
@@ -26,13 +26,15 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `translation`       PATH to three numbers
 `quaternion_order`  `"wxyz"` or `"xyzw"`
 `euler_units`       `"radians"` or `"degrees"`, of all angles of a pose
+`euler_order`       about which of the world's axes cameras turn first, second and third, as Blender
+                    writes it: `"XYZ"`, …
 `direction`         `"world_to_camera"` or `"camera_to_world"`
 `axes`              `"opencv"`, `"opengl"` or another of `geogen_hf.cameras.conventions.AXES_SIGNS`
 `layout`            `"row-major"` or `"column-major"`, of the numbers of matrices
 `intrinsics`        PATH to a 3x3 matrix or 9 numbers; or a table of PATHs (or numbers, for all)
-                    with the keys `fx fy cx cy`, `fx fy`, `focal principal`, `focal_mm
-                    sensor_mm`, `focal_px`, `fov_x` or `fov_y` (radians), `fov_x_deg` or
-                    `fov_y_deg`; or an empty table where there are none to be read
+                    with the keys `fx fy cx cy`, `fx fy`, `focal principal`, `focal cx cy`,
+                    `focal_mm sensor_mm`, `focal_px`, `fov_x` or `fov_y` (radians), `fov_x_deg`
+                    or `fov_y_deg`; or an empty table where there are none to be read
 `intrinsics_units`  `"pixels"` or `"normalised"` (divided by the image size)
 =================== ==============================================================================
 """
@@ -41,7 +43,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, cast, get_args
@@ -49,16 +51,17 @@ from typing import Any, cast, get_args
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.metadata.keys import SPHERICAL, normalise_key
+from geogen_hf.metadata.keys import C2W, W2C, Role, RoleName, normalise_key
 from geogen_hf.metadata.plan import (
+    INTRINSICS_KEYS,
+    POSE_KEYS,
     CameraPlan,
-    IntrinsicsForm,
     IntrinsicsPlan,
-    PoseForm,
     PosePlan,
     Units,
     make_plan,
 )
+from geogen_hf.metadata.stored_poses import EULER_ORDERS
 from geogen_hf.metadata.values import MAX_KEYS_DEEP, CameraValueError, Path, dotted
 
 if sys.version_info >= (3, 11):
@@ -67,37 +70,23 @@ else:
     import tomli as tomllib
 
 _PLACES = ("cameras", "subject", "view")
-_POSES: dict[tuple[str, ...], PoseForm] = {
-    ("extrinsics",): "matrix",
-    ("rotation", "translation"): "rotation",
-    ("quaternion", "translation"): "quaternion",
-    ("euler", "translation"): "euler",
-    ("rodrigues", "translation"): "rodrigues",
-    ("eye", "target", "up"): "look_at",
-    SPHERICAL: "spherical",
-}
-_PATHS = tuple(dict.fromkeys(key for keys in _POSES for key in keys))
+_PATHS = tuple(dict.fromkeys(key for keys in POSE_KEYS.values() for key in keys))
 _CHOICES: dict[str, tuple[str, ...]] = {
     "quaternion_order": get_args(QuaternionOrder),
     "euler_units": ("radians", "degrees"),
+    "euler_order": EULER_ORDERS,
     "direction": get_args(Direction),
     "axes": get_args(CameraAxes),
     "layout": ("row-major", "column-major"),
     "intrinsics_units": get_args(Units),
 }
 _KEYS = (*_PLACES, *_PATHS, "intrinsics", *_CHOICES)
-_INTRINSICS: dict[tuple[str, ...], IntrinsicsForm] = {
-    ("fx", "fy", "cx", "cy"): "entries",
-    ("focal", "principal"): "focal",
-    ("focal_mm", "sensor_mm"): "focal_mm",
-    ("focal_px",): "focal_px",
-    ("fx", "fy"): "focal_px",
-    ("fov_x",): "fov_x",
-    ("fov_x_deg",): "fov_x",
-    ("fov_y",): "fov_y",
-    ("fov_y_deg",): "fov_y",
-    (): "absent",
+_OVERRULED: dict[str, tuple[RoleName, ...]] = {
+    "layout": ("layout", "column_major", "row_major"),
+    "axes": ("axes",),
+    "quaternion_order": ("quaternion_order", "layout"),
 }
+"""Keys in the metadata whose word no longer counts where another is stated."""
 _DEPTH = MAX_KEYS_DEEP + 1
 
 
@@ -123,64 +112,48 @@ class CameraSchema:
 
     def make_plan(self, shape: Any) -> CameraPlan:
         """As `geogen_hf.metadata.plan.make_plan`, with what is stated in place of what keys say."""
-        pose = self.pose
+        pose, intrinsics = self.pose, self.intrinsics
         if pose is not None:
-            paths = [_spelt(shape, path) for path in pose.paths]
-            if None in paths:
+            paths = _spelt(shape, pose.paths)
+            if paths is None:
                 return replace(make_plan(shape), poses=(), fault=None)
-            dims = _shape_at(shape, cast("Path", paths[0]))
-            label = pose.form == "matrix" and dims == (25,)
-            pose = replace(
-                pose,
-                form="label" if label else pose.form,
-                direction="camera_to_world" if label else pose.direction,
-                axes="opencv" if label else pose.axes,
-                paths=tuple(path for path in paths if path is not None),
-            )
-        plan = make_plan(shape, pose, IntrinsicsPlan() if self.intrinsics else None)
+            if pose.form == "matrix" and _shape_at(shape, paths[0]) == (25,):
+                pose = replace(pose, form="label", role=Role("pose", C2W, "opencv"))
+            pose = replace(pose, paths=tuple(paths))
+        plan = make_plan(shape, pose, IntrinsicsPlan() if intrinsics else None)
         if not plan.poses:
             return plan
-        intrinsics = self.intrinsics
+        read = plan.intrinsics
         if intrinsics is not None:
-            inner = [p if isinstance(p, float) else _spelt(shape, p) for p in intrinsics.paths]
-            if None in inner:
-                wanted = dotted([path for path in intrinsics.paths if isinstance(path, tuple)])
+            inner = _spelt(shape, intrinsics.keys)
+            if inner is None:
                 found = f"keys {dotted([(key,) for key, _ in shape])}"
-                fault = CameraValueError(None, f"{wanted}, as camera_schema says", found)
+                expected = f"{dotted(intrinsics.keys)}, as camera_schema says"
+                fault = CameraValueError(None, expected, found)
                 return replace(plan, poses=(), fault=fault)
-            intrinsics = replace(
-                intrinsics, paths=tuple(path for path in inner if path is not None)
-            )
-        said, overruled = self.claims, self._overruled
-        units = cast("Units | None", said.get("intrinsics_units"))
-        read = intrinsics or plan.intrinsics
+            keys = iter(inner)
+            paths_or_numbers = (p if isinstance(p, float) else next(keys) for p in intrinsics.paths)
+            read = replace(intrinsics, paths=tuple(paths_or_numbers))
+        said = self.claims
+        overruled = {role for key in said for role in _OVERRULED.get(key, ())}
         return replace(
             plan,
             poses=tuple(self._claimed(each) for each in plan.poses),
-            intrinsics=replace(read, units=units or read.units),
+            intrinsics=replace(read, units=cast(Any, said.get("intrinsics_units", read.units))),
             said=tuple((role, path) for role, path in plan.said if role not in overruled),
         )
 
     def _claimed(self, pose: PosePlan) -> PosePlan:
-        said: dict[str, Any] = {k: v for k, v in self.claims.items() if k in ("direction", "axes")}
-        if "layout" in self.claims:
-            said["column_major"] = self.claims["layout"] == "column-major"
-        if "quaternion_order" in self.claims:
-            said["order"] = self.claims["quaternion_order"]
-        if "euler_units" in self.claims:
-            said["degrees"] = self.claims["euler_units"] == "degrees"
-        placed = pose.placed and self.claims.get("direction") != "camera_to_world"
-        return replace(pose, **said, placed=placed)
-
-    @property
-    def _overruled(self) -> frozenset[str]:
-        """Roles of keys in the metadata whose word no longer counts."""
-        roles = {
-            "layout": ("layout", "column_major", "row_major"),
-            "axes": ("axes",),
-            "quaternion_order": ("quaternion_order", "layout"),
-        }
-        return frozenset(role for key in self.claims for role in roles.get(key, ()))
+        said = self.claims
+        claims: dict[str, Any] = {key: said[key] for key in ("direction", "axes") if key in said}
+        if "layout" in said:
+            claims["column_major"] = said["layout"] == "column-major"
+        if "euler_units" in said:
+            claims["degrees"] = said["euler_units"] == "degrees"
+        order = "euler_order" if pose.form == "euler" else "quaternion_order"
+        if order in said:
+            claims["order"] = said[order]
+        return replace(pose, role=replace(pose.role, **claims))
 
 
 def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema) -> CameraSchema:
@@ -206,20 +179,20 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
     given = _read_file(FilePath(source)) if isinstance(source, (str, FilePath)) else source
     where = source if isinstance(source, (str, FilePath)) else None
     if not isinstance(given, Mapping) or not given:
-        raise _wrong("camera_schema is not a table of keys", where, ", ".join(_KEYS), given)
+        raise _wrong("camera_schema is not a table of keys", ", ".join(_KEYS), given, where)
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
-        raise _wrong("camera_schema has unknown keys", where, ", ".join(_KEYS), unknown)
+        raise _wrong("camera_schema has unknown keys", ", ".join(_KEYS), unknown, where)
     for key, choices in _CHOICES.items():
         if key in given and given[key] not in choices:
-            raise _wrong(f"camera_schema: unknown {key}", where, " or ".join(choices), given[key])
+            raise _wrong(f"camera_schema: unknown {key}", " or ".join(choices), given[key], where)
     places: dict[str, str | None] = {}
     for key in _PLACES:
         value = given.get(key)
         if isinstance(value, list) and value and all(isinstance(step, str) for step in value):
             value = ".".join(value)
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise _wrong(f"camera_schema: {key} is no place", where, "words such as file", value)
+            raise _wrong(f"camera_schema: {key} is no place", "words such as file", value, where)
         places[key] = value
     return CameraSchema(
         **places,
@@ -232,35 +205,32 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
 def _pose(paths: Mapping[str, Path]) -> PosePlan | None:
     if not paths:
         return None
-    for keys, form in _POSES.items():
+    for form, keys in POSE_KEYS.items():
         if set(keys) == set(paths):
-            sure: dict[str, Any] = {}
-            if form in ("look_at", "spherical"):
-                sure["direction"] = "world_to_camera"
-            if form == "look_at":
-                sure["axes"] = "opencv"
-            return PosePlan(form, tuple(paths[key] for key in keys), **sure)
-    expected = "; or ".join(" and ".join(keys) for keys in _POSES)
-    raise _wrong("camera_schema does not say one pose", None, expected, ", ".join(paths))
+            role = Role("pose", W2C if form in ("look_at", "spherical") else None)
+            role = replace(role, axes="opencv" if form == "look_at" else None)
+            return PosePlan(form, tuple(paths[key] for key in keys), role)
+    expected = "; or ".join(" and ".join(keys) for keys in POSE_KEYS.values())
+    raise _wrong("camera_schema does not say one pose", expected, ", ".join(paths))
 
 
 def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan | None:
     said = given.get("intrinsics")
-    if said is None:
-        return None
+    if said is None or said == {}:
+        return None if said is None else IntrinsicsPlan()
     if not isinstance(said, Mapping):
         return IntrinsicsPlan("matrix", (_path(said, "intrinsics"),))
-    for keys, form in _INTRINSICS.items():
-        if set(keys) == set(said):
-            paths = tuple(_path_or_number(said[key], f"intrinsics.{key}") for key in keys)
-            degrees = keys[0].endswith("_deg") if form in ("fov_x", "fov_y") else None
+    names = {key.removesuffix("_deg") if key.startswith("fov_") else key: key for key in said}
+    for form, keys in INTRINSICS_KEYS[1:]:
+        if names.keys() == set(keys) and len(names) == len(said):
+            paths = tuple(_path_or_number(said[names[k]], f"intrinsics.{names[k]}") for k in keys)
+            degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
             if "intrinsics_units" in given and form not in ("entries", "focal"):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
-                raise _wrong(what, None, "units of a matrix or of fx fy cx cy", said)
+                raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
             return IntrinsicsPlan(form, paths, None, degrees)
-    expected = "; ".join(" ".join(keys) for keys in _INTRINSICS if keys)
-    found = ", ".join(map(str, said))
-    raise _wrong("camera_schema: unknown intrinsics", None, expected, found)
+    expected = "; ".join(" ".join(dict.fromkeys(keys)) for _, keys in INTRINSICS_KEYS[1:])
+    raise _wrong("camera_schema: unknown intrinsics", expected, ", ".join(map(str, said)))
 
 
 def _path_or_number(value: object, key: str) -> Path | float:
@@ -274,24 +244,25 @@ def _path(value: object, key: str) -> Path:
     good = isinstance(keys, list) and 0 < len(keys) <= _DEPTH
     if not good or not all(isinstance(each, str) for each in cast("list[object]", keys)):
         expected = f"up to {_DEPTH} keys, joined by dots or in a list"
-        raise _wrong(f"camera_schema: {key} is no path", None, expected, value)
+        raise _wrong(f"camera_schema: {key} is no path", expected, value)
     return tuple(cast("list[str]", keys))
 
 
-def _spelt(shape: Any, path: Path) -> Path | None:
-    """The path as this object spells it, where it leads to a value."""
-    spelt: list[str] = []
-    for wanted in path:
-        if type(shape) is not tuple or not shape or type(shape[0]) is not tuple:
-            return None
-        word = normalise_key(wanted)
-        like = [key for key, _ in shape if key == wanted or normalise_key(key) == word]
-        if not like:
-            return None
-        key = wanted if wanted in like else like[0]
-        spelt.append(key)
-        shape = dict(shape)[key]
-    return tuple(spelt)
+def _spelt(shape: Any, paths: Sequence[Path]) -> list[Path] | None:
+    """The paths as this object spells them, where all of them lead to a value."""
+    found: list[Path] = []
+    for path in paths:
+        spelt: Path = ()
+        for wanted in path:
+            inner = _shape_at(shape, spelt)
+            if type(inner) is not tuple or not inner or type(inner[0]) is not tuple:
+                return None
+            like = [key for key, _ in inner if normalise_key(key) == normalise_key(wanted)]
+            if not like:
+                return None
+            spelt = (*spelt, wanted if wanted in like else like[0])
+        found.append(spelt)
+    return found
 
 
 def _shape_at(shape: Any, path: Path) -> Any:
@@ -305,11 +276,8 @@ def _read_file(path: FilePath) -> Any:
         text = path.read_text("utf-8-sig")
         return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        what = "camera_schema cannot be read"
-        raise UsageError(
-            explain(what, where=path, expected="a TOML or JSON file", found=error)
-        ) from error
+        raise _wrong("camera_schema cannot be read", "a TOML or JSON file", error, path) from error
 
 
-def _wrong(what: str, where: object, expected: str, found: object) -> UsageError:
+def _wrong(what: str, expected: str, found: object, where: object = None) -> UsageError:
     return UsageError(explain(what, where=where, expected=expected, found=str(found)[:200]))

@@ -2,26 +2,30 @@
 
 `read_poses` takes the numbers of cameras with the same plan out of their objects; `compose_poses`
 makes matrices of them, for all cameras of a release at once, because some forms (degrees or
-radians, an orientation or its inverse) can only be told by how the cameras stand together. Open
-this module to see or change how a form of pose becomes a matrix.
+radians, the order of turns, an orientation or its inverse) can only be told by how the cameras
+stand together. Open this module to see or change how a form of pose becomes a matrix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import permutations
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.conventions import AXES_SIGNS, CameraAxes, Convention, Direction
 from geogen_hf.cameras.poses import FloatArray, compose_rigid, invert_rigid, look_at
-from geogen_hf.cameras.rigs import measure_rigs
+from geogen_hf.cameras.rigs import MOST_MISS, measure_rigs
 from geogen_hf.cameras.tools import QuaternionOrder, rotation_from_quaternion
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
-from geogen_hf.metadata.keys import ACCEPTED, SPHERICAL, normalise_key
-from geogen_hf.metadata.plan import CameraPlan, PoseForm, PosePlan
+from geogen_hf.metadata.keys import ACCEPTED, C2W, W2C, normalise_key
+from geogen_hf.metadata.plan import POSE_KEYS, CameraPlan, PoseForm, PosePlan
 from geogen_hf.metadata.values import (
     CameraValueError,
     Dims,
@@ -31,6 +35,9 @@ from geogen_hf.metadata.values import (
     numbers,
     value_at,
 )
+
+EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
+"""About which of the world's axes cameras turn first, second and third, as Blender writes it."""
 
 _LAYOUTS = {
     **dict.fromkeys(("columnmajor", "column", "col", "colmajor", "f", "fortran"), True),
@@ -42,8 +49,12 @@ _AXES: dict[str, CameraAxes] = {
     "pytorch3d": "opencv_turned",
     "unity": "opencv_mirrored_y",
 }
-_CLEARLY = 0.25  # of the other reading's miss: then this one is right
-_MOST_MISS = 0.2  # of the distance: cameras of one subject that look at one point
+_CLEARLY = 0.25  # of any other reading's miss: then this one is right
+_LEAST_MISS = 1e-3  # of the distance: less than that says nothing against a reading
+_SAMPLE = 7000  # cameras that readings are tried on
+
+Statements = Mapping[str, Any]
+"""What values say in words: the fields of a `Role` that they settle."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +64,12 @@ class Claims:
     Attributes:
         direction: Which way they map, or None.
         axes: The camera frame, or None.
-        column_major: Whether numbers go column by column, or None. Where it is said it has been
-            acted upon: the matrices are row by row.
         transposed: Whether the 4x4 is stored with rows and columns exchanged, where the keys or
             the form of the numbers settle that; else None.
     """
 
     direction: Direction | None = None
     axes: CameraAxes | None = None
-    column_major: bool | None = None
     transposed: bool | None = None
 
     def allow(self, convention: Convention) -> bool:
@@ -76,15 +84,6 @@ class Claims:
             and self.axes in (None, convention.axes)
             and self.transposed in (None, convention.transposed)
         )
-
-
-@dataclass(frozen=True)
-class Statements:
-    """What values say in words of layout, quaternion order and axes; None for nothing."""
-
-    column_major: bool | None = None
-    order: QuaternionOrder | None = None
-    axes: CameraAxes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +115,6 @@ def read_poses(plan: CameraPlan, nodes: Sequence[Node]) -> list[tuple[FloatArray
                 continue
             found = repr(value)[:60]
             raise CameraValueError(row, f"{dotted([path])} to be 0 (a pinhole camera)", found)
-    return [
-        tuple(
-            numbers([value_at(node, path) for node in nodes], dotted([path]), shapes)
-            for path, shapes in zip(pose.paths, _shapes(pose), strict=True)
-        )
-        for pose in plan.poses
-    ]
-
-
-def _shapes(pose: PosePlan) -> list[tuple[Dims, ...]]:
-    if pose.form == "spherical":
-        return [((),)] * len(pose.paths)
     vector = ACCEPTED["translation"]
     first: dict[PoseForm, tuple[Dims, ...]] = {
         "matrix": ACCEPTED["pose"][:-1],
@@ -136,12 +123,26 @@ def _shapes(pose: PosePlan) -> list[tuple[Dims, ...]]:
         "rotation": ACCEPTED["rotation"][:2],
         "quaternion": ACCEPTED["quaternion"],
     }
-    return [first.get(pose.form, vector), *[vector] * (len(pose.paths) - 1)]
+    return [
+        tuple(
+            numbers(
+                [value_at(node, path) for node in nodes],
+                dotted([path]),
+                ((),)
+                if pose.form == "spherical"
+                else vector
+                if n
+                else first.get(pose.form, vector),
+            )
+            for n, path in enumerate(pose.paths)
+        )
+        for pose in plan.poses
+    ]
 
 
 def read_statements(plan: CameraPlan, nodes: Sequence[Node]) -> Statements:
     """Read what is said of layout, quaternion order and axes in values of their own."""
-    said = Statements()
+    said: dict[str, Any] = {}
     for role, path in plan.said:
         first = value_at(nodes[0], path)
         if not isinstance(first, (str, bool)):
@@ -151,14 +152,14 @@ def read_statements(plan: CameraPlan, nodes: Sequence[Node]) -> Statements:
                 raise CameraValueError(row, f"{dotted([path])} alike in all views", "another")
         word = normalise_key(first) if isinstance(first, str) else first
         if role in ("column_major", "row_major") and isinstance(word, bool):
-            said = replace(said, column_major=word == (role == "column_major"))
-        elif role == "axes" and isinstance(word, str):
-            said = replace(said, axes=_AXES.get(word, said.axes))
+            said["column_major"] = word == (role == "column_major")
+        elif role == "axes" and word in _AXES:
+            said["axes"] = _AXES[str(word)]
         elif role in ("layout", "quaternion_order") and isinstance(word, str):
-            if word in ("wxyz", "xyzw"):
-                said = replace(said, order="wxyz" if word == "wxyz" else "xyzw")
+            if word in get_args(QuaternionOrder):
+                said["order"] = word
             elif role == "layout" and word in _LAYOUTS:
-                said = replace(said, column_major=_LAYOUTS[word])
+                said["column_major"] = _LAYOUTS[word]
             else:
                 expected = f"{dotted([path])} to be row-major, column-major, wxyz or xyzw"
                 raise CameraValueError(0, expected, repr(first)[:60])
@@ -176,39 +177,31 @@ def compose_poses(
     `subjects` has the index of each camera's identity. CameraValueError if it cannot be told what
     the numbers mean.
     """
-    made = [
-        _compose(pose, each, said, subjects) for pose, each in zip(plan.poses, values, strict=True)
+    plans = [replace(pose, role=replace(pose.role, **said)) for pose in plan.poses]
+    first, *others = [
+        _compose(pose, each, subjects) for pose, each in zip(plans, values, strict=True)
     ]
-    first, *others = made
     faults = dict(first.faults)
-    for pose, other in zip(plan.poses[1:], others, strict=True):
+    for pose, other in zip(plans[1:], others, strict=True):
         directions = (first.claims.direction, other.claims.direction)
         agree = _same_pose(first.matrices, other.matrices, directions)
         if agree.mean() < 0.5:
-            both = [path for each in (plan.poses[0], pose) for path in each.paths]
+            both = [path for each in (plans[0], pose) for path in each.paths]
             raise CameraValueError(
                 None,
                 "one pose a camera, or the same pose twice",
                 f"{dotted(both)}, which differ",
-                f"say which with camera_schema={{{_statement(plan.poses[0])}}} or "
+                f"say which with camera_schema={{{_statement(plans[0])}}} or "
                 f"camera_schema={{{_statement(pose)}}}",
             )
         for row in np.flatnonzero(~agree).tolist():
-            keys = dotted([plan.poses[0].paths[0], pose.paths[0]])
+            keys = dotted([plans[0].paths[0], pose.paths[0]])
             faults.setdefault(row, CameraValueError(row, f"{keys} to agree", "two poses"))
     return Poses(first.matrices, first.claims, first.intrinsics, faults)
 
 
 def _statement(pose: PosePlan) -> str:
-    keys: dict[str, tuple[str, ...]] = {
-        "rotation": ("rotation", "translation"),
-        "quaternion": ("quaternion", "translation"),
-        "euler": ("euler", "translation"),
-        "rodrigues": ("rodrigues", "translation"),
-        "look_at": ("eye", "target", "up"),
-        "spherical": SPHERICAL,
-    }
-    names = keys.get(pose.form, ("extrinsics",))
+    names = POSE_KEYS.get(pose.form, POSE_KEYS["matrix"])
     return ", ".join(f'"{n}": "{dotted([p])}"' for n, p in zip(names, pose.paths, strict=True))
 
 
@@ -230,109 +223,121 @@ def _same_pose(
     return agree
 
 
-def _compose(
-    pose: PosePlan,
-    values: tuple[FloatArray, ...],
-    said: Statements,
-    subjects: NDArray[np.int64],
-) -> Poses:
-    column_major = pose.column_major if said.column_major is None else said.column_major
-    axes = said.axes or pose.axes
-    claims = Claims(pose.direction, axes, column_major, False)
+def _compose(pose: PosePlan, values: tuple[FloatArray, ...], subjects: NDArray[np.int64]) -> Poses:
+    role, first = pose.role, values[0]
+    claims = Claims(pose.direction, role.axes, False)
     if pose.form == "label":
-        return Poses(values[0][:, :16].reshape(-1, 4, 4), claims, None, {})
+        return Poses(first[:, :16].reshape(-1, 4, 4), claims, None, {})
     if pose.form == "projection":
-        return _decomposed(values[0], claims)
-    if pose.form == "look_at":
-        return _looking(pose, values, claims)
+        return _decomposed(first, claims)
     if pose.form == "spherical":
         return Poses(_from_spherical(pose, *values), claims, None, {})
+    if pose.form == "look_at":
+        eye, target, up = (each.reshape(-1, 3) for each in values)
+        try:
+            matrices = look_at(eye, eye + target if pose.forward else target, up)
+        except CameraError as error:
+            raise CameraValueError(
+                None, f"{dotted(pose.paths)} to span a view", str(error)
+            ) from error
+        return Poses(matrices, claims, None, {})
     if pose.form == "matrix":
-        matrices, transposed = _whole(values[0], dotted(pose.paths), column_major)
+        matrices, transposed = _whole(first, dotted(pose.paths), role.column_major)
         if _is_projection(matrices):
-            return _decomposed(matrices, Claims("world_to_camera", "opencv", None, False))
-        return Poses(matrices, Claims(pose.direction, axes, column_major, transposed), None, {})
+            return _decomposed(matrices, Claims(W2C, "opencv", False))
+        return Poses(matrices, replace(claims, transposed=transposed), None, {})
     faults: dict[int, CameraValueError] = {}
-    name, offset = dotted(pose.paths[:1]), values[1].reshape(-1, 3)
-    degrees = False
-    if pose.form == "rotation":
-        turns = values[0].reshape(-1, 3, 3)
-        turns = turns.swapaxes(1, 2) if column_major else turns
-    elif pose.form == "quaternion":
-        turns, faults = _from_quaternions(values[0], name, said.order or pose.order)
+    if pose.form == "quaternion":
+        length = np.linalg.norm(first, axis=1)
+        what = f"{dotted(pose.paths[:1])} to have length 1"
+        bad = np.flatnonzero(np.abs(length - 1.0) > REPAIR_LIMIT).tolist()
+        faults = {row: CameraValueError(row, what, f"length {length[row]:.4g}") for row in bad}
+        first = np.where(np.isin(np.arange(len(first)), bad)[:, None], [1.0, 0, 0, 0], first)
+    offset = values[1].reshape(-1, 3)
+    turn = _clearest(pose, _readings(pose, first), first, offset, subjects)
+    return Poses(compose_rigid(turn(first), offset), claims, None, faults)
+
+
+_Turn = Callable[[FloatArray], FloatArray]
+"""Makes `(N, 3, 3)` rotations of numbers as they are stored."""
+
+
+def _readings(pose: PosePlan, array: FloatArray) -> list[tuple[dict[str, str], _Turn]]:
+    """Every way to read rotations that is open, with what would state it."""
+    role = pose.role
+    found: list[tuple[dict[str, str], _Turn]]
+    if pose.form == "quaternion":
+        found = [
+            ({"quaternion_order": order}, partial(rotation_from_quaternion, order=order))
+            for order in get_args(QuaternionOrder)
+            if role.order in (None, order)
+        ]
+    elif pose.form == "euler":
+        degrees = True if np.abs(array).max() > 4 * np.pi else role.degrees
+        found = [
+            ({"euler_units": unit, "euler_order": order}, partial(_from_euler, order, size))
+            for unit, size in (("radians", 1.0), ("degrees", np.pi / 180))
+            for order in EULER_ORDERS
+            if degrees in (None, unit == "degrees") and role.order in (None, order)
+        ]
     elif pose.form == "rodrigues":
-        turns = _from_rodrigues(values[0].reshape(-1, 3))
+        found = [({}, _from_rodrigues)]
     else:
-        angles = values[0].reshape(-1, 3)
-        degrees = _in_degrees(pose, angles, offset, subjects)
-        turns = _from_euler(np.radians(angles) if degrees else angles)
-    if pose.placed:
-        turns = _orientations(pose, turns, offset, subjects)
-        claims = Claims("camera_to_world", axes, column_major, False)
-    return Poses(compose_rigid(turns, offset), claims, None, faults)
+        order = (0, 2, 1) if role.column_major else (0, 1, 2)
+        found = [({}, lambda stored: stored.reshape(-1, 3, 3).transpose(order))]
+    if not pose.placed:
+        return found
+    placed = [({**said, "direction": C2W}, turn) for said, turn in found if role.direction != W2C]
+    return placed + [
+        ({**said, "direction": W2C}, lambda stored, turn=turn: turn(stored).swapaxes(1, 2))
+        for said, turn in found
+        if role.direction != C2W
+    ]
 
 
-def _in_degrees(
-    pose: PosePlan, angles: FloatArray, offset: FloatArray, subjects: NDArray[np.int64]
-) -> bool:
-    """Whether Euler angles are degrees: said, or larger than any radians, or told by the rigs."""
-    if pose.degrees is not None:
-        return pose.degrees
-    if np.abs(angles).max() > 4 * np.pi:
-        return True
-    found: list[float] = []
-    for turns in (_from_euler(angles), _from_euler(np.radians(angles))):
-        poses = compose_rigid(turns, offset)
-        inverse = compose_rigid(turns.swapaxes(1, 2), offset)
-        other = invert_rigid(inverse) if pose.placed else poses
-        found.append(min(_miss(invert_rigid(poses), subjects), _miss(other, subjects)))
-    if min(found) <= max(_CLEARLY * max(found), 1e-6) and min(found) <= _MOST_MISS:
-        return found[1] < found[0]
+def _clearest(
+    pose: PosePlan,
+    readings: Sequence[tuple[dict[str, str], _Turn]],
+    array: FloatArray,
+    offset: FloatArray,
+    subjects: NDArray[np.int64],
+) -> _Turn:
+    """The one reading in which the cameras of each subject look at one point.
+
+    Readings that give the same rotations are one. CameraValueError where another fits as well.
+    """
+    if len(readings) == 1:
+        return readings[0][1]
+    rows = np.argsort(subjects, kind="stable")[:_SAMPLE]
+    starts = np.flatnonzero(np.diff(subjects[rows], prepend=-2))
+    made: list[FloatArray] = []
+    found: list[tuple[float, dict[str, str], _Turn]] = []
+    for said, turn in readings:
+        turns = turn(array[rows])
+        if any(np.allclose(turns, other, rtol=0, atol=1e-6) for other in made):
+            continue
+        made.append(turns)
+        poses = compose_rigid(turns, offset[rows])
+        ways = [poses] if pose.direction != C2W else []
+        ways += [invert_rigid(poses)] if pose.direction != W2C else []
+        # How far optical axes pass by their common point, of the distance; the median subject.
+        miss = min(float(np.median(measure_rigs(way, starts).miss)) for way in ways)
+        found.append((miss, said, turn))
+    found.sort(key=lambda each: each[0])
+    (least, said, turn), *others = found
+    if not others or (least <= MOST_MISS and others[0][0] > max(least / _CLEARLY, _LEAST_MISS)):
+        return turn
+    open_ = [key for key in said if any(each[key] != said[key] for each, _ in readings)]
+    stated = [{key: each[key] for key in open_} for _, each, _ in found]
     raise CameraValueError(
         None,
-        f"{dotted(pose.paths[:1])} in radians or degrees, with cameras that look at one point",
-        f"a miss of {found[0]:.2g} of the distance in radians and {found[1]:.2g} in degrees",
-        'say it with camera_schema={"euler_units": "radians"} (or "degrees")',
+        f"{dotted(pose.paths)} to be cameras that look at one point, in one way to read them",
+        "; ".join(
+            f"a miss of {miss:.2g} of the distance with {' and '.join(each.values())}"
+            for (miss, _, _), each in zip(found[:3], stated, strict=False)
+        ),
+        f"say it with camera_schema={' or '.join(map(json.dumps, stated[:4]))}",
     )
-
-
-def _orientations(
-    pose: PosePlan, turns: FloatArray, places: FloatArray, subjects: NDArray[np.int64]
-) -> FloatArray:
-    """Camera-to-world rotations of cameras at places: these ones, or their inverses."""
-    inverse: FloatArray = turns.swapaxes(1, 2)
-    if pose.direction == "world_to_camera":
-        return inverse
-    as_is, turned = (
-        _miss(invert_rigid(compose_rigid(each, places)), subjects) for each in (turns, inverse)
-    )
-    if turned <= max(_CLEARLY * as_is, 1e-6) and turned <= _MOST_MISS:
-        return inverse
-    if as_is <= max(_CLEARLY * turned, 1e-6) and as_is <= _MOST_MISS:
-        return turns
-    raise CameraValueError(
-        None,
-        f"{dotted(pose.paths)} to be cameras that look at one point",
-        f"a miss of {as_is:.2g} of the distance if the rotation is camera-to-world and "
-        f"{turned:.2g} if it is world-to-camera",
-        'say it with camera_schema={"direction": "camera_to_world"} (or "world_to_camera")',
-    )
-
-
-def _miss(world_to_camera: FloatArray, subjects: NDArray[np.int64]) -> float:
-    """How far optical axes pass by their common point, of the distance; the median subject."""
-    order = np.argsort(subjects, kind="stable")[:7000]
-    starts = np.flatnonzero(np.diff(subjects[order], prepend=-2))
-    return float(np.median(measure_rigs(world_to_camera[order], starts).miss))
-
-
-def _looking(pose: PosePlan, values: tuple[FloatArray, ...], claims: Claims) -> Poses:
-    eye, target, up = (each.reshape(-1, 3) for each in values)
-    try:
-        matrices = look_at(eye, eye + target if pose.forward else target, up)
-    except CameraError as error:
-        raise CameraValueError(None, f"{dotted(pose.paths)} to span a view", str(error)) from error
-    return Poses(matrices, claims, None, {})
 
 
 def _from_spherical(
@@ -344,7 +349,7 @@ def _from_spherical(
     way, the result is that of a mirrored world, which only the images can tell: the axes are left
     open.
     """
-    degrees = pose.degrees
+    degrees = pose.role.degrees
     if degrees is None and np.ptp(azimuth) <= np.pi / 2:
         raise CameraValueError(
             None,
@@ -359,24 +364,27 @@ def _from_spherical(
         row = int(bad[0])
         found = f"an elevation of {elevation[row]:.4g} radians and {distance[row]:.4g}"
         raise CameraValueError(row, f"{dotted(pose.paths)} to be a camera's place", found)
-    (sin_a, cos_a), (sin_e, cos_e) = ((np.sin(each), np.cos(each)) for each in (azimuth, elevation))
-    outward = np.stack([cos_e * sin_a, sin_e, cos_e * cos_a], axis=-1)
-    up = np.stack([-sin_e * sin_a, cos_e, -sin_e * cos_a], axis=-1)
+    # Turned about y by the azimuth, after a turn about x by the elevation.
+    turns = _from_euler("XYZ", 1.0, np.stack([-elevation, azimuth, 0 * azimuth], axis=-1))
+    outward, up = turns[:, :, 2], turns[:, :, 1]
     return look_at(distance[:, None] * outward, np.zeros(3), up)
 
 
-def _from_euler(angles: FloatArray) -> FloatArray:
-    """Rotations `Rz(z) @ Ry(y) @ Rx(x)`: Blender's order XYZ, about the world's axes in turn.
+def _from_euler(order: str, unit: float, angles: FloatArray) -> FloatArray:
+    """Rotations by angles about the world's x, y and z, one axis after the other.
 
-    Blender's manual, "Rotation Modes"; `mathutils.Euler.to_matrix` gives the same.
+    Blender's manual, "Rotation Modes"; `mathutils.Euler.to_matrix` gives the same. A unit is given
+    in radians.
     """
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles).T, np.sin(angles).T
-    rows = [
-        [cy * cz, sx * sy * cz - cx * sz, cx * sy * cz + sx * sz],
-        [cy * sz, sx * sy * sz + cx * cz, cx * sy * sz - sx * cz],
-        [-sy, sx * cy, cx * cy],
-    ]
-    turns: FloatArray = np.moveaxis(np.array(rows), 2, 0)
+    turns: FloatArray = np.eye(3)[None]
+    for axis in map("XYZ".index, order):
+        angle = angles.reshape(-1, 3)[:, axis] * unit
+        one, other = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.tile(np.eye(3), (len(angles), 1, 1))
+        turn[:, one, one] = turn[:, other, other] = np.cos(angle)
+        turn[:, other, one] = np.sin(angle)
+        turn[:, one, other] = -np.sin(angle)
+        turns = turn @ turns
     return turns
 
 
@@ -387,26 +395,6 @@ def _from_rodrigues(vectors: FloatArray) -> FloatArray:
     half = np.concatenate([np.cos(angle / 2), axis * np.sin(angle / 2)], axis=1)
     turns: FloatArray = rotation_from_quaternion(half, "wxyz")
     return turns
-
-
-def _from_quaternions(
-    array: FloatArray, what: str, order: QuaternionOrder | None
-) -> tuple[FloatArray, dict[int, CameraValueError]]:
-    if order is None:
-        raise CameraValueError(
-            None,
-            f"{what} to say the order of its numbers",
-            "four numbers of which any could be w",
-            'say it with camera_schema={"quaternion_order": "wxyz"} (or "xyzw")',
-        )
-    length = np.linalg.norm(array, axis=1)
-    bad = np.flatnonzero(np.abs(length - 1.0) > REPAIR_LIMIT)
-    faults = {
-        row: CameraValueError(row, f"{what} to have length 1", f"length {length[row]:.4g}")
-        for row in bad.tolist()
-    }
-    safe = np.where(np.isin(np.arange(len(array)), bad)[:, None], [1.0, 0, 0, 0], array)
-    return rotation_from_quaternion(safe, order), faults
 
 
 def _whole(
@@ -425,12 +413,11 @@ def _whole(
         return (matrices.swapaxes(1, 2) if column_major else matrices), False
     if shape == (12,):
         rows, columns = array.reshape(-1, 3, 4), array.reshape(-1, 4, 3)
-        if column_major is None:
+        lying = column_major
+        if lying is None:
             standing = is_rotation(rows[:, :, :3], REPAIR_LIMIT).mean()
-            lying = is_rotation(columns[:, :3], REPAIR_LIMIT).mean()
-            array = columns if lying > standing else rows
-        else:
-            array = columns if column_major else rows
+            lying = bool(is_rotation(columns[:, :3], REPAIR_LIMIT).mean() > standing)
+        array = columns if lying else rows
     elif column_major is not None and shape != ((4, 3) if column_major else (3, 4)):
         expected = "4 columns of 3 numbers" if column_major else "3 rows of 4 numbers"
         raise CameraValueError(None, f"{what} to have {expected}", f"shape {shape}")

@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from geogen_hf.metadata.json_text import Trail
 from geogen_hf.metadata.keys import ACCEPTED, BARE, SQUARES, has_digit, role_of
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, Label
 from geogen_hf.metadata.plan import CameraPlan, Planner
 from geogen_hf.metadata.values import MAX_CAMERA_KEYS, Node, Path, dotted, shape_of, value_at
 
+Trail = tuple[str | int, ...]
+"""Keys and positions from a document's root."""
 Places = tuple[tuple[str, int], ...]
 """Where labels stand, and what they are worth."""
 
@@ -224,8 +225,9 @@ def _without(where: _Where, keys: Collection[str]) -> _Where:
 
 def _has_intrinsics(node: Node, plan: CameraPlan) -> bool:
     """Whether an object has intrinsics of its own, and not those that all around it share."""
-    paths = [path for path in plan.intrinsics.paths if isinstance(path, tuple)]
-    return plan.intrinsics.known and bool(paths) and paths[0][0] in node
+    known = plan.intrinsics.form not in ("absent", "incomplete")
+    paths = plan.intrinsics.keys
+    return known and bool(paths) and paths[0][0] in node
 
 
 def _alike(node: Node, keys: list[str]) -> bool:

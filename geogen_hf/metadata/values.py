@@ -1,11 +1,14 @@
-"""Values of decoded JSON: their shapes, the paths to them, and checked numbers out of them.
+"""Metadata files decoded, and checked numbers out of their values.
 
-Open this module to see or change what counts as a number or a list of numbers.
+JSON is decoded strictly; lines of JSON and plain rows of numbers are taken too. Open this module to
+accept another text form, or to change what counts as a number or a list of numbers.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -31,6 +34,11 @@ MAX_KEYS_DEEP = 3
 
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _NUMBERS_TEXT = re.compile(rf"[\[(\s]*{_NUMBER}(?:[\s,;\[\]()]+{_NUMBER})*[\])\s]*", re.ASCII)
+_ROW = re.compile(r"[-+0-9.eE \t,;]+", re.ASCII)
+
+
+class JsonError(GeoGenError, ValueError):
+    """Text is not JSON as this package takes it."""
 
 
 class CameraValueError(GeoGenError):
@@ -48,6 +56,67 @@ class CameraValueError(GeoGenError):
     ) -> None:
         super().__init__(f"expected {expected}, found {found}")
         self.row, self.expected, self.found, self.remedy = row, expected, found, remedy
+
+
+def decode_document(data: bytes) -> tuple[str, Any]:
+    r"""Decode UTF-8 JSON, one JSON value a line, or rows of numbers.
+
+    No object may have a key twice, and every number has to be finite.
+
+    Returns:
+        The text as JSON, as it was written where it is JSON, and the value.
+
+    Raises:
+        JsonError: It is none of these.
+
+    Example:
+        >>> decode_document(b"1 0 2.5\n0 1 0\n")[1]
+        [[1.0, 0.0, 2.5], [0.0, 1.0, 0.0]]
+        >>> decode_document(b'{"0": 1, "0": 2}')
+        Traceback (most recent call last):
+        geogen_hf.metadata.values.JsonError: the key '0' is there twice
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        return text, _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        lines = data.decode("utf-8-sig", "replace").split("\n")
+        lines = [line.strip() for line in lines if line.strip()]
+        try:
+            if len(lines) > 1 and lines[0][0] in "{[":
+                return join_texts(lines), list(map(_DECODER.decode, lines))
+            if lines and all(map(_ROW.fullmatch, lines)):
+                rows = [[float(word) for word in re.split(r"[ \t,;]+", line)] for line in lines]
+                value = rows if len(rows) > 1 else rows[0]
+                return json.dumps(value), value
+        except (ValueError, RecursionError):
+            pass  # then it is broken JSON
+        raise JsonError(str(error)) from error
+
+
+def _refuse_constant(constant: str) -> float:
+    raise JsonError(f"{constant} is not a finite number")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise JsonError(f"the key {twice[:60]!r} is there twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    r"""Several JSON texts as one array, each as it was.
+
+    Example:
+        >>> join_texts(["{}", "[1.50]"])
+        '[{},\n[1.50]]'
+    """
+    return "[" + ",\n".join(text.strip() for text in texts) + "]"
 
 
 def dotted(paths: Iterable[Path], most: int = 8) -> str:
@@ -120,7 +189,7 @@ def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> Floa
         [[1.0, 2.0, 3.0]]
     """
     array = as_array(values)
-    expected = f"{what} to be {_spoken(shapes)}"
+    expected = f"{what} to be {spoken(shapes)}"
     if array is None or array.shape[1:] not in shapes:
         first: Dims | None = None
         for row, value in enumerate(values):
@@ -171,7 +240,13 @@ def _plain(value: object) -> object:
     return value
 
 
-def _spoken(shapes: Sequence[Dims]) -> str:
-    named = ["×".join(map(str, shape)) for shape in shapes if shape]
+def spoken(shapes: Sequence[Dims]) -> str:
+    """Shapes for a message.
+
+    Example:
+        >>> spoken([(), (3, 3)])
+        'a finite number or 3×3 finite numbers'
+    """
+    named = " or ".join("×".join(map(str, shape)) for shape in shapes if shape)
     alone = ["a finite number"] if () in shapes else []
-    return " or ".join([*alone, *([" or ".join(named) + " finite numbers"] if named else [])])
+    return " or ".join(alone + ([f"{named} finite numbers"] if named else []))
