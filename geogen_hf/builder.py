@@ -18,7 +18,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.compat import BuilderHooks, ResumableShards
-from geogen_hf.durable import absolute_path
+from geogen_hf.durable import absolute_path, writing
 from geogen_hf.errors import GeoGenError, UsageError, explain
 from geogen_hf.release.rows import TableBuilder
 from geogen_hf.release.shards import Shard, ShardReader, split_shard
@@ -184,30 +184,32 @@ def load_from(
 
     Raises:
         UsageError: An option is unknown or does not go with another.
+        OutputError: The cache cannot be written.
         GeoGenError: The release cannot be read.
     """
     _check_options(builder_class, config, streaming, num_proc, config_options)
-    builder = builder_class(
-        cache_dir=cache_dir and os.fspath(cache_dir),
-        config_name=config,
-        data_dir=None if data_dir is None else _absolute(data_dir),
-        storage_options=storage_options,
-        token=_hub_token(token, storage_options),
-        **config_options,
-    )
-    if streaming:
-        return builder.as_streaming_dataset(split=split)
-    try:
-        builder.download_and_prepare(
-            download_config=download_config,
-            download_mode=download_mode,
-            num_proc=num_proc,
+    with writing(cache_dir or datasets.config.HF_DATASETS_CACHE, resumes=False):
+        builder = builder_class(
+            cache_dir=cache_dir and os.fspath(cache_dir),
+            config_name=config,
+            data_dir=None if data_dir is None else _absolute(data_dir),
             storage_options=storage_options,
+            token=_hub_token(token, storage_options),
+            **config_options,
         )
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, GeoGenError):
-            raise error.__cause__ from None
-        raise
+        if streaming:
+            return builder.as_streaming_dataset(split=split)
+        try:
+            builder.download_and_prepare(
+                download_config=download_config,
+                download_mode=download_mode,
+                num_proc=num_proc,
+                storage_options=storage_options,
+            )
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, (GeoGenError, OSError)):
+                raise error.__cause__ from None
+            raise
     return builder.as_dataset(split=split, in_memory=keep_in_memory)
 
 

@@ -96,7 +96,8 @@ def absolute_path(path: str | os.PathLike[str]) -> Path:
     """Make a path absolute, as workers may have another current folder; `~` is expanded.
 
     Raises:
-        UsageError: No file can have this name, or there is no such user.
+        UsageError: No file can have this name, there is no such user, or the name is not UTF-8,
+            which pyarrow and `datasets` cannot open.
 
     Example:
         >>> absolute_path("/data/parts").name
@@ -104,7 +105,7 @@ def absolute_path(path: str | os.PathLike[str]) -> Path:
     """
     try:
         found = Path(path).expanduser().absolute()
-        os.fsencode(found)
+        str(found).encode()
         if "\0" in str(found):
             raise ValueError("it contains a NUL")
     except (RuntimeError, ValueError) as error:

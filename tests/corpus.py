@@ -1,7 +1,8 @@
 """Hostile inputs, made by code: zips, images, metadata, exported folders, notes on downloads.
 
 Each table maps a name to what makes the input. `geogen` runs a command in this process, as a
-traceback is one here too, and tells how it ended.
+traceback is one here too, and tells how it ended. As a script, this file runs the commands that it
+reads as JSON, for tests of processes with other rights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest.mock import patch
 
@@ -376,3 +377,7 @@ def places(folder: Path) -> dict[str, object]:
         "circle": folder / "circle",
         "proc": "/proc/geogen",
     }
+
+
+if __name__ == "__main__":
+    json.dump([asdict(geogen(*command)) for command in json.load(sys.stdin)], sys.stdout)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shlex
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,8 @@ from corpus import (
     places,
 )
 
+from geogen_hf import open_export
+from geogen_hf.errors import GeoGenError
 from geogen_hf.sample import write_release
 from geogen_hf.source.parts import METADATA_PART
 
@@ -149,7 +155,10 @@ def test_camera_schemas(name: str, ending: str, sound: Path, tmp_path: Path) -> 
     ends("inspect", sound, "--camera-schema", schema, *UNCHECKED, report=True)
 
 
-WRITTEN_AGAIN = ("YAML infinity", "CSV with NUL", "sums are not UTF-8", "hollow Parquet", "NaN")
+EXPORTED_AGAIN = (
+    "rows are a number", "deep JSON", "YAML infinity", "CSV with NUL", "sums are not UTF-8",
+    "hollow Parquet", "NaN",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -161,9 +170,13 @@ def test_exports(name: str, exported: Path, sound: Path, tmp_path: Path, out: Pa
     fails("push", folder, "me/x", "--dry-run")
     ends("convert", folder, out / "scenes", "--to", "nerfstudio")
     ends("view", folder, "--html", out / "a.html")
-    if name in WRITTEN_AGAIN:  # which takes a second
-        assert ends("export", sound, folder, *UNCHECKED).status == 0
-        assert ends("verify", folder).status == 0
+    with suppress(GeoGenError), open_export(folder) as export:
+        for subject_id in export:
+            export[subject_id]
+    if name in EXPORTED_AGAIN:  # which takes a second: it is refused, or all is written again
+        again = ends("export", sound, folder, *UNCHECKED)
+        refused = "no export" in again.stderr or "another export" in again.stderr
+        assert refused if again.status else ends("verify", folder).status == 0
 
 
 @pytest.mark.parametrize("name", NOTES)
@@ -190,14 +203,15 @@ def test_places_that_hold_nothing(tmp_path: Path, out: Path) -> None:
     (tmp_path / "in").mkdir()
     for place in (*places(tmp_path / "in").values(), "~nosuchuser/x", *URLS):
         fails("inspect", place)
-        fails("export", place, out / "geogen")
         fails("verify", place)
+        fails("download", out / "parts", "--base-url", place)
+    for place in (tmp_path / "in" / "circle", *URLS[:3]):
+        fails("export", place, out / "geogen")
         fails("preview", place, "--out", out / "a.png")
         fails("convert", place, out / "scenes", "--to", "eg3d")
         fails("view", place, "--html", out / "a.html")
         fails("push", place, "me/x", "--dry-run")
         fails("push", place, "me/x", "--dry-run", "--raw")
-        fails("download", out / "parts", "--base-url", place)
     assert {path.name for path in out.iterdir()} <= {"parts"}
 
 
@@ -216,6 +230,75 @@ def test_places_that_cannot_be_written(sound: Path, tmp_path: Path) -> None:
         fails("inspect", sound, "--picture", f"{below}.png", *UNCHECKED)
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# Root needs no permissions, unless it drops the capabilities that say so.
+UNWRITABLE = {
+    "Permission denied": "setpriv --bounding-set=-dac_override,-dac_read_search",
+    "Read-only file system": 'unshare --map-root-user --mount sh -c \'mount --bind "$0" "$0" && '
+    'mount -o remount,ro,bind "$0" && exec "$@"\' FOLDER',
+}
+
+
+@pytest.mark.parametrize("fault", UNWRITABLE)
+def test_folders_that_cannot_be_written(
+    fault: str, sound: Path, exported: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "denied"
+    shutil.copytree(exported, folder / "geogen")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "cache").symlink_to(folder)
+    prefix = shlex.split(UNWRITABLE[fault].replace("FOLDER", shlex.quote(str(folder))))
+    if fault == "Permission denied" and os.geteuid() != 0:
+        prefix = []
+    elif shutil.which(prefix[0]) is None or subprocess.call([*prefix, "true"]):
+        pytest.skip(f"{prefix[0]} is not possible here")
+    commands = (
+        ("export", sound, folder / "new", *UNCHECKED),
+        ("export", sound, folder / "geogen", "--overwrite", *UNCHECKED),
+        ("convert", exported, folder / "new", "--to", "eg3d"),
+        ("download", folder, "--base-url", sound.as_uri()),
+        ("sample", folder / "new", "--subjects", 1, "--views", 1, "--size", 8),
+        ("demo", folder / "new", "--subjects", 1, "--size", 16),
+        ("demo", tmp_path / "demo", "--subjects", 1, "--size", 16),
+        ("preview", exported, "--out", folder / "a.png"),
+        ("view", exported, "--html", folder / "a.html"),
+    )
+    paths = sorted(path for path in folder.rglob("*") if path.is_dir())
+    for path in (folder, *paths):
+        path.chmod(0o555)
+    child = subprocess.run(
+        [*prefix, sys.executable, Path(__file__).with_name("corpus.py")],
+        input=json.dumps([list(map(str, command)) for command in commands]),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    for path in (folder, *paths):
+        path.chmod(0o755)
+    assert child.returncode == 0, child.stderr
+    for command, ended in zip(commands, json.loads(child.stdout), strict=True):
+        assert ended["status"] == 1, command
+        assert ended["stderr"].startswith("error: "), (command, ended)
+        assert fault in ended["stderr"]
+    assert {path.name for path in folder.iterdir()} == {"geogen"}
+    assert ends("verify", folder / "geogen").status == 0
+
+
+def test_names_that_are_not_utf8(sound: Path, exported: Path, tmp_path: Path) -> None:
+    """pyarrow and `datasets` open none, so none is begun."""
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9mo")
+    for command in (
+        ("demo", place),
+        ("sample", place),
+        ("export", sound, place, *UNCHECKED),
+        ("convert", exported, place, "--to", "eg3d"),
+        ("download", place, "--base-url", sound.as_uri()),
+        ("inspect", place),
+        ("verify", place),
+    ):
+        assert "not the name of a file or folder" in fails(*command).stderr
+    assert not any(tmp_path.iterdir())
 
 
 def test_devices_are_not_replaced(sound: Path, tmp_path: Path) -> None:

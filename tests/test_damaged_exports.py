@@ -1,23 +1,22 @@
-"""Damaged and foreign output folders: named errors everywhere, and nothing outside is touched."""
+"""Exports read back, made from damaged images, damaged afterwards, or with links in their folder.
+
+What a mutated export does to each command is in `test_corpus`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from conftest import Once, ReleaseMaker
+from corpus import shard
 
 from geogen_hf import convert, export_release, open_export, open_release, verify_export
-from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, OutputError, ReleaseError
+from geogen_hf.errors import ArchiveError, CameraError, ReleaseError
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.sample import write_release
@@ -40,10 +39,6 @@ def sound(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "geogen"))
-
-
-def shard(folder: Path, config: str = "sequences") -> Path:
-    return sorted(folder.glob(f"data/{config}/train-*"))[0]
 
 
 # --- Single identities ---
@@ -195,107 +190,3 @@ def test_a_conversion_follows_no_link_in_its_folder(
         with pytest.raises(ReleaseError, match="contains a symbolic link"):
             convert(parts, out, "eg3d", cameras=NAMED, overwrite=overwrite)
     assert sorted(target.rglob("*")) == before
-
-
-# --- Contents that no export has ---
-
-
-def provenance(folder: Path, change: Callable[[dict[str, object]], None]) -> None:
-    path = folder / "provenance.json"
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
-
-
-def replace(name: str, pattern: str, text: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / name
-        path.write_text(re.sub(pattern, text, path.read_text(), count=1))
-
-    return change
-
-
-def write(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
-
-
-def cut_parquet(folder: Path) -> None:
-    path = shard(folder)
-    path.write_bytes(path.read_bytes()[:-9])
-
-
-def hollow_parquet(folder: Path) -> None:
-    """The footer is whole, and the pages are not."""
-    path = shard(folder)
-    data = path.read_bytes()
-    length = int.from_bytes(data[-8:-4], "little") + 8
-    path.write_bytes(b"PAR1" + bytes(len(data) - length - 4) + data[-length:])
-
-
-def other_columns(folder: Path) -> None:
-    pq.write_table(pq.read_table(shard(folder)).drop_columns(["images"]), shard(folder))
-
-
-def nan_cameras(folder: Path) -> None:
-    table = pq.read_table(shard(folder))
-    index = table.schema.get_field_index("extrinsics")
-    values = table["extrinsics"].to_pylist()
-    values[0][0][0][0] = float("nan")
-    changed = pa.array(values, table["extrinsics"].type)
-    pq.write_table(table.set_column(index, table.schema.field(index), changed), shard(folder))
-
-
-MUTATIONS: dict[str, Callable[[Path], None]] = {
-    "rows are a number": lambda f: provenance(f, lambda v: v.update(rows=5)),
-    "rows of text": lambda f: provenance(f, lambda v: v.update(rows={"views": {"train": "x"}})),
-    "source is a list": lambda f: provenance(f, lambda v: v.update(source=[1])),
-    "huge number": replace("provenance.json", r'"split_seed": 0', '"split_seed": 1e400'),
-    "deep JSON": write("provenance.json", b"[" * 100_000),
-    "YAML infinity": replace("README.md", r"num_examples: \d+", "num_examples: .inf"),
-    "YAML timestamp": replace("README.md", r"num_examples: \d+", "num_examples: !!timestamp x"),
-    "YAML list": replace("README.md", r"(?s)\A---\n.*?\n---\n", "---\n- a\n---\n"),
-    "bare CR": replace("splits.csv", r"\n", "\rx\n"),
-    "CSV with NUL": write("splits.csv", b"subject_id,split\n\0,train\n"),
-    "sums are not UTF-8": write("SHA256SUMS", b"\xff\xfe\n"),
-    "cut Parquet": cut_parquet,
-    "hollow Parquet": hollow_parquet,
-    "other columns": other_columns,
-    "NaN": nan_cameras,
-}
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_mutated_export_ends_in_named_errors(
-    name: str, folder: Path, parts: Path, tmp_path: Path
-) -> None:
-    MUTATIONS[name](folder)
-    assert verify_export(folder).failures
-    with suppress(GeoGenError):  # any other error fails the test
-        convert(folder, tmp_path / "out", "nerfstudio")
-        with open_export(folder) as export:
-            for subject_id in export:
-                export[subject_id]
-    # It is not believed: either refused, or written again.
-    with suppress(ReleaseError):
-        assert export_release(parts, folder, cameras=NAMED).written > 0
-        assert verify_export(folder).failures == ()
-
-
-# --- Places that cannot be written ---
-
-
-def test_places_that_cannot_be_written_are_named(parts: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for place, fault in (
-        (tmp_path / "file" / "below", "Not a directory"),
-        (tmp_path / ("x" * 300), "File name too long"),
-        (tmp_path / "link", "File exists"),
-        (Path("/proc/geogen"), "cannot write"),
-    ):
-        with pytest.raises(OutputError, match=fault):
-            export_release(parts, place, cameras=NAMED)
-        with pytest.raises(OutputError, match=fault):
-            convert(parts, place, "eg3d", cameras=NAMED)
-    assert (tmp_path / "file").read_text() == "mine"
-    assert not (tmp_path / "nowhere").exists()

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 from PIL import Image
 
 from geogen_hf.cameras.conventions import Convention
-from geogen_hf.durable import writing
+from geogen_hf.durable import absolute_path, writing
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
 from geogen_hf.sample.render import render_all
@@ -115,6 +115,7 @@ def write_release(
     plan = _Plan(subjects, views, size, seed, layout, schema, convention)
     _check(plan, workers)
     out = Path(out)
+    absolute_path(out)  # refuses what cannot be a folder, before anything is rendered
     workers = workers or _useful_workers(plan)
     with writing(out, resumes=False):
         if out.exists() and not out.is_dir():
