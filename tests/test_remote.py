@@ -21,10 +21,10 @@ from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
 from geogen_hf.release.release import UnknownSubjectError
 from geogen_hf.source import http_reader
 from geogen_hf.source.http_reader import HttpFile
-from geogen_hf.source.location import Credentials, Location, open_remote
+from geogen_hf.source.location import TAIL_BYTES, Credentials, Location, open_remote
 from geogen_hf.source.parts import ALL_PARTS
 from geogen_hf.source.retry import TransferOptions
-from geogen_hf.source.zip_directory import TAIL_BYTES, Directory
+from geogen_hf.source.zip_directory import Directory
 from geogen_hf.source.zip_reader import Archives
 
 SIZE = 3_000_000

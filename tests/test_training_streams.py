@@ -157,13 +157,13 @@ def test_resuming_reads_no_row_group_before(grouped: Path, monkeypatch: pytest.M
     whole = [row["subject_id"] for *_, row in ParquetReader()(files, 0)]
     in_first = pq.ParquetFile(files[0]).metadata.num_rows
     read: list[int] = []
-    read_row_group = pq.ParquetFile.read_row_group
+    read_row_groups = pq.ParquetFile.read_row_groups
 
-    def counting(self: Any, group: int, *arguments: Any) -> Any:
-        read.append(group)
-        return read_row_group(self, group, *arguments)
+    def counting(self: Any, groups: list[int], *arguments: Any) -> Any:
+        read.extend(groups)
+        return read_row_groups(self, groups, *arguments)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", counting)
     for skip in range(in_first + 1):
         read.clear()
         found = [(number, row["subject_id"]) for number, _, row in ParquetReader()(files, skip)]

@@ -20,11 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from geogen_hf.errors import (
     FetchError,
@@ -38,7 +37,7 @@ from geogen_hf.errors import (
 from geogen_hf.export.card import split_front_matter
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.splits import SPLITS, Split
-from geogen_hf.source.location import Credentials
+from geogen_hf.source.location import Credentials, Location
 from geogen_hf.source.parts import Place, resolve_place
 
 CARD, SUMS, MANIFEST, PROVENANCE = "README.md", "SHA256SUMS", "splits.csv", "provenance.json"
@@ -129,7 +128,8 @@ class ExportedFolder:
 
     def __init__(self, place: Place, storage_options: Mapping[str, Any] | None = None) -> None:
         self.place = os.fspath(resolve_place(place))
-        options = Credentials(storage_options or {}).for_url(self.place)
+        self._credentials = Credentials(storage_options or {})
+        options = self._credentials.for_url(self.place)
         try:
             self._filesystem, root = fsspec.url_to_fs(self.place, **options)
         except Exception as error:  # file systems raise what they like
@@ -199,27 +199,20 @@ class ExportedFolder:
             self._filesystem.get_file(f"{self._root}/{name}", str(path))
             yield path
 
-    @contextmanager
-    def parquet(self, name: str, footer: pq.FileMetaData = None) -> Iterator[pq.ParquetFile]:
-        """Open a Parquet file. Only the ranges that are used are read.
+    def location(self, name: str) -> Location:
+        """Where a file is, to be opened and read by ranges."""
+        root = self._root if self.local else self.place.rstrip("/")
+        return Location(f"{root}/{name}", not self.local, credentials=self._credentials)
 
-        Args:
-            name: Path of the file.
-            footer: The footer, if it was read before.
+    @contextmanager
+    def reading_parquet(self, name: str) -> Iterator[None]:
+        """Say which file it is if what the block does with a Parquet file fails.
 
         Raises:
-            ReleaseError: The file is damaged, or is not what an export holds; also if what the
-                block does with it fails for this reason.
-            PartsError: The file does not exist.
+            ReleaseError: The file is damaged, or is not what an export holds.
         """
-        # Row groups are far apart: what fsspec reads ahead between them would be wasted.
-        options = {} if self.local else {"cache_type": "none"}
         try:
-            with (
-                self._open(name, options) as file,
-                pq.ParquetFile(file, metadata=footer) as parquet,
-            ):
-                yield parquet
+            yield
         except GeoGenError:
             raise
         except UNREADABLE as error:
@@ -231,11 +224,6 @@ class ExportedFolder:
                     remedy="check the folder with geogen verify, then export again",
                 )
             ) from error
-
-    def _open(self, name: str, options: dict[str, Any]) -> BinaryIO:
-        with self._reading(name):
-            file: BinaryIO = self._filesystem.open(f"{self._root}/{name}", "rb", **options)
-            return file
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:

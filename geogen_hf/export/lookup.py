@@ -1,12 +1,12 @@
-"""Read single identities, or runs of them, from the Parquet files of an exported folder.
+"""Read single identities from the Parquet files of an exported folder.
 
-`open_export` gives identities by name, as `open_release` does from the zips. `read_identities`
-reads row groups one after the other, for conversions.
+`open_export` gives identities by name, as `open_release` does from the zips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,46 +15,10 @@ import pyarrow.parquet as pq
 from geogen_hf.errors import PartsError, ReleaseError, explain
 from geogen_hf.export.exported import DataFile, ExportedFolder
 from geogen_hf.release.release import Identities, Identity, UnknownSubjectError
-from geogen_hf.release.splits import SPLITS, Split
+from geogen_hf.release.splits import SPLITS
 from geogen_hf.report import some_of
+from geogen_hf.source.parquet_file import open_parquet
 from geogen_hf.source.parts import Place
-
-
-def read_identities(
-    parquet: pq.ParquetFile, groups: Collection[int], wanted: Collection[str], file: DataFile
-) -> Iterator[Identity]:
-    """Read the wanted identities of some row groups of a Parquet file with images.
-
-    Args:
-        parquet: The opened file, of the config `sequences` or `views`.
-        groups: Numbers of the row groups to read.
-        wanted: Ids of the identities.
-        file: Describes the file.
-
-    Yields:
-        The identities in the order of the rows. The rows of an identity are adjacent.
-
-    Raises:
-        ReleaseError: The views, images and cameras of an identity do not match.
-    """
-    subject_id, rows = "", list[dict[str, Any]]()
-    for group in groups:
-        for batch in parquet.iter_batches(batch_size=1, row_groups=[group]):
-            for row in batch.to_pylist():
-                if rows and row["subject_id"] != subject_id:
-                    yield _identity(rows, file)
-                    rows = []
-                if row["subject_id"] in wanted:
-                    subject_id = row["subject_id"]
-                    rows.append(row)
-    if rows:
-        yield _identity(rows, file)
-
-
-def ids_of(parquet: pq.ParquetFile, group: int) -> list[str]:
-    """Read the ids of the identities of a row group."""
-    ids: list[str] = parquet.read_row_group(group, ["subject_id"])["subject_id"].to_pylist()
-    return ids
 
 
 def _identity(rows: list[dict[str, Any]], file: DataFile) -> Identity:
@@ -100,7 +64,10 @@ def _identity(rows: list[dict[str, Any]], file: DataFile) -> Identity:
 
 
 class ExportIdentities(Identities):
-    """The identities of an export, see `Identities`; they are in the order of the rows."""
+    """The identities of an export, see `Identities`; they are in the order of the rows.
+
+    Use it in one process only: the file that was read last stays open.
+    """
 
     def __init__(self, folder: ExportedFolder) -> None:
         self._folder = folder
@@ -114,10 +81,13 @@ class ExportIdentities(Identities):
                 )
             )
         self._splits = folder.splits
-        self._order: dict[Split, dict[str, int]] = {split: {} for split in SPLITS}
+        self._order: dict[str, int] = {}
+        self._count = dict.fromkeys(SPLITS, 0)
         for subject_id, split in self._splits.items():
-            self._order[split][subject_id] = len(self._order[split])
-        self._footers: dict[str, pq.FileMetaData] = {}
+            self._order[subject_id] = self._count[split]
+            self._count[split] += 1
+        self._open = ExitStack()
+        self._parquet: tuple[str, pq.ParquetFile] | None = None
         super().__init__(self._splits)
 
     def __getitem__(self, subject_id: str) -> Identity:
@@ -136,13 +106,15 @@ class ExportIdentities(Identities):
                     expected=f"one of {some_of(self._splits)}",
                 )
             )
-        order = self._order[split]
-        files = [file for file in self._files if file.split == split]
         # Rows are in the order of splits.csv, and the files share them evenly. So the first guess
         # is nearly always right; the other files are tried where identities were left out.
-        place = (order[subject_id] + 0.5) / len(order) * len(files)
-        for number in sorted(range(len(files)), key=lambda n: abs(n + 0.5 - place)):
-            found = self._find(files[number], subject_id, place - number)
+        files = [file for file in self._files if file.split == split]
+        order, total, count = self._order[subject_id], self._count[split], len(files) or 1
+        guess = ((order + 1) * count - 1) // total
+        start, stop = (total * n // count for n in (guess, guess + 1))
+        for file in sorted(files, key=lambda file: abs(file.index - guess)):
+            with self._folder.reading_parquet(file.path):
+                found = self._find(file, subject_id, (order - start) / (stop - start))
             if found is not None:
                 return found
         raise ReleaseError(
@@ -156,22 +128,33 @@ class ExportIdentities(Identities):
 
     def _find(self, file: DataFile, subject_id: str, place: float) -> Identity | None:
         """Look for an identity in a file, first at a place between 0 (start) and 1 (end)."""
-        with self._folder.parquet(file.path, self._footers.get(file.path)) as parquet:
-            self._footers[file.path] = parquet.metadata
-            count = parquet.num_row_groups
-            # Statistics are not asked: pyarrow 26 ends the process where a footer is damaged.
-            for group in sorted(range(count), key=lambda g: abs((g + 0.5) / count - place)):
-                if subject_id not in ids_of(parquet, group):
-                    continue
-                # Rows of one image each may go on in the row groups beside it.
-                first = last = group
-                while first > 0 and subject_id in ids_of(parquet, first - 1):
-                    first -= 1
-                while last + 1 < count and subject_id in ids_of(parquet, last + 1):
-                    last += 1
-                groups = range(first, last + 1)
-                return next(read_identities(parquet, groups, {subject_id}, file), None)
+        parquet = self._opened(file.path)
+        low, high = 0, parquet.num_row_groups
+        group = int(place * high)
+        # Statistics are not asked: pyarrow 26 ends the process where a footer is damaged.
+        while low < high:
+            ids = parquet.read_row_group(group, ["subject_id"])["subject_id"].to_pylist()
+            if subject_id in ids:  # all its rows: a row group ends with an identity
+                rows = parquet.read_row_group(group).to_pylist()
+                return _identity([row for row in rows if row["subject_id"] == subject_id], file)
+            if self._order[ids[0]] < self._order[subject_id]:
+                low = group + 1
+            else:
+                high = group
+            group = (low + high) // 2
         return None
+
+    def _opened(self, path: str) -> pq.ParquetFile:
+        if self._parquet is None or self._parquet[0] != path:
+            self.close()
+            parquet = self._open.enter_context(open_parquet(self._folder.location(path)))
+            self._parquet = (path, parquet)
+        return self._parquet[1]
+
+    def close(self) -> None:
+        """Close the file that was read last; the next read opens its file anew."""
+        self._parquet = None
+        self._open.close()
 
 
 def open_export(

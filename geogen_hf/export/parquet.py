@@ -11,6 +11,7 @@ import inspect
 import json
 import os
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from geogen_hf.durable import move_durably
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.rows import TableBuilder
 
-ROW_GROUP_BYTES = 4 * 2**20
-"""Small, because a reader fetches at least one row group before it has its first row."""
+ROW_GROUP_BYTES = 128 * 2**10
+"""A row group ends with the identity that reaches this: with images of usual sizes, each identity
+has its own, so that a reader of one fetches little else. Readers of all fetch many at a time."""
 ROW_GROUP_ROWS = 512
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 """The content decides where pages end (pyarrow >= 21). So equal rows give equal pages in any place
@@ -34,7 +36,7 @@ CHUNKING_KEYS = ("content_defined_chunking", "use_content_defined_chunking")
 the Hub's viewer recognises files that it can read in pieces."""
 _BLOOM_FILTER = {"ndv": ROW_GROUP_ROWS, "fpp": 0.01}
 """Of the ids in each row group (pyarrow >= 24): in the order of a hash, minima and maxima of row
-groups say little. It takes about 1 kB."""
+groups with several ids say little. It takes about 1 kB."""
 _OPTIONS = inspect.signature(pq.ParquetWriter).parameters
 
 _IMAGE_COLUMNS = ("image", "images")
@@ -179,14 +181,12 @@ class ShardWriter:
                 self._writer.close()
             self._temporary.unlink(missing_ok=True)
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Add one row, whose images are `{"bytes": …, "path": …}`."""
-        self._count += 1
-        self._write(self._builder.add(row))
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Add the rows of one identity, whose images are `{"bytes": …, "path": …}`."""
+        self._write(self._builder.add(rows))
 
     def add_table(self, table: pa.Table) -> None:
         """Add rows that are in a table of this schema already."""
-        self._count += len(table)
         for start in range(0, len(table), ROW_GROUP_ROWS):
             self._write(table.slice(start, ROW_GROUP_ROWS))
 
@@ -201,6 +201,7 @@ class ShardWriter:
     def _write(self, row_group: pa.Table | None) -> None:
         if row_group is not None:
             self._writer.write_table(row_group, row_group_size=len(row_group))
+            self._count += len(row_group)
             self._arrow_bytes += row_group.nbytes
 
 

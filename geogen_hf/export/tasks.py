@@ -162,8 +162,7 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
             subject_ids.append(subject.subject_id)
             images_written += len(images)
             for config, writer in writers.items():
-                for _, row in subject_rows(config, subject, images, sizes):
-                    writer.add(row)
+                writer.add(row for _, row in subject_rows(config, subject, images, sizes))
     files = tuple(writer.record() for writer in writers.values())
     record = TaskRecord(files, tuple(subject_ids), images_written)
     with writing(task.record_path):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from geogen_hf._version import __version__
-from geogen_hf.errors import PartsError, UsageError, explain
+from geogen_hf.errors import UsageError, explain
 from geogen_hf.export.exported import SUMS, ExportedFolder
-from geogen_hf.export.lookup import ids_of, read_identities
+from geogen_hf.export.lookup import ExportIdentities
 from geogen_hf.export.provenance import directory_digest
 from geogen_hf.export.transcode import place_of
 from geogen_hf.formats.scene import Scene, make_scene
@@ -121,36 +121,14 @@ def _open_parts(
 
 def _open_export(folder: ExportedFolder) -> Source:
     folder.require_complete()
-    files = folder.data_files("sequences")
-    missing = [file.path for file in files if not folder.has(file.path)]
-    if missing or not files:
-        raise PartsError(
-            explain(
-                "the exported folder lacks files of the config sequences",
-                where=folder.place,
-                expected="every data/sequences/*.parquet of SHA256SUMS, one at least",
-                found=f"{', '.join(missing[:5])} missing" if missing else "none listed",
-                remedy="geogen export again: with sequences among its configs",
-            )
-        )
-    splits: dict[str, Split] = {}
-    for file in files:
-        with folder.parquet(file.path) as parquet:
-            for group in range(parquet.num_row_groups):
-                splits.update(dict.fromkeys(ids_of(parquet, group), file.split))
+    export = ExportIdentities(folder)
     sha256 = hashlib.sha256(folder.read(SUMS)).hexdigest()
     identity = {"geogen-hf": __version__, "export_sha256": sha256}
 
     def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
-        for file in files:
-            with folder.parquet(file.path) as parquet:
-                groups = [
-                    group
-                    for group in range(parquet.num_row_groups)
-                    if not wanted.isdisjoint(ids_of(parquet, group))
-                ]
-                for one in read_identities(parquet, groups, wanted, file):
-                    place = f"{file.path}, subject {one.subject_id}"
-                    yield make_scene(one, [f"{place}, view {v}" for v in one.view_ids])
+        with export:
+            for one in (export[subject_id] for subject_id in export if subject_id in wanted):
+                place = f"{folder.place}, subject {one.subject_id}"
+                yield make_scene(one, [f"{place}, view {v}" for v in one.view_ids])
 
-    return Source(identity, splits, scenes)
+    return Source(identity, folder.splits, scenes)

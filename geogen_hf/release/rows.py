@@ -113,16 +113,17 @@ class TableBuilder:
     def tables(self, rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
         """Put rows into tables, each as soon as it is full; the order is kept."""
         for row in rows:
-            if (table := self.add(row)) is not None:
+            if (table := self.add([row])) is not None:
                 yield table
         if (table := self.finish()) is not None:
             yield table
 
-    def add(self, row: dict[str, Any]) -> pa.Table | None:
-        """Take a row of `subject_rows`; gives a table once it is full."""
-        self._rows.append(row)
-        images = row.get("images") or ([row["image"]] if "image" in row else [])
-        self._bytes += sum(len(image["bytes"]) for image in images)
+    def add(self, rows: Iterable[dict[str, Any]]) -> pa.Table | None:
+        """Take rows of `subject_rows` that stay together; gives a table once it is full."""
+        for row in rows:
+            self._rows.append(row)
+            images = row.get("images") or ([row["image"]] if "image" in row else [])
+            self._bytes += sum(len(image["bytes"]) for image in images)
         full = self._bytes >= self._most_bytes or len(self._rows) >= self._most_rows
         return self.finish() if full else None
 

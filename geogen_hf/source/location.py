@@ -23,6 +23,10 @@ from geogen_hf.errors import ArchiveError, PartsError, explain, redact
 if TYPE_CHECKING:
     from geogen_hf.source.retry import TransferOptions
 
+TAIL_BYTES = 128 * 2**10
+"""Fetched at first contact: room for the directory of a zip with 1,500 members and zip64's records,
+or for the footer of a Parquet file with 200 row groups."""
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteInfo:
@@ -302,10 +306,10 @@ class SeekableFile(io.RawIOBase):
     Closing it leaves the open file to whoever opened that.
     """
 
-    def __init__(self, file: ArchiveFile, tail_bytes: int) -> None:
+    def __init__(self, file: ArchiveFile) -> None:
         super().__init__()
         self.file = file
-        self._tail_start, self._tail = file.read_tail(tail_bytes)
+        self._tail_start, self._tail = file.read_tail(TAIL_BYTES)
         self.size = self._tail_start + len(self._tail)
         self._position = 0
 

@@ -32,8 +32,6 @@ metadata file for each of 75,000 views) of 100 bytes take a quarter of it."""
 MAX_ENTRIES = 400_000
 """Limit of the entries of all parts together, folders and litter included: each costs about 900
 bytes of memory while it is sorted."""
-TAIL_BYTES = 128 * 2**10
-"""Fetched at first contact: room for the directory of 1,500 members, and for zip64's records."""
 
 SAMPLE_MARK = b"geogen-hf sample heads"
 """How the comment of a zip begins that `geogen_hf.sample` wrote."""
@@ -141,7 +139,7 @@ class _Tail(SeekableFile):
     """
 
     def __init__(self, file: ArchiveFile, budget: DirectoryBudget) -> None:
-        super().__init__(file, TAIL_BYTES)
+        super().__init__(file)
         self._budget = budget
 
     def read(self, size: int = -1) -> bytes:

@@ -18,15 +18,16 @@ from torch.utils.data import IterableDataset
 
 from geogen_hf import compat
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.source.location import Credentials, Location, SeekableFile
+from geogen_hf.source.location import Credentials, Location
+from geogen_hf.source.parquet_file import open_parquet
 from geogen_hf.threads import read_ahead
 from geogen_hf.training.choices import draw
 from geogen_hf.training.transform import ToTensors
 
 AHEAD_BYTES = 24 * 2**20
 """About how many bytes of images each worker holds of the rows that come next; at least one row."""
-TAIL_BYTES = 64 * 2**10
-"""Read with the first request for a Parquet file: room for the footer of hundreds of row groups."""
+REQUEST_BYTES = 8 * 2**20
+"""Row groups are read together up to about this: each of them may be a single identity."""
 MOST_AHEAD = 64
 """Rows; at most so many are read ahead, however small they are."""
 
@@ -156,8 +157,8 @@ def _rows_ahead(row: dict[str, Any]) -> int:
 class ParquetReader:
     """Reads the rows of an exported folder's Parquet files, from any row on; picklable.
 
-    A file is read by the row group, so that starting in its midst costs its footer and the row
-    group in question. The Hub is asked once for each file: it counts such requests.
+    A file is read by runs of row groups, so that starting in its midst costs its footer and what
+    comes from there on. The Hub is asked once for each file: it counts such requests.
 
     Attributes:
         options: fsspec's options by protocol, such as `{"hf": {"token": …}}`.
@@ -177,18 +178,29 @@ class ParquetReader:
         """
         for number, name in enumerate(files):
             location = Location(name, "://" in name, credentials=Credentials(self.options))
-            with (
-                closing(location.open()) as file,
-                pq.ParquetFile(SeekableFile(file, TAIL_BYTES), pre_buffer=True) as parquet,
-            ):
-                for group in range(parquet.num_row_groups):
-                    count = parquet.metadata.row_group(group).num_rows
-                    if skip < count:
-                        rows = parquet.read_row_group(group).slice(skip).to_pylist()
-                        for index, row in enumerate(rows, start=skip):
-                            yield number, f"{number} {group} {index}", row
-                    skip = max(0, skip - count)
+            with open_parquet(location) as parquet:
+                for groups, seen in _runs(parquet.metadata, skip):
+                    rows = parquet.read_row_groups(groups).slice(seen).to_pylist()
+                    for index, row in enumerate(rows, start=seen):
+                        yield number, f"{number} {groups[0]} {index}", row
             skip = 0
+
+
+def _runs(footer: pq.FileMetaData, skip: int) -> Iterator[tuple[list[int], int]]:
+    """Yield the row groups to read together, and how many of their rows to leave out."""
+    groups, size = list[int](), 0
+    for group in range(footer.num_row_groups):
+        found = footer.row_group(group)
+        if not groups and skip >= found.num_rows:
+            skip -= found.num_rows
+            continue
+        groups.append(group)
+        size += found.total_byte_size
+        if size >= REQUEST_BYTES:
+            yield groups, skip
+            groups, size, skip = [], 0, 0
+    if groups:
+        yield groups, skip
 
 
 def undecoded(dataset: Any) -> Any:
