@@ -242,7 +242,7 @@ def prove(kind: Kind, seed: int, subjects: int) -> tuple[str | None, float | Non
     found = score_conventions(
         [express(subject.extrinsics, STORED) for subject in made],
         [subject.intrinsics for subject in made],
-        {index: subject.pictures for index, subject in enumerate(made)},
+        lambda index: made[index].pictures,
     )
     seconds = time.process_time() - start
     return None if found.convention is None else found.convention.name, found.margin, seconds

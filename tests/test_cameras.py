@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geogen_hf.cameras import intrinsics
 from geogen_hf.cameras import poses as cameras
+from geogen_hf.cameras.rigs import Orbit
 from geogen_hf.errors import CameraError
 
 Array = NDArray[np.float64]
@@ -155,13 +156,13 @@ def test_orbit_angles_of_cameras_put_at_known_angles(
         up, front, direction = (0, 0, 2), (0, -3, 1), [aside, -ahead, above]
     centre = np.array([0.3, -0.2, 0.7])
     pose = cameras.look_at(centre + distance * np.array(direction), centre, up)
-    found = cameras.orbit_angles(pose, centre, up, front)
+    found = Orbit(centre, np.array(up), np.array(front)).angles(pose)
     np.testing.assert_allclose(found, [azimuth_deg, elevation_deg, distance], atol=1e-6)
 
 
 def test_orbit_angles_refuse_a_front_along_up() -> None:
     with pytest.raises(CameraError, match="front"):
-        cameras.orbit_angles(np.eye(4), front=(0, 4, 0))
+        Orbit(np.zeros(3), np.array([0, 1, 0]), np.array([0, 4, 0])).angles(np.eye(4))
 
 
 def test_a_lens_in_millimetres() -> None:
@@ -169,7 +170,7 @@ def test_a_lens_in_millimetres() -> None:
     focal_px = 6400 / 9
     expected = np.array([[focal_px, 0, 256], [0, focal_px, 128], [0, 0, 1]])
     np.testing.assert_allclose(lens[0], expected)
-    np.testing.assert_allclose(intrinsics.focal_mm_from_intrinsics(lens, 36, 512), [50, 85])
+    np.testing.assert_allclose(lens[:, 0, 0] * 36 / 512, [50, 85])
 
 
 def test_field_of_view_of_an_off_centre_camera() -> None:

@@ -15,9 +15,9 @@ import pytest
 import test_convert as reading
 from numpy.typing import NDArray
 
+from geogen_hf.cameras.hull import hull_surface
 from geogen_hf.cameras.poses import camera_centre, project
 from geogen_hf.cameras.silhouettes import foreground
-from geogen_hf.cameras.surface import hull_surface
 from geogen_hf.errors import UsageError
 from geogen_hf.formats import FormatName, driver
 from geogen_hf.formats.driver import FORMATS

@@ -301,7 +301,7 @@ def test_cropped_pictures_with_the_principal_point_off_the_middle() -> None:
     extrinsics, lenses = cameras_of(2)
     cropped = {i: pictures_of(i)[:, 4:, 6:60] for i in range(2)}
     result = score_conventions(
-        express(extrinsics, C2W_OPENGL), crop_intrinsics(lenses, 6, 4), cropped
+        express(extrinsics, C2W_OPENGL), crop_intrinsics(lenses, 6, 4), cropped.get
     )
     assert result.convention == C2W_OPENGL, str(result)
 
@@ -331,7 +331,7 @@ def test_light_clothes_before_a_light_background(tone: int) -> None:
     for pictures in dressed.values():
         contrast = np.abs(pictures.astype(int) - 213).max(axis=-1)
         assert ((contrast > 0) & (contrast < 8)).sum() > 300  # parts of them cannot be seen
-    result = score_conventions(express(extrinsics, C2W_OPENGL), lenses, dressed)
+    result = score_conventions(express(extrinsics, C2W_OPENGL), lenses, dressed.get)
     # At the worst tone so much of the shoulders is gone that it may be undecided, but not wrong.
     assert result.convention == C2W_OPENGL or (tone == 205 and not result.settled), str(result)
     assert result.scores[0].convention == C2W_OPENGL
@@ -389,7 +389,7 @@ def test_cameras_that_stand_on_no_circle_and_look_at_no_one_point() -> None:
         for index, cameras in enumerate(both)
     }
     stored = [express(pose, C2W_OPENGL) for pose, _ in both]
-    result = score_conventions(stored, [lens for _, lens in both], shown)
+    result = score_conventions(stored, [lens for _, lens in both], shown.get)
     assert result.convention == C2W_OPENGL, str(result)
 
 
@@ -400,7 +400,7 @@ def test_cameras_level_with_their_target_leave_up_and_down_open() -> None:
     extrinsics = look_at(target + 0.68 * outward, target, (0, 1, 0))
     lens = np.tile(intrinsics_matrix(1.4 * SIZE, 1.4 * SIZE, SIZE / 2, SIZE / 2), (7, 1, 1))
     shown = {0: render_all(head_of(subject_id(0)), extrinsics, lens, SIZE)}
-    result = score_conventions([extrinsics], [lens], shown)
+    result = score_conventions([extrinsics], [lens], shown.get)
     assert not result.settled
     first_two = {row.convention.name for row in result.scores[:2]}
     assert first_two == {"world_to_camera opencv", "world_to_camera opencv_mirrored_y"}

@@ -47,7 +47,7 @@ def proven(
     return score_conventions(
         list(express(extrinsics, STORED)),
         list(intrinsics),
-        dict(enumerate(images)),
+        images.__getitem__,
         subject_ids=IDS,
         view_ids=[range(1, 8)] * len(extrinsics),
     )
@@ -56,7 +56,7 @@ def proven(
 def told(result: ConventionResult, kind: str) -> CameraWarning:
     assert result.convention == STORED, str(result)
     (warning,) = [each for each in result.warnings if each.kind == kind]
-    assert warning.text in result.describe()
+    assert warning.text in str(result)
     json.dumps(result.to_json(), allow_nan=False)
     return warning
 
@@ -135,7 +135,7 @@ def test_wrong_cameras_are_not_settled_and_recognised(wrong: str, said: str) -> 
     else:
         extrinsics[..., :3, :3] = np.swapaxes(extrinsics[..., :3, :3], -1, -2)
     result = score_conventions(
-        list(extrinsics), list(intrinsics), dict(enumerate(pictures())), subject_ids=IDS
+        list(extrinsics), list(intrinsics), pictures().__getitem__, subject_ids=IDS
     )
     assert result.convention is None
     assert said in result.reason
@@ -193,6 +193,6 @@ def test_points_project_where_the_picture_shows_them() -> None:
 def test_the_order_of_the_candidates_does_not_matter() -> None:
     extrinsics, intrinsics = cameras()
     stored = list(express(extrinsics, STORED))
-    shown = dict(enumerate(pictures()))
+    shown = pictures().__getitem__
     backwards = score_conventions(stored, list(intrinsics), shown, candidates=CANDIDATES[::-1])
     assert backwards.convention == STORED

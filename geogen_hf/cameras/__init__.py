@@ -5,8 +5,8 @@
 - `tools` converts to and from nerfstudio, PyTorch3D, EG3D and Blender.
 - `conventions` names the conventions that stored matrices may be in; `validate` checks matrices.
 - `proof` finds out which convention a release is in: `rigs` measures geometry, `silhouettes` and
-  `hull` pictures, `trials` and `scores` hold what came out, `deviations` says what is a little
-  wrong.
+  `hull` pictures, `trials` tries candidates on them, `scores` holds what came out, `deviations`
+  says what is a little wrong.
 
 The functions that users of the data need are exported here.
 
@@ -23,7 +23,6 @@ from geogen_hf.cameras.conventions import Convention, canonicalise, express
 from geogen_hf.cameras.intrinsics import (
     crop_intrinsics,
     field_of_view_deg,
-    focal_mm_from_intrinsics,
     intrinsics_from_focal_mm,
     intrinsics_from_fov,
     intrinsics_matrix,
@@ -34,7 +33,6 @@ from geogen_hf.cameras.poses import (
     camera_centre,
     invert_rigid,
     look_at,
-    orbit_angles,
     pixel_centres,
     project,
     rays,
@@ -42,7 +40,6 @@ from geogen_hf.cameras.poses import (
 )
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
 from geogen_hf.cameras.tools import (
-    change_axes,
     from_camera_to_world,
     from_eg3d,
     from_nerfstudio,
@@ -51,7 +48,6 @@ from geogen_hf.cameras.tools import (
     rotation_from_quaternion,
     to_camera_to_world,
     to_eg3d,
-    to_homogeneous,
     to_nerfstudio,
     to_pytorch3d,
 )
@@ -67,12 +63,10 @@ __all__ = [
     "Orbit",
     "camera_centre",
     "canonicalise",
-    "change_axes",
     "crop_intrinsics",
     "express",
     "field_of_view_deg",
     "fit_orbit",
-    "focal_mm_from_intrinsics",
     "from_camera_to_world",
     "from_eg3d",
     "from_nerfstudio",
@@ -85,7 +79,6 @@ __all__ = [
     "look_at",
     "mirror",
     "nearest_rotation",
-    "orbit_angles",
     "pixel_centres",
     "project",
     "quaternion_from_rotation",
@@ -94,7 +87,6 @@ __all__ = [
     "rotation_from_quaternion",
     "to_camera_to_world",
     "to_eg3d",
-    "to_homogeneous",
     "to_nerfstudio",
     "to_pytorch3d",
     "unproject",

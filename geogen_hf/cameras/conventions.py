@@ -10,25 +10,24 @@ OpenGL's (also Blender's), and each of the two turned by 180 degrees about the o
 are mirrored: x or y of OpenCV's or OpenGL's flipped.
 
 **Mirrored axes, proper rotations.** A rotation into left-handed camera axes has determinant -1,
-unless the world is left-handed as well (as in Unity): then it is an ordinary rotation, and the
-numbers of one matrix show nothing. `express` writes mirrored axes in this second, silent way, with
-the world's x flipped. `canonicalise` reads both: wherever the camera axes alone would leave a
-determinant of -1, it flips the world's x, so that the result is always a proper rotation. That is
-the only case in which the world's frame is touched: no function here turns, moves, scales or
-levels it, because no evidence could say which way it ought to lie (gauge freedom).
+unless the world is left-handed as well (as in Unity): then the numbers of one matrix show nothing.
+`express` writes mirrored axes in this second, silent way, with the world's x flipped.
+`canonicalise` reads both: wherever the camera axes alone would leave a determinant of -1, it flips
+the world's x. Nothing else here touches the world's frame, because no evidence could say which way
+it ought to lie (gauge freedom).
 
 **What can be told apart, and by what:**
 
 - *By the numbers alone*: whether the 4x4 is transposed (unless all translations are zero), and
   whether camera axes and world have the same handedness (the determinant).
-- *By geometry* (see `geogen_hf.cameras.proof`): forward from backward, because the cameras
-  look at the head and not away from it; and almost always the direction. Where the head lies
-  on the world's z axis, reading matrices in the wrong direction gives another sound rig (centres
-  at `d z - R p`, axes through `d z` for a head at `p` parallel to `z`), and only pixels tell.
+- *By geometry* (`geogen_hf.cameras.rigs`): forward from backward, because the cameras look at the
+  head and not away from it; and almost always the direction. Where the head lies on the world's z
+  axis, reading matrices in the wrong direction gives another sound rig (centres at `d z - R p`,
+  axes through `d z` for a head at `p` parallel to `z`), and only pixels tell.
 - *Only by pixels*: right from left and down from up. Flipping x or y of every camera changes no
   optical axis, no camera centre and no agreement between up vectors.
 - *Hardly*: down from up if all cameras stand level with what they look at. Then the picture
-  upside down is the picture of the world upside down. Only cameras above or below tell.
+  upside down is the picture of the world upside down.
 - *Not at all*: OpenGL's axes from Blender's, which are the same; where the world's origin is, how
   it is turned and what its unit is; and on which plane a left-handed world is mirrored.
 
@@ -105,10 +104,8 @@ class Convention:
     transposed: bool = False
 
     def __post_init__(self) -> None:
-        for found, known in ((self.direction, get_args(Direction)), (self.axes, AXES_SIGNS)):
-            if found not in known:
-                what = "no such camera convention"
-                raise UsageError(explain(what, expected=", ".join(known), found=found))
+        if self.direction not in get_args(Direction) or self.axes not in AXES_SIGNS:
+            raise _unknown(self.name)
 
     @property
     def name(self) -> str:
@@ -129,13 +126,7 @@ class Convention:
         return self.name
 
     def difference(self, other: Convention) -> str:
-        """Say in what another convention differs.
-
-        Example:
-            >>> one, two = map(Convention.from_name, ("w2c opencv", "c2w opencv_mirrored_x"))
-            >>> one.difference(two)
-            'the direction of the map; left and right'
-        """
+        """Say in what another convention differs, as `"the direction of the map; up and down"`."""
         axes = zip(AXES_SIGNS[self.axes], AXES_SIGNS[other.axes], strict=True)
         names = ("left and right", "up and down", "forward and backward")
         said = [name for name, (one, two) in zip(names, axes, strict=True) if one != two]
@@ -157,19 +148,15 @@ class Convention:
             'camera_to_world opengl'
         """
         words = [_ALIASES.get(word, word) for word in name.lower().replace("-", "_").split()]
-        transposed = words[2:] == ["transposed"]
-        known = len(words) == 2 + transposed and words[0] in get_args(Direction)
-        if not known or words[1] not in get_args(CameraAxes):
-            raise UsageError(
-                explain(
-                    "no such camera convention",
-                    expected=f"DIRECTION AXES [transposed], DIRECTION one of "
-                    f"{', '.join(get_args(Direction))} and AXES one of "
-                    f"{', '.join(AXES_SIGNS)}",
-                    found=repr(name),
-                )
-            )
-        return cls(words[0], words[1], transposed)  # type: ignore[arg-type]  # checked above
+        if len(words) == 2 or (len(words) == 3 and words[2] == "transposed"):
+            return cls(words[0], words[1], len(words) == 3)  # type: ignore[arg-type]  # it checks
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UsageError:
+    directions, axes = ", ".join(get_args(Direction)), ", ".join(AXES_SIGNS)
+    expected = f"DIRECTION AXES [transposed], DIRECTION one of {directions} and AXES one of {axes}"
+    return UsageError(explain("no such camera convention", expected=expected, found=repr(name)))
 
 
 CANONICAL = Convention("world_to_camera", "opencv")
@@ -209,8 +196,7 @@ def canonicalise(matrices: ArrayLike, convention: Convention) -> FloatArray:
     if convention.direction == "camera_to_world":
         matrix = invert_rigid(matrix)
     matrix = matrix * _row_signs(convention)
-    improper = np.linalg.det(matrix[..., :3, :3]) < 0
-    return np.where(improper[..., None, None], matrix * _WORLD_MIRROR, matrix)
+    return np.where(is_improper(matrix)[..., None, None], matrix * _WORLD_MIRROR, matrix)
 
 
 def express(world_to_camera: ArrayLike, convention: Convention) -> FloatArray:
@@ -239,12 +225,7 @@ def express(world_to_camera: ArrayLike, convention: Convention) -> FloatArray:
 
 
 def is_improper(matrices: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which `(..., 4, 4)` matrices hold a mirrored rotation: `(...)` bool.
-
-    Example:
-        >>> is_improper([np.eye(4), np.diag([1, 1, -1, 1])]).tolist()
-        [False, True]
-    """
+    """Tell which `(..., 4, 4)` matrices hold a mirrored rotation: `(...)` bool."""
     stack = as_stack(matrices, "stored camera matrices", 4, 4)
     return np.asarray(np.linalg.det(stack[..., :3, :3]) < 0)
 

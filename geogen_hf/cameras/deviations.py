@@ -8,14 +8,14 @@ views exchanged. Lengths are percentages of the picture's longer side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from geogen_hf.cameras.conventions import Convention
+from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.cameras.scores import CameraWarning, percent
-from geogen_hf.cameras.trials import NullReading, Seen
+from geogen_hf.cameras.scores import CameraWarning, rounded_percent
+from geogen_hf.cameras.trials import Rig, Seen
 
 # In %. Outlines frayed by 1 px of 96 bring corrections of 0.6 % and 1.0 % where nothing is wrong.
 _LEAST_SHIFT, _LEAST_SCATTER, _LEAST_FOCAL = 0.5, 0.8, 1.1
@@ -23,103 +23,85 @@ _LEAST_SOFTNESS = 0.25
 _LEAST_GAIN = 0.3  # of the misfit that corrections take away, else it is the outlines
 _LEVEL_ERROR = 0.6  # a shift less certain than this is not told
 _ROUNDS = 5
-_WORTH_ADJUSTING = 0.08  # pixels of the masks: what fits better has nothing to tell
 
 
-@dataclass(frozen=True, eq=False)
-class _Looked:
-    """A subject whose pictures were looked at, under the convention that was proven."""
-
-    seen: Seen
-    world_to_camera: FloatArray  # (V, 4, 4)
-    centre: FloatArray  # (3,) world point that the cameras look at
-    misfit: float  # as stated, in pixels of the masks
-    adjusted: float  # with corrected intrinsics
-    null: NullReading | None  # None where none was tried
-
-
-def _looked(seen: Seen, convention: Convention) -> _Looked | None:
-    read, misfit = seen.read(convention), seen.plain(convention)
-    if read is None:
-        return None
-    adjusted = seen.adjusted(convention) if misfit > _WORTH_ADJUSTING else misfit
-    null = seen.nulls.get(convention)
-    return _Looked(seen, read.world_to_camera, read.centre, misfit, adjusted, null)
-
-
-def camera_warnings(seen: Sequence[Seen], convention: Convention) -> tuple[CameraWarning, ...]:
+def camera_warnings(
+    seen: Sequence[Seen],
+    convention: Convention,
+    subject_ids: Sequence[str],
+    view_ids: Sequence[Sequence[int]],
+) -> tuple[CameraWarning, ...]:
     """Say what is a little wrong with the cameras of these subjects.
 
     Args:
         seen: A few of the release, whose pictures were looked at.
         convention: That was proven.
+        subject_ids: Names of all subjects.
+        view_ids: Numbers of their views.
 
     Returns:
         The warnings; none where the pictures show nothing wrong.
     """
-    subjects = [looked for each in seen if (looked := _looked(each, convention)) is not None]
-    odd = list(_odd_subjects(subjects))
-    names = {warning.numbers["subject_id"] for warning in odd}
-    return (
-        *(_mirrored() if convention.mirrored else ()),
-        *_common(subjects=[s for s in subjects if s.seen.subject_id not in names]),
-        *odd,
-    )
-
-
-def _mirrored() -> Iterator[CameraWarning]:
-    yield CameraWarning(
+    mirrored = CameraWarning(
         "mirrored",
         "The pictures fit only left-handed camera axes: either the metadata was written so, or the "
         "images are mirrored. The world handed out is mirrored with them, so that projections fit.",
     )
+    rigs = {each: rig for each in seen if (rig := each.read(convention)) is not None}
+    usual = float(np.median([each.corrected(convention) for each in rigs])) if rigs else 0.0
+    odd: list[CameraWarning] = []
+    for each in list(rigs):
+        ids = subject_ids[each.index], [view_ids[each.index][row] for row in each.rows]
+        if (warning := _odd_subject(each, convention, usual, *ids)) is not None:
+            odd.append(warning)
+            del rigs[each]
+    common = _common(rigs, convention) if rigs else ()
+    return (*([mirrored] if convention.mirrored else []), *common, *odd)
 
 
-def _odd_subjects(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
-    """Subjects that fit worse than the others do, and whether exchanged views explain it."""
-    usual = float(np.median([each.adjusted for each in subjects])) if subjects else 0.0
-    for each in subjects:
-        own, subject_id = each.adjusted, each.seen.subject_id
-        null, order = each.null or (own, None)
-        numbers = {"subject_id": subject_id, "misfit": _percent(own)}
-        moved = [] if order is None else [v for v, to in enumerate(order) if v != to]
-        if null < 0.6 * own and own - null > 0.2 and moved:
-            views = [each.seen.view_ids[row] for row in moved]
-            text = (
-                f"Views {views[0]} and {views[1]} of {subject_id} look exchanged"
-                if len(views) == 2
-                else f"The cameras of {subject_id} look shuffled between its views"
-            )
-            fits = f"misfit {_percent(own):.1f} %, exchanged {_percent(null):.1f} %"
-            yield CameraWarning("exchanged_views", f"{text} ({fits}).", {**numbers, "views": views})
-        elif own > max(3 * usual, usual + 0.5):
-            text = (
-                f"The cameras of {subject_id} do not fit its pictures: its outlines misfit by "
-                f"{_percent(own):.1f} %, those of other subjects by {_percent(usual):.1f} %."
-            )
-            yield CameraWarning("odd_subject", text, numbers)
-
-
-def _common(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
-    if not subjects:
-        return
-    stated = float(np.mean([each.misfit for each in subjects]))
-    adjusted = float(np.mean([each.adjusted for each in subjects]))
-    if stated - adjusted > max(_LEAST_GAIN * stated, 0.02):
-        yield from _intrinsics(subjects)
-    if adjusted > _LEAST_SOFTNESS:
+def _odd_subject(
+    seen: Seen, convention: Convention, usual: float, subject_id: str, view_ids: Sequence[int]
+) -> CameraWarning | None:
+    """Whether a subject fits worse than others usually do, and exchanged views explain it."""
+    own = seen.corrected(convention)
+    null, order = seen.nulls.get(convention, (own, None))
+    numbers = {"subject_id": subject_id, "misfit": rounded_percent(own)}
+    views = [view_ids[row] for row, to in enumerate(order or ()) if row != to]
+    if null < 0.6 * own and own - null > 0.2 and views:
         text = (
-            f"Outlines fit the cameras to {_percent(adjusted):.2f} % of the picture only, which is "
-            "usual for soft hair; smaller errors of the cameras cannot be seen."
+            f"Views {views[0]} and {views[1]} of {subject_id} look exchanged"
+            if len(views) == 2
+            else f"The cameras of {subject_id} look shuffled between its views"
         )
-        yield CameraWarning("soft_outlines", text, {"misfit": _percent(adjusted)})
+        fits = f"misfit {rounded_percent(own):.1f} %, exchanged {rounded_percent(null):.1f} %"
+        return CameraWarning("exchanged_views", f"{text} ({fits}).", {**numbers, "views": views})
+    if own > max(3 * usual, usual + 0.5):
+        text = (
+            f"The cameras of {subject_id} do not fit its pictures: its outlines misfit by "
+            f"{rounded_percent(own):.1f} %, those of other subjects by "
+            f"{rounded_percent(usual):.1f} %."
+        )
+        return CameraWarning("odd_subject", text, numbers)
+    return None
 
 
-def _intrinsics(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
-    shift, error = _common_shift(subjects)
+def _common(rigs: dict[Seen, Rig], convention: Convention) -> Iterator[CameraWarning]:
+    stated = float(np.mean([each.plain(convention) for each in rigs]))
+    corrected = float(np.mean([each.corrected(convention) for each in rigs]))
+    if stated - corrected > max(_LEAST_GAIN * stated, 0.02):
+        yield from _intrinsics([(each.silhouettes, rig) for each, rig in rigs.items()])
+    if corrected > _LEAST_SOFTNESS:
+        text = (
+            f"Outlines fit the cameras to {rounded_percent(corrected):.2f} % of the picture only, "
+            "which is usual for soft hair; smaller errors of the cameras cannot be seen."
+        )
+        yield CameraWarning("soft_outlines", text, {"misfit": rounded_percent(corrected)})
+
+
+def _intrinsics(subjects: Sequence[tuple[Silhouettes, Rig]]) -> Iterator[CameraWarning]:
     told = [
-        _percent(v) if _percent(e) < _LEVEL_ERROR else None
-        for v, e in zip(shift, error, strict=True)
+        rounded_percent(shift) if rounded_percent(error) < _LEVEL_ERROR else None
+        for shift, error in zip(*_common_shift(subjects), strict=True)
     ]
     if any(value is not None and abs(value) >= _LEAST_SHIFT for value in told):
         x, y = ("?" if v is None else f"{v:+.1f} %" for v in told)
@@ -130,15 +112,9 @@ def _intrinsics(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
             f"{unknown}: the true one is that much further right and down.",
             {"x": told[0], "y": told[1]},
         )
-    corrections = np.concatenate(
-        [
-            each.seen.silhouettes.adjust(
-                each.world_to_camera, each.centre, stiffness=0.1
-            ).corrections
-            for each in subjects
-        ]
-    )
-    scatter = _percent(float(np.sqrt(corrections[:, :2].var(axis=0).mean())))
+    adjusted = [silhouettes.adjust(*rig, stiffness=0.1) for silhouettes, rig in subjects]
+    corrections = np.concatenate([each.corrections for each in adjusted])
+    scatter = rounded_percent(float(np.sqrt(corrections[:, :2].var(axis=0).mean())))
     focal = round(100 * float(corrections[:, 2].std()), 3)
     if scatter >= _LEAST_SCATTER:
         yield CameraWarning(
@@ -156,20 +132,12 @@ def _intrinsics(subjects: Sequence[_Looked]) -> Iterator[CameraWarning]:
         )
 
 
-def _common_shift(subjects: Sequence[_Looked]) -> tuple[FloatArray, FloatArray]:
+def _common_shift(subjects: Sequence[tuple[Silhouettes, Rig]]) -> tuple[FloatArray, FloatArray]:
     """The shift of all principal points that fits best, and its standard error, pixels of masks."""
     shift = np.zeros(2)
     for _ in range(_ROUNDS):
-        parts = [
-            each.seen.silhouettes.common_shift(each.world_to_camera, each.centre, shift)
-            for each in subjects
-        ]
+        parts = [silhouettes.common_shift(*rig, shift) for silhouettes, rig in subjects]
         matrix = sum((part[0] for part in parts), 1e-3 * np.eye(2))
         shift = shift + np.linalg.solve(matrix, sum(part[1] for part in parts)).clip(-2, 2)
     # Pixels of an outline err together: about one in ten counts.
     return shift, np.sqrt(10 * np.diag(np.linalg.inv(matrix)))
-
-
-def _percent(pixels: float) -> float:
-    """Rounded, so that the last bits of a sum do not reach `provenance.json`."""
-    return round(percent(float(pixels)), 3)

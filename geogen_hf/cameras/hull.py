@@ -1,4 +1,4 @@
-"""Measure how well the silhouettes of one subject fit together under given cameras.
+"""The visual hull of one subject: how well its silhouettes fit together, and points on it.
 
 The visual hull is all of space that no silhouette rules out. If cameras and silhouettes are true,
 what cast the silhouettes is inside the hull, so that the hull, seen again by any of the cameras,
@@ -18,18 +18,24 @@ penalty on their size. Cameras of a wrong convention cannot be corrected like th
 Two things stay open whatever the cameras are: a focal length that is wrong in all views alike (it
 scales the hull, nearly) and, for cameras level with the head, a principal point that is too high
 or too low in all views alike (it moves the hull, nearly).
+
+`hull_surface` follows the rays of all pixels to the hull, so that every point is seen by the pixel
+that gives its colour: a point cloud to start splatting from, and for the viewer. The hull holds the
+head and bulges where no camera looks into a hollow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.poses import FloatArray, camera_centre, invert_rigid
+from geogen_hf.cameras.poses import FloatArray, camera_centre, invert_rigid, rays
+from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.silhouettes import Mask, Silhouette, outline
 
 FARTHEST_PX = 8.0
@@ -46,14 +52,16 @@ _PENALTY = 60.0  # weight of a correction of the usual size, in outline pixels
 _LONGEST_STEP = np.array([3.0, 3.0, 0.1])
 
 
-@dataclass(frozen=True, eq=False)
-class Adjusted:
-    """The corrections under which silhouettes fit best.
+_STEPS = 128  # along a ray to the surface, through a sphere as wide as the frame: 5 mm on a head
+_HALVINGS = 8  # of the last step: down to 0.02 mm
+_PIXELS_TRIED = 1.3  # for each point wanted: rays along an outline may miss what is left
 
-    Attributes:
-        misfit: With the corrections, in pixels of the masks.
-        corrections: `(V, 3)`: what to add to cx and cy, in pixels of the masks, and to the natural
-            logarithm of the focal length.
+
+class Adjusted(NamedTuple):
+    """The corrections under which silhouettes fit best, and the misfit with them in mask pixels.
+
+    `corrections` are `(V, 3)`: what to add to cx and cy, in pixels of the masks, and to the natural
+    logarithm of the focal length.
     """
 
     misfit: float
@@ -71,10 +79,14 @@ class Silhouettes:
     def __init__(self, silhouettes: Sequence[Silhouette], intrinsics: FloatArray) -> None:
         self._shapes = [each.mask.shape for each in silhouettes]
         self._pixels = [_outline_pixels(each.mask) for each in silhouettes]
-        self._tables = _Tables.of([each.mask for each in silhouettes])
-        self._intrinsics = np.stack(
-            [each.intrinsics(own) for each, own in zip(silhouettes, intrinsics, strict=True)]
-        )
+        scale = np.array([[*each.scale, 1.0] for each in silhouettes])
+        self._intrinsics = intrinsics * scale[:, :, None]
+        distances = [_distance_outside(each.mask) for each in silhouettes]
+        slopes = [np.stack([*np.gradient(each)][::-1], axis=-1) for each in distances]
+        height, width = self._table = np.max([each.shape for each in distances], axis=0)
+        # One table after the other, all of one size, to look up at once.
+        self._distance = np.concatenate([_padded(each, height, width) for each in distances])
+        self._slope = np.concatenate([_padded(each, height, width) for each in slopes])
 
     def misfit(self, world_to_camera: FloatArray, centre: FloatArray) -> float:
         """The mean misfit over the outlines of all views, in pixels of the masks.
@@ -187,9 +199,19 @@ class Silhouettes:
     def _outside(self, rays: _Rays, depths: NDArray[np.float32]) -> NDArray[np.float32]:
         """How far points on rays, `(O, P, D)`, lie outside the silhouettes of the other views."""
         x, y, z = rays.points(depths)
-        outside = self._tables.distance[self._tables.places(rays.others, x, y)]
+        outside = self._distance[self._places(rays.others, x, y)]
         outside[z <= _LEAST_DEPTH] = FARTHEST_PX
         return outside
+
+    def _places(
+        self, views: NDArray[np.intp], x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> NDArray[np.intp]:
+        """Where values of the views' tables are, at pixels `(len(views), …)`; inside the edges."""
+        height, width = self._table
+        row = np.clip(y, 0, np.float32(height - 1)).astype(np.intp)
+        column = np.clip(x, 0, np.float32(width - 1)).astype(np.intp)
+        start = views.reshape(-1, *[1] * (x.ndim - 1)) * (height * width)
+        return np.asarray(start + row * width + column)
 
     def _derivatives(self, rays: _Rays, intrinsics: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Misfits `(P,)` at the best depth of each ray, and their derivatives `(P, 3 V)`.
@@ -205,7 +227,7 @@ class Silhouettes:
         decides = outside[:, at].argmax(axis=0)
         other, depth = rays.others[decides], rays.depths[best[at]]
         x, y, z = (each[decides, at, 0] for each in rays.points(rays.depths[best, None]))
-        slope = self._tables.slope[self._tables.places(other, x, y)]
+        slope = self._slope[self._places(other, x, y)]
         place = np.stack([x, y], axis=-1)
         slopes = np.zeros((len(misfit), len(intrinsics), 3))
         slopes[at, other, :2] = slope
@@ -249,43 +271,6 @@ class _Rays:
         return x, y, z
 
 
-@dataclass(frozen=True, eq=False)
-class _Tables:
-    """The distances from all V silhouettes, one table after the other, to look up at once."""
-
-    distance: NDArray[np.float32]  # (T,) pixels outside the silhouette, 0 inside
-    slope: NDArray[np.float32]  # (T, 2) its gradient, x and y
-    starts: NDArray[np.intp]  # (V,)
-    heights: NDArray[np.intp]  # (V,)
-    widths: NDArray[np.intp]  # (V,)
-
-    @classmethod
-    def of(cls, masks: Sequence[Mask]) -> _Tables:
-        distances = [_distance_outside(mask) for mask in masks]
-        slopes = [
-            np.stack([*np.gradient(each)][::-1], axis=-1).reshape(-1, 2) for each in distances
-        ]
-        heights, widths = np.array([each.shape for each in distances]).T
-        flat = np.concatenate([each.ravel() for each in distances])
-        starts = np.cumsum(heights * widths) - heights * widths
-        return cls(flat, np.concatenate(slopes), starts, heights, widths)
-
-    def places(
-        self, views: NDArray[np.intp], x: NDArray[np.float32], y: NDArray[np.float32]
-    ) -> NDArray[np.intp]:
-        """Where values of the views' tables are, at pixels `(len(views), …)`.
-
-        Beyond the edges of a table, the values at the edge count.
-        """
-        start, height, width = (
-            each[views].reshape(-1, *[1] * (x.ndim - 1))
-            for each in (self.starts, self.heights, self.widths)
-        )
-        row = np.clip(y, 0, (height - 1).astype(np.float32)).astype(np.intp)
-        column = np.clip(x, 0, (width - 1).astype(np.float32)).astype(np.intp)
-        return np.asarray(start + row * width + column)
-
-
 def _outline_pixels(mask: Mask) -> FloatArray:
     """Centres `(P, 2)`, x and y, of evenly spread pixels of the outline."""
     rows, columns = np.nonzero(outline(mask))
@@ -312,3 +297,135 @@ def _distance_outside(mask: Mask) -> NDArray[np.float32]:
     if mask[-1].any():
         distance = np.concatenate([distance, np.zeros((1, mask.shape[1]), dtype=np.float32)])
     return np.asarray(distance, dtype=np.float32)
+
+
+def _padded(table: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A table at a larger size, its rows in one; beyond its edges, values at the edges count."""
+    rows = np.minimum(np.arange(height), table.shape[0] - 1)
+    columns = np.minimum(np.arange(width), table.shape[1] - 1)
+    larger = table[rows[:, None], columns]
+    return np.asarray(larger.reshape(height * width, *table.shape[2:]))
+
+
+@dataclass(frozen=True, eq=False)
+class SurfacePoints:
+    """Points on a surface.
+
+    Attributes:
+        xyz: `(P, 3)` float64 world points, the extrinsics' unit of length.
+        rgb: `(P, 3)` uint8 sRGB.
+        view: `(P,)` index of the picture that each point was seen in.
+        pixel: `(P, 2)` x and y there, pixels, at the middle of a pixel.
+    """
+
+    xyz: FloatArray
+    rgb: NDArray[np.uint8]
+    view: NDArray[np.intp]
+    pixel: FloatArray
+
+
+def hull_surface(
+    pictures: Sequence[NDArray[np.uint8]],
+    masks: Sequence[Mask],
+    world_to_camera: FloatArray,
+    intrinsics: FloatArray,
+    *,
+    count: int = 4096,
+    seed: int = 0,
+) -> SurfacePoints:
+    """Sample the surface of the visual hull.
+
+    A point counts as inside if it is in the frame of at least half of the other cameras, and in
+    the silhouettes of all that have it in their frame. The same arguments give the same points.
+
+    Args:
+        pictures: V pictures, `(H, W, 3)` uint8.
+        masks: V silhouettes, `(H, W)` bool, one for each picture.
+        world_to_camera: `(V, 4, 4)` extrinsics, OpenCV axes.
+        intrinsics: `(V, 3, 3)` pixels.
+        count: About how many points; fewer where there are fewer pixels.
+        seed: Of the choice of pixels.
+
+    Returns:
+        The points; none where the silhouettes leave nothing.
+
+    Example:
+        >>> from geogen_hf.cameras.poses import look_at
+        >>> eyes = [(0, 0, 5), (5, 0, 0), (0, 0, -5), (-5, 0, 0)]
+        >>> picture, mask = np.full((32, 32, 3), 90, np.uint8), np.zeros((32, 32), bool)
+        >>> mask[8:24, 8:24] = True  # 2 wide, at a distance of 5
+        >>> lens = np.tile([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]], (4, 1, 1))
+        >>> cameras = look_at(eyes, (0, 0, 0), (0, 1, 0)), lens
+        >>> found = hull_surface([picture] * 4, [mask] * 4, *cameras, count=100)
+        >>> bool(len(found.xyz) > 90), bool(np.abs(found.xyz).max() < 1.3)
+        (True, True)
+    """
+    rng = np.random.default_rng(seed)
+    centre = measure_rigs(world_to_camera, np.array([0])).centre[0]
+    eyes = camera_centre(world_to_camera)
+    distance = np.linalg.norm(eyes - centre, axis=-1)
+    focal_px = intrinsics[:, [0, 1], [0, 1]].min(axis=1)
+    half_frame = 0.5 * np.array([max(mask.shape) for mask in masks]) * distance / focal_px
+    radius = float(np.median(half_frame)) * 1.2
+    share = np.array([mask.sum() for mask in masks]) / max(1, sum(mask.sum() for mask in masks))
+    parts = []
+    for view, mask in enumerate(masks):
+        rows, columns = np.nonzero(mask)
+        wanted = min(len(rows), round(count * float(share[view]) * _PIXELS_TRIED))
+        chosen = np.sort(rng.choice(len(rows), wanted, replace=False))
+        pixel = np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=-1, dtype=np.float64)
+        others = [other for other in range(len(masks)) if other != view]
+        cameras = [masks[o] for o in others], world_to_camera[others], intrinsics[others]
+        origins, directions = rays(pixel, world_to_camera[view], intrinsics[view])
+        inside = partial(_inside, *cameras, eyes[view], directions)
+        depth = _first_inside(inside, distance[view] - radius, distance[view] + radius)
+        met = np.isfinite(depth)
+        xyz = (origins + depth[:, None] * directions)[met]
+        rgb = pictures[view][rows[chosen], columns[chosen]][met]
+        parts.append((xyz, rgb, np.full(len(xyz), view), pixel[met]))
+    xyz, rgb, views, pixels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    kept = np.sort(rng.choice(len(xyz), min(count, len(xyz)), replace=False))
+    return SurfacePoints(xyz[kept], rgb[kept], views[kept], pixels[kept])
+
+
+def _inside(
+    masks: Sequence[Mask],
+    world_to_camera: FloatArray,
+    intrinsics: FloatArray,
+    origin: FloatArray,
+    directions: FloatArray,
+    depth: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Which points of P rays from one origin are in the hull, at depths `(P or 1, D)`."""
+    inside = np.ones((len(directions), depth.shape[1]), dtype=np.bool_)
+    framed = np.zeros(inside.shape, dtype=np.int32)
+    for mask, pose, lens in zip(masks, world_to_camera, intrinsics, strict=True):
+        start = (lens @ (pose[:3, :3] @ origin + pose[:3, 3])).astype(np.float32)
+        towards = (directions @ (lens @ pose[:3, :3]).T).astype(np.float32)
+        x, y, z = (start[axis] + depth * towards[:, axis, None] for axis in range(3))
+        height, width = mask.shape
+        seen = (z > 0) & (x >= 0) & (x < width * z) & (y >= 0) & (y < height * z)
+        z[~seen], x[~seen], y[~seen] = 1, 0, 0
+        x /= z
+        y /= z
+        # Rounding may lead from just inside the frame to its edge.
+        column = np.minimum(x.astype(np.intp), width - 1)
+        row = np.minimum(y.astype(np.intp), height - 1)
+        inside &= ~seen | mask[row, column]
+        framed += seen
+    return np.asarray(inside & (2 * framed >= len(masks)))
+
+
+def _first_inside(
+    inside: Callable[[NDArray[np.float32]], NDArray[np.bool_]], near: float, far: float
+) -> FloatArray:
+    """How far each of P rays goes to the hull, `(P,)`; not a number where it misses it."""
+    steps = np.linspace(max(near, 0.0), far, _STEPS, dtype=np.float32)
+    found = inside(steps[None])
+    first = found.argmax(axis=1)
+    low, high = steps[np.maximum(first - 1, 0)], steps[first]
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        within = inside(middle[:, None])[:, 0]
+        low, high = np.where(within, low, middle), np.where(within, middle, high)
+    return np.where(found.any(axis=1), high.astype(np.float64), np.nan)

@@ -55,19 +55,6 @@ def intrinsics_from_focal_mm(
     return intrinsics_matrix(focal_px, focal_px, width / 2, height / 2)
 
 
-def focal_mm_from_intrinsics(
-    intrinsics: ArrayLike, sensor_mm: ArrayLike, width: ArrayLike
-) -> FloatArray:
-    """Horizontal focal length `(...)` in millimetres: undoes `intrinsics_from_focal_mm`.
-
-    Example:
-        >>> float(focal_mm_from_intrinsics(intrinsics_matrix(640, 640, 256, 256), 36, 512))
-        45.0
-    """
-    fx = as_stack(intrinsics, "intrinsics", 3, 3)[..., 0, 0]
-    return np.asarray(fx * np.asarray(sensor_mm) / np.asarray(width))
-
-
 def intrinsics_from_fov(fov_x_deg: ArrayLike, width: ArrayLike, height: ArrayLike) -> FloatArray:
     """Intrinsics with a horizontal field of view, square pixels and a centred principal point.
 

@@ -109,45 +109,6 @@ def camera_centre(world_to_camera: ArrayLike) -> FloatArray:
     return invert_rigid(world_to_camera)[..., :3, 3]
 
 
-def orbit_angles(
-    world_to_camera: ArrayLike,
-    centre: ArrayLike = (0.0, 0.0, 0.0),
-    up: ArrayLike = (0.0, 1.0, 0.0),
-    front: ArrayLike = (0.0, 0.0, 1.0),
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Where cameras stand around a centre, as azimuth, elevation and distance.
-
-    Azimuth is zero on the side of `front` and grows right-handed about `up` (anticlockwise seen
-    from above). For a Blender world with a face that looks along -y, as its front view expects,
-    pass `up=(0, 0, 1), front=(0, -1, 0)`.
-
-    Args:
-        world_to_camera: `(..., 4, 4)` extrinsics.
-        centre: `(..., 3)` world point that the cameras stand around.
-        up: `(..., 3)` world direction of elevation +90.
-        front: `(..., 3)` world direction of azimuth 0; only its part square to `up` counts.
-
-    Returns:
-        azimuth_deg in [-180, 180] (0 straight above or below), elevation_deg in [-90, 90] and
-        distance in the world's unit, each `(...)` float64.
-
-    Raises:
-        CameraError: `up` has no length, or `front` is parallel to it.
-
-    Example:
-        >>> [float(a.round(6)) for a in orbit_angles(look_at((2, 0, 0), (0, 0, 0), (0, 1, 0)))]
-        [90.0, 0.0, 2.0]
-    """
-    up = unit_vectors(as_stack(up, "up", 3), "up")
-    front = as_stack(front, "front", 3)
-    front = unit_vectors(front - _dot(front, up)[..., None] * up, "front, square to up")
-    offset = camera_centre(world_to_camera) - as_stack(centre, "centre", 3)
-    ahead, aside, above = (_dot(offset, axis) for axis in (front, np.cross(up, front), up))
-    azimuth_deg = np.degrees(np.arctan2(aside, ahead))
-    elevation_deg = np.degrees(np.arctan2(above, np.hypot(aside, ahead)))
-    return azimuth_deg, elevation_deg, np.linalg.norm(offset, axis=-1)
-
-
 def project(
     points_world: ArrayLike, world_to_camera: ArrayLike, intrinsics: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
@@ -236,12 +197,8 @@ def _pixel_directions(pixels: ArrayLike, intrinsics: ArrayLike) -> FloatArray:
     return np.asarray(homogeneous @ np.swapaxes(inverse, -1, -2))
 
 
-def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
-    return np.asarray((left * right).sum(axis=-1))
-
-
 def unit_vectors(vectors: FloatArray, name: str) -> FloatArray:
-    """Scale `(..., 3)` vectors to length 1, or raise `CameraError` under `name` if one has none."""
+    """Scale `(..., N)` vectors to length 1, or raise `CameraError` under `name` if one has none."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not (np.isfinite(length) & (length > 1e-9)).all():
         raise CameraError(explain(f"{name} is no direction", expected="a finite, nonzero vector"))

@@ -28,9 +28,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,7 +52,7 @@ from geogen_hf.cameras.trials import (
     Seen,
     Stored,
     order_of_subjects,
-    with_silhouettes,
+    seen_subjects,
 )
 
 logger = logging.getLogger(__name__)
@@ -72,9 +71,10 @@ _NULL_FLOOR = 0.02
 
 def score_conventions(
     matrices: Sequence[ArrayLike],
-    intrinsics_px: Sequence[ArrayLike] | None = None,
+    intrinsics_px: Sequence[ArrayLike] | Callable[[int], ArrayLike] | None = None,
     images: ImageSource | None = None,
     *,
+    pictured: Collection[int] | None = None,
     candidates: Sequence[Convention] = CANDIDATES,
     stated_direction: Direction | None = None,
     pixel_subjects: int = MOST_SUBJECTS,
@@ -85,11 +85,11 @@ def score_conventions(
 
     Args:
         matrices: `(V, 4, 4)` for each subject, as stored; or `(N, V, 4, 4)`. V may vary.
-        intrinsics_px: `(V, 3, 3)` for each subject, in pixels of its pictures.
-        images: Pictures of the subjects, by index. A callable is asked for a few subjects only,
-            and only once geometry has left more than nothing; of a mapping, only its keys are used.
-            Subjects with fewer than six views are not asked. Without pictures or intrinsics there
-            is geometry only, and no winner.
+        intrinsics_px: `(V, 3, 3)` for each subject, or by its index, in pixels of its pictures.
+        images: Gives the pictures of a subject by its index. It is asked for a few subjects only,
+            and only once geometry has left more than nothing; not for those with fewer than six
+            views. Without pictures or intrinsics there is geometry only, and no winner.
+        pictured: Subjects that have pictures; None for all.
         candidates: What to choose from.
         stated_direction: What a key of the metadata says; believed, and checked.
         pixel_subjects: How many subjects' pictures to look at, at most.
@@ -113,18 +113,20 @@ def score_conventions(
         >>> print(score_conventions(stored, [k for _, k in cameras], pictures).convention)
         camera_to_world opengl
     """
-    stored = Stored.of(matrices, subject_ids, view_ids)
+    stored = Stored.of(matrices)
+    names = subject_ids or [f"subject {index}" for index in range(len(stored.views))]
     readings = read_rigs(stored.matrices, stored.starts, candidates)
-    scores = [ConventionScore(c, readings[geometry_of(c)].geometry) for c in candidates]
+    scores = [ConventionScore(c, readings[geometry_of(c)][1]) for c in candidates]
     seen: list[Seen] = []
     subjects = int(np.count_nonzero(stored.views >= LEAST_VIEWS))
     outcome = _decide(scores, seen, subjects, stated_direction)
     standing = [score.convention for score in scores if score.standing]
     if standing and images is not None and intrinsics_px is not None:
-        usable = np.any([readings[geometry_of(c)].sound for c in standing], axis=0)
+        usable = np.any([readings[geometry_of(c)][0] for c in standing], axis=0)
         usable &= stored.views >= LEAST_VIEWS_SEEN
-        order = order_of_subjects(usable, images, pixel_subjects)
-        more = with_silhouettes(stored, intrinsics_px, images, order)
+        order = order_of_subjects(usable, pictured, pixel_subjects)
+        lenses = intrinsics_px if callable(intrinsics_px) else intrinsics_px.__getitem__
+        more = seen_subjects(stored, lenses, images, order, names)
         look = min(FIRST_LOOK, pixel_subjects)
         while fresh := list(itertools.islice(more, look - len(seen))):
             seen.extend(fresh)
@@ -136,9 +138,10 @@ def score_conventions(
     logger.info("camera convention: %s", outcome.reason)
     if outcome.convention is None:
         return outcome
+    numbers = view_ids or [range(int(count)) for count in stored.views]
     return replace(
         outcome,
-        warnings=camera_warnings(seen, outcome.convention),
+        warnings=camera_warnings(seen, outcome.convention, names, numbers),
         mirrored_world=bool(is_improper(stored.matrices[0]) != outcome.convention.mirrored),
     )
 
@@ -180,22 +183,24 @@ def _decide(
 
 def _ranked(scores: Sequence[ConventionScore], seen: Sequence[Seen]) -> list[ConventionScore]:
     """The candidates with their misfits, best first; adjusted ones only if they are needed."""
-    tried = [
-        replace(s, misfits=tuple(each.plain(s.convention) for each in seen)) if s.standing else s
-        for s in scores
+    standing = [
+        replace(score, misfits=tuple(each.plain(score.convention) for each in seen))
+        for score in scores
+        if score.standing
     ]
-    key: Callable[[ConventionScore], Any] = lambda s: (not s.standing, s.misfit, -s.geometry.sound)  # noqa: E731
-    ranked = sorted(tried, key=key)
-    standing = [score for score in ranked if score.standing]
-    if not seen or _clear(standing):
-        return ranked
-    adjusted = [
-        replace(s, adjusted=tuple(each.adjusted(s.convention) for each in seen))
-        if s.standing
-        else s
-        for s in ranked
-    ]
-    return sorted(adjusted, key=key)
+    standing.sort(key=_misfit_first)
+    if seen and not _clear(standing):
+        standing = [
+            replace(score, adjusted=tuple(each.adjusted(score.convention) for each in seen))
+            for score in standing
+        ]
+        standing.sort(key=_misfit_first)
+    ruled_out = [score for score in scores if not score.standing]
+    return [*standing, *sorted(ruled_out, key=_misfit_first)]
+
+
+def _misfit_first(score: ConventionScore) -> tuple[float, float]:
+    return score.misfit, -score.geometry.sound
 
 
 def _clear(standing: Sequence[ConventionScore]) -> bool:

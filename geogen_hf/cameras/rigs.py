@@ -1,7 +1,7 @@
 """Measure how the cameras of each subject stand: where they look, and whether they form a rig.
 
-A rig is sound if its cameras stand as cameras round a head do. All subjects of a release are
-measured at once. `fit_orbit` serves single subjects: the pictures and the example use it.
+A rig is sound if its cameras stand as cameras round a head do. `measure_rigs` measures all subjects
+of a release at once, `fit_orbit` single ones: the pictures and the example use it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.cameras.conventions import Convention, Direction, canonicalise
-from geogen_hf.cameras.poses import FloatArray, as_stack, camera_centre, orbit_angles
+from geogen_hf.cameras.poses import FloatArray, as_stack, camera_centre, unit_vectors
 from geogen_hf.cameras.validate import REPAIR_LIMIT, rotation_errors
+
+BoolArray = NDArray[np.bool_]
+
+LEAST_VIEWS = 3
+"""Two optical axes nearly meet in any reading, one always does."""
+
+#: A rig is sound within these. They are wide: they need only tell a rig from no rig, and cameras
+#: that look past one another, or at a target that moves, are rigs. Measured on the sample (target
+#: jittered by 1 % of the distance): miss 0.007, distance spread 0.01, up agreement 0.98. Read in
+#: the wrong direction: no distance at all, or a miss of 0.4 and more, or ups that agree to 0.3.
+MOST_MISS, _LEAST_NEAREST, _LEAST_UP_AGREEMENT = 0.2, 0.3, 0.4
 
 
 @dataclass(frozen=True)
 class Orbit:
-    """Where cameras look.
+    """Where cameras look: a point, and axes to measure angles about it.
 
     Attributes:
         centre: `(3,)` float64 world point that the optical axes come nearest to.
-        up: `(3,)` float64 unit world direction that is upwards in the images, on average.
-        front: `(3,)` float64 unit world direction of azimuth 0: the first of the world's z, x and
-            y that is more than 45 degrees away from `up`.
+        up: `(3,)` float64 world direction, of any length, that is upwards in the images.
+        front: `(3,)` float64 world direction of azimuth 0; only its part square to `up` counts.
     """
 
     centre: FloatArray
@@ -34,8 +44,29 @@ class Orbit:
     front: FloatArray
 
     def angles(self, world_to_camera: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Azimuth and elevation in degrees, and distance, as `cameras.orbit_angles` gives them."""
-        return orbit_angles(world_to_camera, self.centre, self.up, self.front)
+        """Where cameras stand around the centre, as azimuth, elevation and distance.
+
+        Azimuth is zero on the side of `front` and grows right-handed about `up` (anticlockwise
+        seen from above).
+
+        Args:
+            world_to_camera: `(..., 4, 4)` extrinsics.
+
+        Returns:
+            azimuth_deg in [-180, 180] (0 straight above or below), elevation_deg in [-90, 90] and
+            distance in the world's unit, each `(...)` float64.
+
+        Raises:
+            CameraError: `up` has no length, or `front` is parallel to it.
+        """
+        up = unit_vectors(as_stack(self.up, "up", 3), "up")
+        front = as_stack(self.front, "front", 3)
+        front = unit_vectors(front - (front @ up) * up, "front, square to up")
+        offset = camera_centre(world_to_camera) - as_stack(self.centre, "centre", 3)
+        ahead, aside, above = (offset @ axis for axis in (front, np.cross(up, front), up))
+        azimuth_deg = np.degrees(np.arctan2(aside, ahead))
+        elevation_deg = np.degrees(np.arctan2(above, np.hypot(aside, ahead)))
+        return azimuth_deg, elevation_deg, np.linalg.norm(offset, axis=-1)
 
     def __str__(self) -> str:
         axis = int(np.argmax(np.abs(self.up)))
@@ -50,15 +81,15 @@ class Orbit:
 def fit_orbit(world_to_camera: ArrayLike) -> Orbit:
     """Find what the cameras of one subject have in common.
 
-    The centre minimises the sum of squared distances to the optical axes: the normal equations of
-    `sum |(1 - d d^T)(x - c)|^2` over camera centres `c` and unit axes `d`.
+    The centre minimises the sum of squared distances to the optical axes.
 
     Args:
         world_to_camera: `(V, 4, 4)` extrinsics.
 
     Returns:
         The orbit. A single camera leaves the centre anywhere on its axis: the point nearest to the
-        world's origin is taken.
+        world's origin is taken. `front` is the first of the world's z, x and y that is more than
+        45 degrees away from `up`, the mean of the directions that are upwards in the images.
 
     Example:
         >>> from geogen_hf.cameras.poses import look_at
@@ -69,28 +100,12 @@ def fit_orbit(world_to_camera: ArrayLike) -> Orbit:
         up is near +y of the world; azimuth 0 is towards its +z and grows anticlockwise from above
     """
     extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
-    axes = extrinsics[:, 2, :3]
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    pulled = (across @ camera_centre(extrinsics)[:, :, None])[..., 0]
-    centre = np.linalg.lstsq(across.sum(axis=0), pulled.sum(axis=0), rcond=1e-9)[0]
+    eye, start = camera_centre(extrinsics), np.zeros(1, dtype=np.intp)
+    centre = _nearest_point(eye, extrinsics[:, 2, :3], start)[0]
     mean_up = -extrinsics[:, 1, :3].mean(axis=0)
     up = mean_up / max(float(np.linalg.norm(mean_up)), 1e-12)
     candidates = np.eye(3)[[2, 0, 1]]
     return Orbit(centre, up, candidates[int(np.argmax(np.abs(candidates @ up) < 0.7))])
-
-
-BoolArray = NDArray[np.bool_]
-
-LEAST_VIEWS = 3
-"""Two optical axes nearly meet in any reading, one always does."""
-
-#: A rig is sound within these. They are wide: they need only tell a rig from no rig, and cameras
-#: that look past one another, or at a target that moves, are rigs. Measured on the sample (target
-#: jittered by 1 % of the distance): miss 0.007, distance spread 0.01, up agreement 0.98. Read in
-#: the wrong direction: no distance at all, or a miss of 0.4 and more, or ups that agree to 0.3.
-MOST_MISS = 0.2
-LEAST_NEAREST = 0.3
-LEAST_UP_AGREEMENT = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +146,8 @@ class Rigs:
         return np.asarray(
             (self.views >= LEAST_VIEWS)
             & (self.miss <= MOST_MISS)
-            & (self.nearest >= LEAST_NEAREST)
-            & (self.up_agreement >= LEAST_UP_AGREEMENT)
+            & (self.nearest >= _LEAST_NEAREST)
+            & (self.up_agreement >= _LEAST_UP_AGREEMENT)
         )
 
 
@@ -182,11 +197,14 @@ def measure_rigs(world_to_camera: FloatArray, starts: NDArray[np.intp]) -> Rigs:
 
 
 def _nearest_point(eye: FloatArray, forward: FloatArray, starts: NDArray[np.intp]) -> FloatArray:
-    """Points with the least sum of squared distances to lines, by their normal equations."""
+    """Points with the least sum of squared distances to lines.
+
+    By the normal equations of `sum |(1 - d d^T)(x - c)|^2` over camera centres `c` and axes `d`.
+    """
     across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
     matrix = np.add.reduceat(across, starts)
     pulled = np.add.reduceat(np.einsum("mij,mj->mi", across, eye), starts)
-    # The small weight draws the point to the middle of the cameras where lines leave it free.
+    # The small weight draws the point to the origin where lines leave it free.
     weight = 1e-9 * np.diff(starts, append=len(eye))[:, None, None]
     return np.asarray(np.linalg.solve(matrix + weight * np.eye(3), pulled[..., None])[..., 0])
 
@@ -209,19 +227,15 @@ def _largest_gap_deg(
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the rigs of all subjects look like, read by one convention.
+    """What `Rigs` come to over all subjects, read by one convention; nan where none is measured.
 
     Attributes:
         formed: Share of the matrices that are rigid transforms at all, 0..1. The other measures are
-            of subjects all of whose matrices are, and nan where there is none.
+            of subjects all of whose matrices are.
         sound: Share of the subjects whose cameras could stand like this round a head, 0..1.
-        miss: Median over subjects of how far optical axes pass the point they come nearest to, as
-            a part of the distance.
-        ahead: Share of cameras that have it in front.
-        distance_spread: Median of the standard deviation of distances, as a part of their mean.
-        up_agreement: Median of the length of the mean up vector of a subject, 0..1.
-        up_over_release: The same of all subjects' up directions.
-        gap_deg: Median of the largest gap in azimuth, in degrees.
+        miss, distance_spread, up_agreement, gap_deg: Medians of what `Rigs` has of each subject.
+        ahead: Share of cameras that have the centre in front.
+        up_over_release: Length of the mean of all subjects' up directions, 0..1.
     """
 
     formed: float
@@ -246,22 +260,9 @@ def geometry_of(convention: Convention) -> GeometryKey:
     return convention.direction, convention.transposed, convention.looks_forward
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """All rigs as one convention has them.
-
-    Attributes:
-        sound: `(S,)` which subjects have a sound rig, of rigid transforms only.
-        geometry: Of all of them.
-    """
-
-    sound: BoolArray
-    geometry: Geometry
-
-
 def read_rigs(
     stored: FloatArray, starts: NDArray[np.intp], conventions: Iterable[Convention]
-) -> dict[GeometryKey, Reading]:
+) -> dict[GeometryKey, tuple[BoolArray, Geometry]]:
     """Measure all rigs under each convention, once for those that geometry cannot tell apart.
 
     Args:
@@ -272,15 +273,9 @@ def read_rigs(
         conventions: To read them in.
 
     Returns:
-        The readings. Subjects with fewer than `LEAST_VIEWS` are not measured.
-
-    Example:
-        >>> matrices = np.tile(np.eye(4), (3, 1, 1))
-        >>> matrices[:, 3, 2] = 5
-        >>> ways = [Convention("world_to_camera", "opencv", transposed=t) for t in (False, True)]
-        >>> found = read_rigs(matrices, np.array([0]), ways)
-        >>> [found[geometry_of(way)].geometry.formed for way in ways]
-        [0.0, 1.0]
+        By `geometry_of` each convention: `(S,)` which subjects have a sound rig, of rigid
+        transforms only; and the geometry of all. Subjects with fewer than `LEAST_VIEWS` are not
+        measured.
     """
     views = np.diff(starts, append=len(stored))
     rigid = np.isfinite(stored).all(axis=(-2, -1))
@@ -299,7 +294,7 @@ def read_rigs(
             sound[whole] = rigs.sound
         of_enough = sound[views >= LEAST_VIEWS]
         share = float(of_enough.mean()) if len(of_enough) else 0.0
-        readings[key] = Reading(sound, _summary(float(formed.mean()), share, rigs))
+        readings[key] = sound, _summary(float(formed.mean()), share, rigs)
     return readings
 
 

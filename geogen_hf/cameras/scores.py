@@ -26,12 +26,12 @@ SOUND_SHARE = 0.8
 """A winner makes sound rigs of so many of the subjects."""
 
 _ROWS_RULED_OUT = 3
-HEADER = (
+_HEADER = (
     f"{'candidate':<45} {'sound':>6} {'miss':>6} {'ahead':>6} {'ups':>6} {'gap':>5} "
     f"{'as stated':>9} {'adjusted':>9}"
 )
-NOTE = "Silhouettes do not show a focal length that is wrong in all views alike."
-LEGEND = (
+_NOTE = "Silhouettes do not show a focal length that is wrong in all views alike."
+_LEGEND = (
     "sound      subjects whose optical axes meet at a point in front of all their cameras",
     "miss       how far the axes pass that point, as a part of the distance",
     "ahead      cameras that have the point in front",
@@ -47,9 +47,9 @@ def percent(misfit_px: float) -> float:
     return 100 * misfit_px / LONG_SIDE_PX
 
 
-def _median_percent(misfits: tuple[float, ...]) -> float | None:
-    """Rounded, so that the last bits of a sum do not reach `provenance.json`."""
-    return round(percent(float(np.median(misfits))), 3) if misfits else None
+def rounded_percent(misfit_px: float) -> float:
+    """The same, rounded, so that the last bits of a sum do not reach `provenance.json`."""
+    return round(percent(float(misfit_px)), 3)
 
 
 @dataclass(frozen=True)
@@ -94,38 +94,30 @@ class ConventionScore:
         return self.geometry.sound >= STANDING_SHARE
 
     @property
-    def compared(self) -> tuple[float, ...]:
-        """The misfits that count: adjusted, where there are such."""
-        return self.adjusted or self.misfits
-
-    @property
     def misfit(self) -> float:
-        """Median over subjects of what counts; infinite without pictures."""
-        return float(np.median(self.compared)) if self.compared else float("inf")
+        """Median over subjects of what counts: adjusted, where there are such; else infinite."""
+        return float(np.median(self.adjusted or self.misfits or (np.inf,)))
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values, misfits in percent, None where there is no measure."""
+        stated, adjusted = (
+            rounded_percent(float(np.median(misfits))) if misfits else None
+            for misfits in (self.misfits, self.adjusted)
+        )
         return {
             "convention": self.convention.name,
             "geometry": self.geometry.to_json(),
-            "misfit_percent": _median_percent(self.misfits),
-            "adjusted_percent": _median_percent(self.adjusted),
+            "misfit_percent": stated,
+            "adjusted_percent": adjusted,
         }
 
     def __str__(self) -> str:
-        geometry = self.geometry
-        values = [
-            f"{geometry.sound:6.1%}",
-            f"{geometry.miss:6.3f}",
-            f"{geometry.ahead:6.1%}",
-            f"{geometry.up_agreement:6.3f}",
-            f"{geometry.gap_deg:4.0f}°",
-            *(
-                f"{percent(float(np.median(misfits))):8.2f}%" if misfits else "        –"
-                for misfits in (self.misfits, self.adjusted)
-            ),
-        ]
+        of = self.geometry
+        values = [f"{of.sound:6.1%}", f"{of.miss:6.3f}", f"{of.ahead:6.1%}"]
+        values += [f"{of.up_agreement:6.3f}", f"{of.gap_deg:4.0f}°"]
         shown = " ".join("     –" if "nan" in value else value for value in values)
+        for misfits in (self.misfits, self.adjusted):
+            shown += f" {percent(float(np.median(misfits))):8.2f}%" if misfits else "         –"
         return f"{self.convention.name:<45} {shown}"
 
 
@@ -195,14 +187,9 @@ class ConventionResult:
         """Plain sentences: why, and what was looked at."""
         looked = (
             f"Geometry was measured on {self.subjects:,} subjects and silhouettes on "
-            f"{len(self.pixel_subjects)}. {NOTE}"
+            f"{len(self.pixel_subjects)}. {_NOTE}"
         )
         return [f"{self.reason[0].upper()}{self.reason[1:]}.", looked]
-
-    def describe(self) -> list[str]:
-        """Plain sentences: the convention, why, what was looked at, and each warning."""
-        head = f"camera convention: {self.convention or 'not settled'}"
-        return [head, *self.found(), *(warning.text for warning in self.warnings)]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -224,11 +211,12 @@ class ConventionResult:
         """The scores as lines of text, with a legend below."""
         shown = [score for score in self.scores if score.standing]
         ruled_out = [score for score in self.scores if not score.standing]
-        lines = [HEADER, *map(str, (*shown, *ruled_out[:_ROWS_RULED_OUT]))]
-        if len(ruled_out) > _ROWS_RULED_OUT:
-            more = len(ruled_out) - _ROWS_RULED_OUT
-            lines.append(f"… and {more} more that geometry rules out")
-        return [*lines, *LEGEND]
+        lines = [_HEADER, *map(str, (*shown, *ruled_out[:_ROWS_RULED_OUT]))]
+        more = len(ruled_out) - _ROWS_RULED_OUT
+        also = [f"… and {more} more that geometry rules out"] if more > 0 else []
+        return [*lines, *also, *_LEGEND]
 
     def __str__(self) -> str:
-        return "\n  ".join([*self.describe(), "", *self.table()])
+        head = f"camera convention: {self.convention or 'not settled'}"
+        warnings = (warning.text for warning in self.warnings)
+        return "\n  ".join([head, *self.found(), *warnings, "", *self.table()])

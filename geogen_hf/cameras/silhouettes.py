@@ -48,10 +48,6 @@ class Silhouette:
     mask: Mask
     scale: FloatArray
 
-    def intrinsics(self, intrinsics: FloatArray) -> FloatArray:
-        """The picture's `(3, 3)` pixel intrinsics as those of the mask."""
-        return np.asarray(intrinsics * np.array([*self.scale, 1.0])[:, None])
-
     @property
     def plausible(self) -> bool:
         """Whether it can be a head: neither a speck nor all of the frame, and clear of the top."""
@@ -90,19 +86,12 @@ def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
     pixels = np.asarray(small, dtype=np.float64)
     background, grain = _border(pixels)
     contrast = np.clip(3 * grain, _LEAST_CONTRAST, _MOST_CONTRAST)
-    mask = filled(smoothed(np.abs(pixels - background).max(axis=-1) > contrast))
+    mask = filled(_smoothed(np.abs(pixels - background).max(axis=-1) > contrast))
     return Silhouette(mask, np.array([size[0] / width, size[1] / height]))
 
 
-def smoothed(mask: Mask) -> Mask:
-    """Round off what is thinner than about two pixels, such as single strands of hair.
-
-    Example:
-        >>> strand = np.zeros((9, 9), bool)
-        >>> strand[5:], strand[:, 4] = True, True
-        >>> smoothed(strand)[:, 4].astype(int).tolist()
-        [0, 0, 0, 0, 1, 1, 1, 1, 1]
-    """
+def _smoothed(mask: Mask) -> Mask:
+    """Round off what is thinner than about two pixels, such as single strands of hair."""
     padded = np.pad(mask, _SMOOTHING_PX, mode="edge").astype(np.float32)
     weights = np.array([1, 4, 6, 4, 1], dtype=np.float32) / 16  # binomial: nearly a Gaussian
     height, width = mask.shape
@@ -112,38 +101,23 @@ def smoothed(mask: Mask) -> Mask:
 
 
 def filled(mask: Mask) -> Mask:
-    """Close the holes of a mask: background from which no path of background leads to an edge.
-
-    Example:
-        >>> bool(filled(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)).all())
-        True
-    """
+    """Close the holes of a mask: background from which no path of background leads to an edge."""
     return np.asarray(~_connected(~mask, np.zeros_like(mask)))
 
 
-def grown(mask: Mask) -> Mask:
-    """Add the four neighbours of every pixel.
+def outline(mask: Mask) -> Mask:
+    """The pixels of a mask that touch background; the edge of the picture cuts, it outlines not."""
+    return np.asarray(mask & _grown(~mask))
 
-    Example:
-        >>> int(grown(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], bool)).sum())
-        5
-    """
+
+def _grown(mask: Mask) -> Mask:
+    """Add the four neighbours of every pixel."""
     wider = mask.copy()
     wider[1:] |= mask[:-1]
     wider[:-1] |= mask[1:]
     wider[:, 1:] |= mask[:, :-1]
     wider[:, :-1] |= mask[:, 1:]
     return np.asarray(wider)
-
-
-def outline(mask: Mask) -> Mask:
-    """The pixels of a mask that touch background; the edge of the picture cuts, it outlines not.
-
-    Example:
-        >>> outline(np.array([[0, 0, 0], [1, 1, 1], [1, 1, 1]], bool)).astype(int).tolist()
-        [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
-    """
-    return np.asarray(mask & grown(~mask))
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,8 +211,8 @@ def _outline_alpha(
     picture: NDArray[np.uint8], background: NDArray[np.float32], mask: Mask
 ) -> tuple[NDArray[np.float32], float]:
     """Covered share of every pixel, and the share of the outline with too little contrast."""
-    beside = grown(~mask)
-    near = grown(beside)
+    beside = _grown(~mask)
+    near = _grown(beside)
     outer, second = mask & beside, mask & near & ~beside
     core = mask & ~near
     linear = _LINEAR[picture]
@@ -277,7 +251,7 @@ def _inner(mask: Mask, radius_px: int) -> Mask:
     """The pixels of a mask that are further than so many steps from any other."""
     outside = ~mask
     for _ in range(radius_px):
-        outside = grown(outside)
+        outside = _grown(outside)
     return np.asarray(~outside)
 
 

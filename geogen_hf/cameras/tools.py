@@ -1,9 +1,8 @@
 """Other tools' camera conventions, to and from the canonical one.
 
-Canonical is defined at the top of `geogen_hf.cameras`. Only cameras are converted: no function
-here turns, moves or scales the world, so a tool that wants another up axis still has to be told.
-Conversions do not check their input: `geogen_hf.cameras.validate` does, where
-matrices come in.
+Canonical is defined at the top of `geogen_hf.cameras.poses`. Only cameras are converted: no
+function here turns, moves or scales the world, so a tool that wants another up axis still has to be
+told. Input is not checked: `geogen_hf.cameras.validate` does that, where matrices come in.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geogen_hf.cameras.conventions import AXES_SIGNS, Convention
+from geogen_hf.cameras.conventions import Convention, canonicalise, express
 from geogen_hf.cameras.intrinsics import intrinsics_matrix
-from geogen_hf.cameras.poses import FloatArray, as_stack, compose_rigid, invert_rigid
+from geogen_hf.cameras.poses import FloatArray, as_stack, compose_rigid, unit_vectors
 from geogen_hf.errors import CameraError, UsageError, explain
 
 AxesName = Literal["opencv", "opengl", "blender", "pytorch3d"]
@@ -24,12 +23,17 @@ AxesName = Literal["opencv", "opengl", "blender", "pytorch3d"]
 a Blender camera looks along its local -z with +y up (Blender manual), which is the same."""
 QuaternionOrder = Literal["wxyz", "xyzw"]
 
+_PYTORCH3D = Convention("world_to_camera", "opencv_turned")
+
 
 def to_camera_to_world(world_to_camera: ArrayLike, axes: AxesName = "opencv") -> FloatArray:
     """Camera-to-world matrices, `(..., 4, 4)`, for a tool with the given camera axes.
 
     `axes="opengl"` is the `transform_matrix` of NeRF-synthetic and nerfstudio ("Data
     conventions" page) and, as `"blender"`, the `matrix_world` of a Blender camera.
+
+    Raises:
+        UsageError: The axes have another name than those of `AxesName`.
 
     Example:
         >>> from geogen_hf.cameras.poses import look_at
@@ -39,41 +43,24 @@ def to_camera_to_world(world_to_camera: ArrayLike, axes: AxesName = "opencv") ->
                [0., 0., 1., 5.],
                [0., 0., 0., 1.]])
     """
-    return np.asarray(invert_rigid(world_to_camera) * _signs(axes))
+    return express(world_to_camera, _camera_to_world(axes))
 
 
 def from_camera_to_world(camera_to_world: ArrayLike, axes: AxesName = "opencv") -> FloatArray:
     """Canonical extrinsics `(..., 4, 4)` from camera-to-world matrices with the given axes.
 
     Example:
-        >>> from_camera_to_world(np.diag([1, -1, -1, 1]), "opencv").diagonal()
-        array([ 1., -1., -1.,  1.])
         >>> from_camera_to_world(np.diag([1, -1, -1, 1]), "opengl").diagonal()
         array([1., 1., 1., 1.])
     """
-    return invert_rigid(as_stack(camera_to_world, "camera-to-world", 4, 4) * _signs(axes))
+    return canonicalise(camera_to_world, _camera_to_world(axes))
 
 
-def change_axes(world_to_camera: ArrayLike, axes: AxesName) -> FloatArray:
-    """World-to-camera with OpenCV axes to world-to-camera with `axes`; and back, being its inverse.
-
-    Example:
-        >>> change_axes(np.eye(4), "pytorch3d").diagonal()
-        array([-1., -1.,  1.,  1.])
-    """
-    extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
-    return np.asarray(extrinsics * _signs(axes)[:, None])
-
-
-def to_homogeneous(matrices: ArrayLike) -> FloatArray:
-    """Append the row 0 0 0 1 to `(..., 3, 4)` matrices `[R | t]`.
-
-    Example:
-        >>> to_homogeneous([[1, 0, 0, 7], [0, 1, 0, 8], [0, 0, 1, 9]])[2:].tolist()
-        [[0.0, 0.0, 1.0, 9.0], [0.0, 0.0, 0.0, 1.0]]
-    """
-    matrices = as_stack(matrices, "matrices [R | t]", 3, 4)
-    return compose_rigid(matrices[..., :3], matrices[..., 3])
+def _camera_to_world(axes: AxesName) -> Convention:
+    if axes not in get_args(AxesName):
+        expected = ", ".join(get_args(AxesName))
+        raise UsageError(explain("unknown camera axes", expected=expected, found=axes))
+    return Convention.from_name(f"c2w {axes}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +98,7 @@ def to_pytorch3d(
         >>> cameras.focal_length.tolist(), cameras.principal_point.tolist()
         ([4.0, 2.0], [0.4, 0.0])
     """
-    view = change_axes(world_to_camera, "pytorch3d")
+    view = express(world_to_camera, _PYTORCH3D)
     focal_px, principal_px = _focal_and_principal(intrinsics, "PyTorch3D")
     middle, unit_px = np.array([width, height]) / 2, min(width, height) / 2
     return PyTorch3DCameras(
@@ -125,21 +112,14 @@ def to_pytorch3d(
 def from_pytorch3d(
     cameras: PyTorch3DCameras, width: int, height: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Canonical extrinsics `(..., 4, 4)` and intrinsics `(..., 3, 3)`: undoes `to_pytorch3d`.
-
-    Example:
-        >>> cameras = to_pytorch3d(np.eye(4), intrinsics_matrix(200, 100, 60, 50), 160, 100)
-        >>> from_pytorch3d(cameras, 160, 100)[1][0]
-        array([200.,   0.,  60.])
-    """
+    """Canonical extrinsics `(..., 4, 4)` and intrinsics `(..., 3, 3)`: undoes `to_pytorch3d`."""
     rotation = np.swapaxes(as_stack(cameras.R, "R", 3, 3), -1, -2)
-    unit_px = min(width, height) / 2
-    fx, fy = np.moveaxis(as_stack(cameras.focal_length, "focal_length", 2) * unit_px, -1, 0)
-    middle = np.array([width, height]) / 2
-    principal = as_stack(cameras.principal_point, "principal_point", 2)
-    cx, cy = np.moveaxis(middle - principal * unit_px, -1, 0)
-    extrinsics = change_axes(compose_rigid(rotation, cameras.T), "pytorch3d")
-    return extrinsics, intrinsics_matrix(fx, fy, cx, cy)
+    middle, unit_px = np.array([width, height]) / 2, min(width, height) / 2
+    focal_px = as_stack(cameras.focal_length, "focal_length", 2) * unit_px
+    principal_px = middle - as_stack(cameras.principal_point, "principal_point", 2) * unit_px
+    parts = (focal_px[..., 0], focal_px[..., 1], principal_px[..., 0], principal_px[..., 1])
+    extrinsics = canonicalise(compose_rigid(rotation, cameras.T), _PYTORCH3D)
+    return extrinsics, intrinsics_matrix(*parts)
 
 
 def to_eg3d(
@@ -162,13 +142,7 @@ def to_eg3d(
 
 
 def from_eg3d(labels: ArrayLike, width: int, height: int) -> tuple[FloatArray, FloatArray]:
-    """Canonical extrinsics `(..., 4, 4)` and intrinsics `(..., 3, 3)`: undoes `to_eg3d`.
-
-    Example:
-        >>> labels = to_eg3d(np.eye(4), intrinsics_matrix(100, 50, 64, 32), 128, 64)
-        >>> from_eg3d(labels, 128, 64)[1][1]
-        array([ 0., 50., 32.])
-    """
+    """Canonical extrinsics `(..., 4, 4)` and intrinsics `(..., 3, 3)`: undoes `to_eg3d`."""
     labels = as_stack(labels, "EG3D labels", 25)
     pose = labels[..., :16].reshape(*labels.shape[:-1], 4, 4)
     lens = labels[..., 16:].reshape(*labels.shape[:-1], 3, 3)
@@ -211,27 +185,24 @@ def to_nerfstudio(
         (50.0, [1.0, -1.0, -1.0, 1.0])
     """
     focal_px, principal_px = _focal_and_principal(intrinsics, "nerfstudio")
-    return NerfstudioCameras(
-        transform_matrix=to_camera_to_world(world_to_camera, "opengl"),
-        fl_x=focal_px[..., 0],
-        fl_y=focal_px[..., 1],
-        cx=principal_px[..., 0],
-        cy=principal_px[..., 1],
-        w=width,
-        h=height,
-    )
+    pose = to_camera_to_world(world_to_camera, "opengl")
+    parts = (focal_px[..., 0], focal_px[..., 1], principal_px[..., 0], principal_px[..., 1])
+    return NerfstudioCameras(pose, *parts, width, height)
 
 
 def from_nerfstudio(cameras: NerfstudioCameras) -> tuple[FloatArray, FloatArray]:
-    """Canonical extrinsics `(..., 4, 4)` and intrinsics `(..., 3, 3)`: undoes `to_nerfstudio`.
-
-    Example:
-        >>> camera = to_nerfstudio(np.eye(4), intrinsics_matrix(100, 50, 60, 40), 128, 64)
-        >>> from_nerfstudio(camera)[1][1]
-        array([ 0., 50., 40.])
-    """
+    """Canonical extrinsics `(..., 4, 4)` and intrinsics `(..., 3, 3)`: undoes `to_nerfstudio`."""
     extrinsics = from_camera_to_world(cameras.transform_matrix, "opengl")
     return extrinsics, intrinsics_matrix(cameras.fl_x, cameras.fl_y, cameras.cx, cameras.cy)
+
+
+def _focal_and_principal(intrinsics: ArrayLike, tool: str) -> tuple[FloatArray, FloatArray]:
+    intrinsics = as_stack(intrinsics, "intrinsics", 3, 3)
+    skew = np.abs(intrinsics[..., 0, 1]).max(initial=0.0)
+    if skew > 1e-6:
+        what = f"{tool} has no place for the skew of these intrinsics"
+        raise CameraError(explain(what, expected="K[0, 1] = 0", found=f"up to {skew:g}"))
+    return intrinsics[..., [0, 1], [0, 1]], intrinsics[..., :2, 2]
 
 
 def rotation_from_quaternion(quaternion: ArrayLike, order: QuaternionOrder) -> FloatArray:
@@ -249,10 +220,7 @@ def rotation_from_quaternion(quaternion: ArrayLike, order: QuaternionOrder) -> F
         array([ 0., -1.,  0.])
     """
     quaternion = as_stack(quaternion, "quaternions", 4)[..., np.argsort(_columns(order))]
-    length = np.linalg.norm(quaternion, axis=-1, keepdims=True)
-    if not (np.isfinite(length) & (length > 1e-9)).all():
-        raise CameraError(explain("a quaternion has no direction", expected="finite, not zero"))
-    w, x, y, z = np.moveaxis(quaternion / length, -1, 0)
+    w, x, y, z = np.moveaxis(unit_vectors(quaternion, "a quaternion"), -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -275,15 +243,13 @@ def quaternion_from_rotation(rotation: ArrayLike, order: QuaternionOrder) -> Flo
     wx, wy, wz = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
     xy, xz, yz = r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1]
     # Four times the outer product of the quaternion with itself: every row is a multiple of it.
-    outer = np.stack(
-        [
-            np.stack([1 + xx + yy + zz, wx, wy, wz], axis=-1),
-            np.stack([wx, 1 + xx - yy - zz, xy, xz], axis=-1),
-            np.stack([wy, xy, 1 - xx + yy - zz, yz], axis=-1),
-            np.stack([wz, xz, yz, 1 - xx - yy + zz], axis=-1),
-        ],
-        axis=-2,
-    )
+    rows = [
+        [1 + xx + yy + zz, wx, wy, wz],
+        [wx, 1 + xx - yy - zz, xy, xz],
+        [wy, xy, 1 - xx + yy - zz, yz],
+        [wz, xz, yz, 1 - xx - yy + zz],
+    ]
+    outer = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
     best = np.argmax(np.diagonal(outer, axis1=-2, axis2=-1), axis=-1)[..., None, None]
     quaternion = np.take_along_axis(outer, best, axis=-2)[..., 0, :]
     quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
@@ -291,28 +257,7 @@ def quaternion_from_rotation(rotation: ArrayLike, order: QuaternionOrder) -> Flo
     return np.asarray(quaternion[..., _columns(order)])
 
 
-def _signs(axes: AxesName) -> FloatArray:
-    if axes not in get_args(AxesName):
-        expected = ", ".join(get_args(AxesName))
-        raise UsageError(explain("unknown camera axes", expected=expected, found=axes))
-    return np.array([*AXES_SIGNS[Convention.from_name(f"c2w {axes}").axes], 1.0])
-
-
 def _columns(order: QuaternionOrder) -> list[int]:
-    if order not in ("wxyz", "xyzw"):
+    if order not in get_args(QuaternionOrder):
         raise UsageError(explain("unknown quaternion order", expected="wxyz, xyzw", found=order))
     return ["wxyz".index(letter) for letter in order]
-
-
-def _focal_and_principal(intrinsics: ArrayLike, tool: str) -> tuple[FloatArray, FloatArray]:
-    intrinsics = as_stack(intrinsics, "intrinsics", 3, 3)
-    skew = np.abs(intrinsics[..., 0, 1]).max(initial=0.0)
-    if skew > 1e-6:
-        raise CameraError(
-            explain(
-                f"{tool} has no place for the skew of these intrinsics",
-                expected="K[0, 1] = 0",
-                found=f"up to {skew:g}",
-            )
-        )
-    return intrinsics[..., [0, 1], [0, 1]], intrinsics[..., :2, 2]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,8 +25,7 @@ from geogen_hf.errors import CameraError, explain
 
 logger = logging.getLogger(__name__)
 
-Pictures = Sequence[NDArray[np.uint8]]
-ImageSource = Mapping[int, Pictures | None] | Callable[[int], Pictures | None]
+ImageSource = Callable[[int], Sequence[NDArray[np.uint8]] | None]
 """The decoded pictures `(H, W, 3)` uint8 of a subject, one a view, by its index; sizes may vary.
 None where they cannot be had: then another subject is looked at."""
 
@@ -37,9 +37,24 @@ FARTHEST = 9.0
 LEAST_VIEWS_SEEN, _MOST_VIEWS = 6, 12
 _NULL_SUBJECTS = 64  # whose geometry tells which transposed rotation blocks are worth trying
 _NULLS_ADJUSTED = 3
+_WORTH_ADJUSTING = 0.08  # pixels of the masks: what fits better has nothing to tell
 
 NullReading = tuple[float, tuple[int, ...] | None]
 """A misfit, and the order of the views it was found in; None for transposed rotation blocks."""
+
+
+class Rig(NamedTuple):
+    """Cameras `(V, 4, 4)` of a subject, OpenCV axes, and the `(3,)` point that they look at."""
+
+    world_to_camera: FloatArray
+    centre: FloatArray
+
+
+def read_rig(matrices: FloatArray, convention: Convention) -> Rig | None:
+    """Read `(V, 4, 4)` matrices as stored; None if the cameras could not stand like this."""
+    world_to_camera = canonicalise(matrices, convention)
+    rigs = measure_rigs(world_to_camera, np.zeros(1, dtype=np.intp))
+    return Rig(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +65,14 @@ class Stored:
         matrices: `(M, 4, 4)`, one subject after the other.
         starts: `(S,)` where each subject's begin.
         views: `(S,)` how many it has.
-        subject_ids: S names.
-        view_ids: Numbers of each subject's views.
     """
 
     matrices: FloatArray
     starts: NDArray[np.intp]
     views: NDArray[np.intp]
-    subject_ids: Sequence[str]
-    view_ids: Sequence[Sequence[int]]
 
     @classmethod
-    def of(
-        cls,
-        matrices: Sequence[ArrayLike],
-        subject_ids: Sequence[str] | None,
-        view_ids: Sequence[Sequence[int]] | None,
-    ) -> Stored:
+    def of(cls, matrices: Sequence[ArrayLike]) -> Stored:
         """Check the shapes and join the matrices of all subjects."""
         stacks = [as_stack(each, "stored camera matrices", 4, 4) for each in matrices]
         views = np.array([len(stack) if stack.ndim == 3 else 0 for stack in stacks], dtype=np.intp)
@@ -74,9 +80,7 @@ class Stored:
             found = stacks[int(np.argmin(views))].shape if stacks else "no subject"
             what = "stored camera matrices cannot be scored"
             raise CameraError(explain(what, expected="(V, 4, 4) for each subject", found=found))
-        names = subject_ids or [f"subject {index}" for index in range(len(stacks))]
-        numbers = view_ids or [range(int(count)) for count in views]
-        return cls(np.concatenate(stacks), np.cumsum(views) - views, views, names, numbers)
+        return cls(np.concatenate(stacks), np.cumsum(views) - views, views)
 
     def of_subject(self, index: int) -> FloatArray:
         """The `(V, 4, 4)` matrices of one subject."""
@@ -89,24 +93,7 @@ class Stored:
         few = self.starts[:_NULL_SUBJECTS]
         end = int(few[-1] + self.views[len(few) - 1])
         readings = read_rigs(_blocks_transposed(self.matrices[:end]), few, CANDIDATES)
-        sound = {key: reading.geometry.sound for key, reading in readings.items()}
-        return [c for c in CANDIDATES if sound[geometry_of(c)] >= STANDING_SHARE]
-
-
-def order_of_subjects(usable: NDArray[np.bool_], images: ImageSource, count: int) -> list[int]:
-    """Whose pictures to look at: `count` spread evenly over the release, then as many spares.
-
-    The first three are spread as well: most releases are settled by them.
-    """
-    indices = np.flatnonzero(usable)
-    if isinstance(images, Mapping):
-        indices = np.intersect1d(indices, list(images))
-    if not len(indices):
-        return []
-    spread = np.unique(np.linspace(0, len(indices) - 1, 2 * count).round().astype(np.intp))
-    first = np.unique(np.linspace(0, len(spread) - 1, FIRST_LOOK).round().astype(np.intp))
-    rest = np.setdiff1d(np.arange(len(spread)), first)
-    return [int(indices[spread[place]]) for place in (*first, *rest[::2], *rest[1::2])]
+        return [c for c in CANDIDATES if readings[geometry_of(c)][1].sound >= STANDING_SHARE]
 
 
 class Seen:
@@ -125,118 +112,107 @@ class Seen:
     def __init__(
         self, stored: Stored, index: int, rows: NDArray[np.intp], silhouettes: Silhouettes
     ) -> None:
-        self._stored, self.index, self.silhouettes = stored, index, silhouettes
-        self.subject_id = stored.subject_ids[index]
-        self.view_ids = tuple(stored.view_ids[index][row] for row in rows)
+        self._stored, self.index, self.rows, self.silhouettes = stored, index, rows, silhouettes
         self._matrices = stored.of_subject(index)[rows]
         self.nulls: dict[Convention, NullReading] = {}
         self.plain, self.adjusted = cache(self._plain), cache(self._adjusted)
 
-    def read(self, convention: Convention) -> RigRead | None:
+    def read(self, convention: Convention) -> Rig | None:
         """Its cameras under a convention; None if they could not stand like this."""
         return read_rig(self._matrices, convention)
 
     def _plain(self, convention: Convention) -> float:
         """The misfit as stated."""
-        read = self.read(convention)
-        if read is None:
-            return FARTHEST
-        return self.silhouettes.misfit(read.world_to_camera, read.centre)
+        rig = self.read(convention)
+        return FARTHEST if rig is None else self.silhouettes.misfit(*rig)
 
     def _adjusted(self, convention: Convention) -> float:
         """The misfit with corrected intrinsics."""
-        read = self.read(convention)
-        if read is None:
-            return FARTHEST
-        return self.silhouettes.adjust(read.world_to_camera, read.centre).misfit
+        rig = self.read(convention)
+        return FARTHEST if rig is None else self.silhouettes.adjust(*rig).misfit
+
+    def corrected(self, convention: Convention) -> float:
+        """The misfit with corrected intrinsics, or as stated where that leaves nothing to tell."""
+        plain = self.plain(convention)
+        return self.adjusted(convention) if plain > _WORTH_ADJUSTING else plain
 
     def null(self, convention: Convention) -> NullReading:
-        """The least misfit of all null readings, and which order of the views that is.
-
-        None stands for transposed rotation blocks.
-        """
+        """The least misfit of all null readings, and which order of the views that is."""
         if convention not in self.nulls:
             self.nulls[convention] = self._best_null(convention)
         return self.nulls[convention]
 
     def _best_null(self, convention: Convention) -> NullReading:
-        read = self.read(convention)
-        readings: list[tuple[RigRead, tuple[int, ...] | None]] = []
-        if read is not None:
-            for order in _exchanges(read):
-                moved = RigRead(read.world_to_camera[list(order)], read.centre)
-                readings.append((moved, order))
+        readings: list[tuple[Rig, tuple[int, ...] | None]] = []
+        if (rig := self.read(convention)) is not None:
+            for order in _exchanges(rig):
+                readings.append((Rig(rig.world_to_camera[list(order)], rig.centre), order))
         blocks = _blocks_transposed(self._matrices)
         others = [read_rig(blocks, block) for block in self._stored.block_conventions]
         readings.extend((other, None) for other in others if other is not None)
-        misfit, adjust = self.silhouettes.misfit, self.silhouettes.adjust
-        tried = [misfit(each.world_to_camera, each.centre) for each, _ in readings]
-        best: NullReading = (FARTHEST, None)
-        for place in np.argsort(tried, kind="stable")[:_NULLS_ADJUSTED]:
-            each, order_ = readings[int(place)]
-            found = adjust(each.world_to_camera, each.centre).misfit
-            best = min(best, (found, order_), key=lambda pair: pair[0])
-        return best
+        tried = [self.silhouettes.misfit(*each) for each, _ in readings]
+        few = [readings[place] for place in np.argsort(tried, kind="stable")[:_NULLS_ADJUSTED]]
+        adjusted = [(self.silhouettes.adjust(*each).misfit, order) for each, order in few]
+        return min([(FARTHEST, None), *adjusted], key=lambda found: found[0])
 
 
-@dataclass(frozen=True, eq=False)
-class RigRead:
-    """Cameras of a subject in one reading.
-
-    Attributes:
-        world_to_camera: `(V, 4, 4)` extrinsics.
-        centre: `(3,)` world point that they look at.
-    """
-
-    world_to_camera: FloatArray
-    centre: FloatArray
-
-
-def read_rig(matrices: FloatArray, convention: Convention) -> RigRead | None:
-    """Read `(V, 4, 4)` matrices as stored; None if the cameras could not stand like this."""
-    world_to_camera = canonicalise(matrices, convention)
-    rigs = measure_rigs(world_to_camera, np.zeros(1, dtype=np.intp))
-    return RigRead(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
-
-
-def with_silhouettes(
+def seen_subjects(
     stored: Stored,
-    intrinsics_px: Sequence[ArrayLike],
+    intrinsics_px: Callable[[int], ArrayLike],
     images: ImageSource,
     order: Sequence[int],
+    subject_ids: Sequence[str],
 ) -> Iterator[Seen]:
     """The subjects whose pictures have a head before an even background, read when asked for."""
     for index in order:
-        pictures = images[index] if isinstance(images, Mapping) else images(index)
+        pictures = images(index)
         if pictures is None:
             continue
         matrices = stored.of_subject(index)
-        intrinsics = as_stack(intrinsics_px[index], "intrinsics", 3, 3)
+        intrinsics = as_stack(intrinsics_px(index), "intrinsics", 3, 3)
         if not len(pictures) == len(intrinsics) == len(matrices):
             raise CameraError(
                 explain(
                     "pictures, intrinsics and matrices of a subject do not fit together",
-                    where=stored.subject_ids[index],
+                    where=subject_ids[index],
                     expected=f"{len(matrices)} of each",
                     found=f"{len(pictures)} pictures, {len(intrinsics)} intrinsics",
                 )
             )
-        few = np.unique(np.linspace(0, len(matrices) - 1, _MOST_VIEWS).round().astype(np.intp))
-        outlines = [silhouette(pictures[view]) for view in few]
+        rows = np.unique(np.linspace(0, len(matrices) - 1, _MOST_VIEWS).round().astype(np.intp))
+        outlines = [silhouette(pictures[row]) for row in rows]
         if all(each.plausible for each in outlines):
-            yield Seen(stored, index, few, Silhouettes(outlines, intrinsics[few]))
+            yield Seen(stored, index, rows, Silhouettes(outlines, intrinsics[rows]))
         else:
-            logger.debug("%s: no head before an even background", stored.subject_ids[index])
+            logger.debug("%s: no head before an even background", subject_ids[index])
 
 
-def _exchanges(read: RigRead) -> Iterator[tuple[int, ...]]:
+def order_of_subjects(
+    usable: NDArray[np.bool_], pictured: Collection[int] | None, count: int
+) -> list[int]:
+    """Whose pictures to look at: `count` spread evenly over the release, then as many spares.
+
+    The first three are spread as well: most releases are settled by them.
+    """
+    indices = np.flatnonzero(usable)
+    if pictured is not None:
+        indices = np.intersect1d(indices, list(pictured))
+    if not len(indices):
+        return []
+    spread = np.unique(np.linspace(0, len(indices) - 1, 2 * count).round().astype(np.intp))
+    first = np.unique(np.linspace(0, len(spread) - 1, FIRST_LOOK).round().astype(np.intp))
+    rest = np.setdiff1d(np.arange(len(spread)), first)
+    return [int(indices[spread[place]]) for place in (*first, *rest[::2], *rest[1::2])]
+
+
+def _exchanges(rig: Rig) -> Iterator[tuple[int, ...]]:
     """Orders of the views: every two exchanged, and all moved on round the circle."""
-    count = len(read.world_to_camera)
+    count = len(rig.world_to_camera)
     for one, other in itertools.combinations(range(count), 2):
         order = list(range(count))
         order[one], order[other] = other, one
         yield tuple(order)
-    rotation = read.world_to_camera[:, :3, :3]
+    rotation = rig.world_to_camera[:, :3, :3]
     up = -rotation[:, 1].mean(axis=0)
     ahead = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
     x, y = rotation[:, 2] @ ahead, rotation[:, 2] @ np.cross(up, ahead)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geogen_hf.cameras.surface import SurfacePoints
+from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.errors import CameraError, explain
 from geogen_hf.formats.layout import Format

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from geogen_hf.cameras.hull import SurfacePoints, hull_surface
 from geogen_hf.cameras.intrinsics import mirror, resize_intrinsics
 from geogen_hf.cameras.poses import FloatArray, camera_centre, unit_vectors
 from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.silhouettes import Foreground, foreground
-from geogen_hf.cameras.surface import SurfacePoints, hull_surface
 from geogen_hf.errors import CameraError, UsageError, explain
 from geogen_hf.formats.layout import Format, encode_png
 from geogen_hf.formats.scene import LayoutOptions, Scene, Similarity

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.silhouettes import Foreground
-from geogen_hf.cameras.surface import SurfacePoints
 from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError, explain
 from geogen_hf.images import Format, decode_rgb, read_header
 from geogen_hf.release.release import Identity

@@ -11,14 +11,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geogen_hf._version import __version__
 from geogen_hf.cameras.conventions import CANDIDATES, Convention
@@ -210,8 +210,9 @@ def _prove(
         pictures = _Pictures(archives, subjects, images, options.default_intrinsics)
         proof = score_conventions(
             [subject.matrices for subject in subjects],
-            _Intrinsics(pictures),
-            pictures,
+            pictures.intrinsics,
+            pictures.decoded,
+            pictured=pictures.members,
             candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
             stated_direction=None if stated else claims.direction,
             pixel_subjects=options.pixel_subjects,
@@ -277,8 +278,8 @@ def _memory_of(
     return options.memory / f"{digest.hexdigest()[:32]}.json"
 
 
-class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
-    """Decoded pictures of the subjects that have one for every camera, by index."""
+class _Pictures:
+    """Pictures of the subjects that have one for every camera, and their intrinsics, by index."""
 
     def __init__(
         self,
@@ -287,28 +288,19 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
         images: ImageIndex,
         default: DefaultIntrinsics | None,
     ) -> None:
-        self._archives, self._default = archives, default
+        self._archives, self._subjects, self._default = archives, subjects, default
         self.sound = 0
         self.fault: CameraError | None = None
-        self._latest: tuple[int, list[bytes]] | None = None
-        self.subjects = subjects
         self.members = {
             index: [images[subject.subject_id][view_id] for view_id in subject.view_ids]
             for index, subject in enumerate(subjects)
             if images.get(subject.subject_id, {}).keys() >= set(subject.view_ids)
         }
+        self._encoded = lru_cache(1)(self._read)
 
-    def encoded(self, index: int) -> list[bytes]:
-        """PNG files of a subject.
-
-        Raises:
-            ArchiveError: One of them is damaged.
-        """
-        if self._latest is None or self._latest[0] != index:
-            members = self.members[index]
-            (records,) = self._archives.records([members])
-            self._latest = index, list(map(unpack_png, members, records))
-        return self._latest[1]
+    def _read(self, index: int) -> list[bytes]:
+        (records,) = self._archives.records([self.members[index]])
+        return list(map(unpack_png, self.members[index], records))
 
     def intrinsics(self, index: int) -> FloatArray:
         """`(V, 3, 3)` pixels, from the sizes of a subject's pictures.
@@ -317,48 +309,29 @@ class _Pictures(Mapping[int, Sequence[NDArray[np.uint8]] | None]):
             CameraError: They are missing, or do not go with these sizes.
             ArchiveError: A picture is damaged.
         """
-        sizes = list(map(png_size, self.members[index], self.encoded(index)))
+        sizes = list(map(png_size, self.members[index], self._encoded(index)))
         width, height = np.array(sizes, dtype=np.float64).T
-        stored = self.subjects[index].intrinsics
+        stored = self._subjects[index].intrinsics
         intrinsics = pixel_intrinsics(stored, width, height, self._default)
         return validate_intrinsics(intrinsics, width, height)
 
-    def __getitem__(self, index: int) -> list[NDArray[np.uint8]] | None:
+    def decoded(self, index: int) -> list[Pixels] | None:
+        """The pictures; None where they are damaged, or their cameras have no intrinsics."""
         try:
             self.intrinsics(index)
             with ThreadPoolExecutor(os.cpu_count()) as threads:
-                pictures = list(threads.map(_decode, self.members[index], self.encoded(index)))
+                pictures = list(threads.map(_decode, self.members[index], self._encoded(index)))
             self.sound += 1
             return pictures
         except FetchError:
             raise
         except CameraError as error:
-            subject_id = self.subjects[index].subject_id
+            subject_id = self._subjects[index].subject_id
             logger.info("%s: not asked for the cameras: %s", subject_id, one_line(error))
             self.fault = self.fault or CameraError(f"{subject_id}: {error}")
-            return None
         except (OSError, ImageError) as error:
             logger.info("not asked for the cameras: %s", error)  # told when it is read
-            return None
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.members)
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-
-class _Intrinsics(Sequence[FloatArray]):
-    """Intrinsics in pixels by index."""
-
-    def __init__(self, pictures: _Pictures) -> None:
-        self._pictures = pictures
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._pictures.intrinsics(index)
-
-    def __len__(self) -> int:
-        return len(self._pictures.subjects)
+        return None
 
 
 def _decode(member: Member, data: bytes) -> Pixels:

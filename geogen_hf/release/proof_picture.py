@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
-from geogen_hf.cameras.hull import FARTHEST_PX, Silhouettes
+from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.scores import percent
-from geogen_hf.cameras.silhouettes import Mask, Silhouette, silhouette
-from geogen_hf.cameras.trials import read_rig
+from geogen_hf.cameras.silhouettes import Mask, silhouette
+from geogen_hf.cameras.trials import FARTHEST, read_rig
 from geogen_hf.errors import ArchiveError, CameraError, ImageError, ReleaseError, explain
 from geogen_hf.images import Pixels, decode_rgb
 from geogen_hf.release.release import Release
@@ -40,26 +40,21 @@ class _Drawn:
 
     subject_id: str
     pictures: list[Pixels]
-    masks: list[Silhouette]
+    masks: list[Mask]
     silhouettes: Silhouettes
     stored: FloatArray
 
     def hulls(self, convention: Convention) -> list[Mask]:
         """What of each silhouette the hull of all reaches."""
-        read = read_rig(self.stored, convention)
-        if read is None:
-            return [np.zeros_like(each.mask) for each in self.masks]
-        return [
-            self.silhouettes.reached(view, each.mask, read.world_to_camera, read.centre)
-            for view, each in enumerate(self.masks)
-        ]
+        rig = read_rig(self.stored, convention)
+        if rig is None:
+            return [np.zeros_like(mask) for mask in self.masks]
+        return [self.silhouettes.reached(view, mask, *rig) for view, mask in enumerate(self.masks)]
 
     def misfit(self, convention: Convention) -> float:
         """Of the silhouettes, in pixels of the masks."""
-        read = read_rig(self.stored, convention)
-        if read is None:
-            return FARTHEST_PX
-        return self.silhouettes.misfit(read.world_to_camera, read.centre)
+        rig = read_rig(self.stored, convention)
+        return FARTHEST if rig is None else self.silhouettes.misfit(*rig)
 
 
 def proof_picture(release: Release, *, subjects: int = 2, cell_px: int = 150) -> Image.Image:
@@ -128,12 +123,12 @@ def _read_subject(archives: Archives, subject: Subject, taken: Convention | None
         pictures = [decode_rgb(encoded[view], where=subject.images[view]) for view in few]
     except (ArchiveError, CameraError, ImageError):
         return None
-    masks = [silhouette(picture) for picture in pictures]
-    if not all(each.plausible for each in masks):
+    found = [silhouette(picture) for picture in pictures]
+    if not all(each.plausible for each in found):
         return None
     stored = own.extrinsics if taken is None else express(own.extrinsics, taken)
-    hull = Silhouettes(masks, own.intrinsics[few])
-    return _Drawn(subject.subject_id, pictures, masks, hull, stored[few])
+    hull = Silhouettes(found, own.intrinsics[few])
+    return _Drawn(subject.subject_id, pictures, [each.mask for each in found], hull, stored[few])
 
 
 def _block(drawn: Sequence[_Drawn], convention: Convention, said: str, cell_px: int) -> Image.Image:
@@ -155,8 +150,8 @@ def _block(drawn: Sequence[_Drawn], convention: Convention, said: str, cell_px: 
 
 def _cells(drawn: _Drawn, hulls: Sequence[Mask], cell_px: int) -> Image.Image:
     cells = [
-        _cell(picture, each.mask, hull, cell_px)
-        for picture, each, hull in zip(drawn.pictures, drawn.masks, hulls, strict=True)
+        _cell(picture, mask, hull, cell_px)
+        for picture, mask, hull in zip(drawn.pictures, drawn.masks, hulls, strict=True)
     ]
     rows = -(-len(cells) // _COLUMNS)
     step = cell_px + 4
