@@ -93,9 +93,9 @@ def metadata_target(work: Path) -> Target:
 
 
 def lock_target(work: Path) -> Target:
+    from geogen_hf.source.download import part_path, resumable_bytes, sidecar_path
     from geogen_hf.source.fetch import LockEntry, lock_text, read_lock
     from geogen_hf.source.location import RemoteInfo
-    from geogen_hf.source.partial import part_path, resumable_bytes, sidecar_path
 
     info = RemoteInfo(9, '"a1"', "Mon, 06 Jan 2025 00:00:00 GMT")
     entry = LockEntry("http://host/a.zip", 9, info.etag, info.last_modified, "00" * 32)

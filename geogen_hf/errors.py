@@ -8,6 +8,7 @@ A message states what is wrong, where, what was expected, what was found and wha
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _USER_IN_URL = re.compile(r"(?<=://)[^/?#\s@]*@")
 _QUERY_OF_URL = re.compile(r"((?:://|with url: /)[^\s?'\"]*)\?[^\s'\")]*")
@@ -108,3 +109,28 @@ def one_line(error: Exception) -> str:
         'not a rotation; found: det -1'
     """
     return "; ".join(line.strip() for line in str(error).splitlines())
+
+
+def join_failures(failures: Mapping[str, Exception]) -> str:
+    r"""Put the messages of several parts together, by label, each distinct message once.
+
+    Messages that differ only in the label become one that lists the parts: their labels in the
+    first line, and lines with a label (such as their URLs) one after the other.
+
+    Example:
+        >>> where = "the connection failed\n  where: http://h/"
+        >>> print(join_failures({n: FetchError(f"{n}: {where}{n}") for n in ("a.zip", "b.zip")}))
+        a.zip, b.zip: the connection failed
+          where: http://h/a.zip
+          where: http://h/b.zip
+    """
+    groups: dict[str, list[str]] = {}
+    for label, error in failures.items():
+        groups.setdefault(str(error).replace(label, "\0"), []).append(label)
+    lines: list[str] = []
+    for text, labels in groups.items():
+        first, *rest = text.splitlines()
+        lines.append(first.replace("\0", ", ".join(labels)))
+        for line in rest:
+            lines += [line.replace("\0", label) for label in labels] if "\0" in line else [line]
+    return "\n".join(lines)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from geogen_hf.source.location import Credentials, Location
+from geogen_hf.source.location import Location
 from geogen_hf.source.zip_directory import Directory, Member, read_directory
 from geogen_hf.source.zip_reader import Archives, unpack_member
 
 
-def list_archive(address: str | Path, credentials: Credentials | None = None) -> Directory:
-    """List the archive at a path (`Path`) or URL (`str`)."""
-    remote = isinstance(address, str)
-    with closing(Location(str(address), remote, credentials=credentials).open()) as file:
+def list_archive(address: str | Path, options: Mapping[str, Any] | None = None) -> Directory:
+    """List the archive at a path or URL."""
+    with closing(Location(str(address), storage_options=options or {}).open()) as file:
         return read_directory(file)
 
 

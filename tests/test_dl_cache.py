@@ -14,7 +14,7 @@ from geogen_hf.errors import FetchError
 from geogen_hf.source.hf_cache import download_parts
 from geogen_hf.source.location import Location
 from geogen_hf.source.parts import Part, locate_parts, select_parts
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions
 
 pytestmark = pytest.mark.datasets
 
@@ -54,7 +54,7 @@ def urls(origin: OriginServer) -> dict[Part, str]:
 
 
 def download(dl_manager: object, addresses: dict[Part, str]) -> dict[Part, str]:
-    locations = {part: Location(a, remote="://" in a) for part, a in addresses.items()}
+    locations = {part: Location(address) for part, address in addresses.items()}
     found = download_parts(dl_manager, locations, QUICK)
     return {part: location.address for part, location in found.items()}
 

@@ -16,7 +16,7 @@ from geogen_hf.errors import FetchError, GeoGenError, UsageError
 from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
 from geogen_hf.source.http_reader import hub_address
 from geogen_hf.source.parts import Part, named_parts
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions
 
 NUMBERS = [1, 2, 3, 8]
 PARTS = named_parts(NUMBERS)
@@ -315,11 +315,11 @@ def test_fsspec_sources_resume(served: dict[Part, bytes], out: Path) -> None:
 def test_hub_files_are_asked_for_at_their_address(
     served: dict[Part, bytes], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, _ = hub_address("hf://datasets/me/raw@refs/pr/3/zips/a b.zip")
+    address, _ = hub_address("hf://datasets/me/raw@refs/pr/3/zips/a b.zip", {})
     assert address.endswith("/datasets/me/raw/resolve/refs%2Fpr%2F3/zips/a%20b.zip")
-    assert hub_address("hf://me/model/x.zip")[0].endswith("co/me/model/resolve/main/x.zip")
+    assert hub_address("hf://me/model/x.zip", {})[0].endswith("co/me/model/resolve/main/x.zip")
     with pytest.raises(UsageError, match="Hub"):
-        hub_address("hf://datasets/me")
+        hub_address("hf://datasets/me", {})
 
     hub = out.parent / "hub" / "datasets/me/raw/resolve/v1"
     hub.parent.mkdir(parents=True)

@@ -19,7 +19,7 @@ import geogen_hf
 from geogen_hf.errors import FetchError
 from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
 from geogen_hf.source.parts import Part, named_parts
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions
 
 NUMBERS = [1, 2, 3, 8]
 PARTS = named_parts(NUMBERS)
@@ -86,7 +86,7 @@ class Site:
         code = f"""
 import logging
 from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions
 logging.basicConfig(level=logging.INFO)
 fetch_parts(
     {str(self.out)!r}, parts=[1, 2, 3, 8], place={self.origin.url!r}, jobs=2,

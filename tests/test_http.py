@@ -16,24 +16,16 @@ from hypothesis import strategies as st
 from origin_server import Faults, OriginServer, write_zip
 
 from geogen_hf.errors import FetchError
-from geogen_hf.source.http_client import make_session
+from geogen_hf.source.http_client import make_session, network_errors
+from geogen_hf.source.http_reader import HttpFile, content_range, remote_info, retry_after_s
 from geogen_hf.source.location import Location, RemoteInfo
-from geogen_hf.source.responses import (
-    RETRY,
-    ContentRange,
-    ResponseChecks,
-    TransientError,
-    content_range,
-    is_transient,
-    remote_info,
-    retry_after_s,
-)
+from geogen_hf.source.remote import RETRY, TransientError
 
 MONDAY, TUESDAY = "Mon, 06 Jan 2025 01:02:03 GMT", "Tue, 07 Jan 2025 01:02:03 GMT"
 
 
-def checks_of(url: str) -> ResponseChecks:
-    return ResponseChecks(Location(url, remote=True))
+def file_at(url: str) -> HttpFile:
+    return HttpFile(Location(url))
 
 
 def test_waits_grow_from_none_to_half_a_minute() -> None:
@@ -76,14 +68,13 @@ def test_any_content_range_is_read_without_failing(text: str) -> None:
 
 
 def test_content_range_forms() -> None:
-    def read(text: str) -> ContentRange | None:
+    def read(text: str) -> tuple[int | None, ...]:
         return content_range({"Content-Range": text})
 
-    assert read("bytes 5-9/70") == ContentRange(5, 10, 70)
-    assert read("bytes 5-9/*") == ContentRange(5, 10, None)
-    assert read("bytes */70") == ContentRange(None, None, 70)
-    assert read("lines 5-9/70") is None
-    assert content_range({}) is None
+    assert read("bytes 5-9/70") == (5, 10, 70)
+    assert read("bytes 5-9/*") == (5, 10, None)
+    assert read("bytes */70") == (None, None, 70)
+    assert read("lines 5-9/70") == content_range({}) == (None, None, None)
 
 
 def test_the_size_of_a_partial_answer_is_the_whole_files() -> None:
@@ -121,7 +112,7 @@ def test_if_range_needs_a_strong_validator() -> None:
 
 
 def test_statuses_worth_another_try() -> None:
-    checks = checks_of("https://h/images_batch_2.zip")
+    checks = file_at("https://h/images_batch_2.zip")
     transient = (408, 425, 429, 500, 502, 503, 504)
     for status in (*transient, 301, 400, 401, 403, 404, 410, 418, 499, 501, 599):
         with pytest.raises(FetchError, match="https://h/images") as caught:
@@ -176,10 +167,10 @@ def test_certificates_come_from_the_environment_and_distrust_is_final(
     thread.start()
     url = f"https://127.0.0.1:{server.server_port}/"
     try:
-        with make_session(1) as session:
+        with make_session() as session:
             with (
                 pytest.raises(FetchError, match="REQUESTS_CA_BUNDLE") as caught,
-                checks_of(url).network_errors(),
+                network_errors(file_at(url)),
             ):
                 session.get(url)
             assert not isinstance(caught.value, TransientError)
@@ -193,7 +184,7 @@ def test_certificates_come_from_the_environment_and_distrust_is_final(
 
 def test_proxies_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = write_zip(tmp_path / "a.zip", 1000, seed=1)
-    with OriginServer(tmp_path) as proxy, make_session(1) as session:
+    with OriginServer(tmp_path) as proxy, make_session() as session:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         # No such host: only the proxy, asked for the whole URL, can have answered.
@@ -202,32 +193,40 @@ def test_proxies_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 def test_broken_connections_may_be_tried_again(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", 100_000, seed=1)
-    with OriginServer(tmp_path) as origin, make_session(1) as session:
+    with OriginServer(tmp_path) as origin, make_session() as session:
         origin.faults["a.zip"] = Faults(cut_at=[50_000])
         url = f"{origin.url}/a.zip"
         with (
             pytest.raises(TransientError, match="the connection failed"),
-            checks_of(url).network_errors(),
+            network_errors(file_at(url)),
         ):
             session.get(url)
         assert session.get(url).status_code == 200
         closed = origin.url
-    with pytest.raises(TransientError), checks_of(closed).network_errors():
+    with pytest.raises(TransientError), network_errors(file_at(closed)):
         requests.get(closed, timeout=5)
-    with pytest.raises(FetchError) as caught, checks_of("http://").network_errors():
+    with pytest.raises(FetchError) as caught, network_errors(file_at("http://")):
         requests.get("http://", timeout=5)
     assert not isinstance(caught.value, TransientError)
 
 
-def test_errors_sorted() -> None:
-    assert is_transient(requests.ReadTimeout())
-    assert is_transient(urllib3.exceptions.IncompleteRead(3, 4))
-    assert not is_transient(requests.exceptions.SSLError(ssl.SSLCertVerificationError("bad")))
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (requests.ReadTimeout(), True),
+        (urllib3.exceptions.IncompleteRead(3, 4), True),
+        (requests.exceptions.SSLError(ssl.SSLCertVerificationError("bad")), False),
+    ],
+)
+def test_errors_sorted(error: Exception, transient: bool) -> None:
+    with pytest.raises(FetchError) as caught, network_errors(file_at("https://h/a.zip")):
+        raise error
+    assert isinstance(caught.value, TransientError) is transient
 
 
 def test_a_session_keeps_connections(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", 1000, seed=1)
-    with OriginServer(tmp_path) as origin, make_session(2) as session:
+    with OriginServer(tmp_path) as origin, make_session() as session:
         for _ in range(5):
             session.get(f"{origin.url}/a.zip")
         assert origin.count("GET") == 5

@@ -21,12 +21,11 @@ import geogen_hf
 from geogen_hf.errors import FetchError
 from geogen_hf.source import http_reader
 from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.fsspec_reader import FsspecFile
-from geogen_hf.source.hf_cache import credentials_of
+from geogen_hf.source.hf_cache import options_of
 from geogen_hf.source.http_reader import HttpFile, hub_address
-from geogen_hf.source.location import Credentials, Location, open_remote
+from geogen_hf.source.location import Location, options_for
 from geogen_hf.source.parts import ALL_PARTS
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import FsspecFile, TransferOptions, open_remote
 
 pytestmark = pytest.mark.datasets
 
@@ -151,7 +150,7 @@ def test_a_rate_limit_is_waited_out(raw: HubServer, caplog: pytest.LogCaptureFix
     limited = Fault("resolve", status=429, retry_after=0, times=attempts + 3)
     raw.faults.append(limited)
     url = f"{RAW}/metadata_files.zip"
-    where = Credentials({"hf": {"endpoint": raw.url, "token": raw.tokens.owner}})
+    where = {"hf": {"endpoint": raw.url, "token": raw.tokens.owner}}
     with caplog.at_level(logging.WARNING):
         assert len(list_archive(url, where).members) == 40
     assert limited.seen > attempts + 1
@@ -171,7 +170,7 @@ def test_single_identities(raw: HubServer) -> None:
 def test_the_hubs_own_token(raw: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     url, mine = f"{RAW}/images_batch_1.zip", {"Authorization": "Bearer hf_mine"}
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    assert hub_address(url)[1] == mine
+    assert hub_address(url, {})[1] == mine
     assert hub_address(url, {"token": None})[1] == mine
     assert hub_address(url, {"token": True})[1] == mine
     assert hub_address(url, {"token": False})[1] == {}
@@ -184,7 +183,7 @@ def test_the_hubs_own_token(raw: HubServer, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_token_alone(options: dict[str, Any]) -> None:
     config = DownloadConfig(token="hf_x", storage_options=options)
     manager = StreamingDownloadManager(download_config=config)
-    assert credentials_of(manager.download_config).for_url(RAW)["token"] == "hf_x"
+    assert options_for(RAW, options_of(manager.download_config))["token"] == "hf_x"
 
 
 def test_headers_reach_streaming_reads(by_subject: Path) -> None:
@@ -201,28 +200,26 @@ def test_other_options_of_http_go_through_fsspec(by_subject: Path) -> None:
     with OriginServer(by_subject) as origin:
         options = {"client_kwargs": {"headers": {"Authorization": "Bearer y"}}}
         url = f"{origin.url}/metadata_files.zip"
-        directory = list_archive(url, Credentials({"http": options}))
+        directory = list_archive(url, {"http": options})
         assert {request.authorization for request in origin.requests} == {"Bearer y"}
     assert len(directory.members) == 40
 
 
 def test_options_of_other_file_systems(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"content")
-    where = Credentials({"dir": {"path": str(tmp_path), "fo": "file://"}, "file": {"x": 1}})
-    remote = open_remote(Location("file:///x", remote=True, credentials=where))
+    where = {"dir": {"path": str(tmp_path), "fo": "file://"}, "file": {"x": 1}}
+    remote = open_remote(Location("file:///x", storage_options=where))
     assert isinstance(remote, FsspecFile)
-    assert isinstance(
-        open_remote(Location("https://host/x", remote=True, credentials=where)), HttpFile
-    )
+    assert isinstance(open_remote(Location("https://host/x", storage_options=where)), HttpFile)
 
 
 def test_credentials_travel_and_are_not_shown(
     raw: HubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    where = Credentials({"hf": {"endpoint": raw.url, "token": raw.tokens.owner}})
+    where = {"hf": {"endpoint": raw.url, "token": raw.tokens.owner}}
     directory = list_archive(f"{RAW}/metadata_files.zip", where)
     copy = pickle.loads(pickle.dumps(directory))
-    assert copy.members[0].archive.credentials.for_url(RAW)["token"] == raw.tokens.owner
-    assert raw.tokens.owner not in f"{directory!r} {where}" + caplog.text
+    assert options_for(RAW, copy.members[0].archive.storage_options)["token"] == raw.tokens.owner
+    assert raw.tokens.owner not in f"{directory!r} {directory.archive}" + caplog.text
     assert {hash(member) for member in copy.members} == {hash(m) for m in directory.members}

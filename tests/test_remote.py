@@ -21,9 +21,9 @@ from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
 from geogen_hf.release.release import UnknownSubjectError
 from geogen_hf.source import http_reader
 from geogen_hf.source.http_reader import HttpFile
-from geogen_hf.source.location import TAIL_BYTES, Credentials, Location, open_remote
+from geogen_hf.source.location import TAIL_BYTES, Location
 from geogen_hf.source.parts import ALL_PARTS
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions, open_remote
 from geogen_hf.source.zip_directory import Directory
 from geogen_hf.source.zip_reader import Archives
 
@@ -50,7 +50,7 @@ def origin(tmp_path: Path, content: bytes) -> Iterator[OriginServer]:
 
 
 def http_file(url: str, **options: Any) -> HttpFile:
-    return HttpFile(Location(url, remote=True), **options)
+    return HttpFile(Location(url), **options)
 
 
 def spoil(origin: OriginServer, name: str = "a.bin", **changes: object) -> Faults:
@@ -281,8 +281,8 @@ def test_redirects_that_lead_nowhere(origin: OriginServer, target: str, found: s
 
 
 def with_headers(url: str) -> HttpFile:
-    credentials = Credentials({"headers": {"X-Key": "k", "Authorization": "Bearer x"}})
-    return HttpFile(Location(url, remote=True, credentials=credentials))
+    options = {"headers": {"X-Key": "k", "Authorization": "Bearer x"}}
+    return HttpFile(Location(url, storage_options=options))
 
 
 def test_headers_stay_with_their_host(origin: OriginServer, content: bytes) -> None:
@@ -398,7 +398,7 @@ def test_other_file_systems(tmp_path: Path, scheme: str) -> None:
 
 def test_unknown_file_systems_are_refused() -> None:
     with pytest.raises(UsageError, match="no file system"):
-        open_remote(Location("gopher://host/a.zip", remote=True))
+        open_remote(Location("gopher://host/a.zip"))
 
 
 NAMED = CameraOptions("world_to_camera opencv unchecked")

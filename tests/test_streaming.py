@@ -21,7 +21,7 @@ from geogen_hf.release.shards import make_shards, split_shard
 from geogen_hf.release.splits import split_of
 from geogen_hf.source import http_reader
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions
 
 pytestmark = pytest.mark.datasets
 

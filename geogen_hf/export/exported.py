@@ -37,7 +37,7 @@ from geogen_hf.errors import (
 from geogen_hf.export.card import split_front_matter
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.splits import SPLITS, Split
-from geogen_hf.source.location import Credentials, Location
+from geogen_hf.source.location import Location, options_for
 from geogen_hf.source.parts import Place, resolve_place
 
 CARD, SUMS, MANIFEST, PROVENANCE = "README.md", "SHA256SUMS", "splits.csv", "provenance.json"
@@ -128,8 +128,8 @@ class ExportedFolder:
 
     def __init__(self, place: Place, storage_options: Mapping[str, Any] | None = None) -> None:
         self.place = os.fspath(resolve_place(place))
-        self._credentials = Credentials(storage_options or {})
-        options = self._credentials.for_url(self.place)
+        self._storage_options = storage_options or {}
+        options = options_for(self.place, self._storage_options)
         try:
             self._filesystem, root = fsspec.url_to_fs(self.place, **options)
         except Exception as error:  # file systems raise what they like
@@ -202,7 +202,7 @@ class ExportedFolder:
     def location(self, name: str) -> Location:
         """Where a file is, to be opened and read by ranges."""
         root = self._root if self.local else self.place.rstrip("/")
-        return Location(f"{root}/{name}", not self.local, credentials=self._credentials)
+        return Location(f"{root}/{name}", storage_options=self._storage_options)
 
     @contextmanager
     def reading_parquet(self, name: str) -> Iterator[None]:

@@ -17,7 +17,7 @@ from geogen_hf.export.exported import DataFile, ExportedFolder
 from geogen_hf.release.release import Identities, Identity, UnknownSubjectError
 from geogen_hf.release.splits import SPLITS
 from geogen_hf.report import some_of
-from geogen_hf.source.parquet_file import open_parquet
+from geogen_hf.source.location import open_parquet
 from geogen_hf.source.parts import Place
 
 

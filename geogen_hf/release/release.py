@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import ArchiveError, FetchError, GeoGenError, ReleaseError, explain
+from geogen_hf.errors import (
+    ArchiveError,
+    FetchError,
+    GeoGenError,
+    ReleaseError,
+    explain,
+    join_failures,
+)
 from geogen_hf.images import decode_rgb
 from geogen_hf.metadata.reader import Document, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
@@ -29,7 +36,6 @@ from geogen_hf.release.convention import CameraOptions, ResolvedConvention, reso
 from geogen_hf.release.splits import Split, split_of
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report, some_of
-from geogen_hf.source.download import join_failures
 from geogen_hf.source.location import Location
 from geogen_hf.source.parts import (
     IMAGE_PARTS,

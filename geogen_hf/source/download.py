@@ -7,25 +7,43 @@ Bytes of two versions are never mixed. A resumed transfer asks for the version i
 (If-Range), looks at the version of the response, and asks again at the end; without an ETag or a
 date it starts anew. A file is accepted once it has the length the server announced, its zip
 directory can be read, and the job agrees.
+
+Until then `<name>.part` holds the bytes. `<name>.part.json`, the sidecar, says from which URL and
+which version they came, and how many of them were synced to disk when it was written. Bytes beyond
+that count are not trusted: after a power cut a file may have its full length and hold zeros. The
+sidecar is one JSON object: `version` (1), `url`, `size`, `etag`, `last_modified` and `synced`.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
+import hashlib
+import json
 import logging
+import os
 import shutil
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from geogen_hf.errors import ArchiveError, FetchError, GeoGenError, explain, one_line
-from geogen_hf.source.location import Location, RemoteFile, RemoteInfo, Stream
-from geogen_hf.source.partial import PartialFile, resumable_bytes
-from geogen_hf.source.responses import ResponseChecks, TransientError
-from geogen_hf.source.retry import TransferOptions, retry
+from geogen_hf.durable import move_durably, read_json, sync_folder, write_durably
+from geogen_hf.errors import (
+    ArchiveError,
+    FetchError,
+    GeoGenError,
+    explain,
+    join_failures,
+    one_line,
+    redact,
+)
+from geogen_hf.source.location import Location, RemoteInfo
+from geogen_hf.source.remote import PAGE_REMEDY, RemoteFile, TransferOptions, TransientError
 from geogen_hf.source.zip_directory import read_directory
 from geogen_hf.threads import Control, run_all
 
@@ -35,6 +53,80 @@ Progress = Callable[[int, int], None]
 """Called ten times a second with the bytes that are here and the bytes of all files."""
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_BYTES = 2**20
+
+
+def download(
+    jobs: Sequence[Job],
+    folder: Path,
+    control: Control,
+    *,
+    threads: int,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Run jobs in threads; one that fails leaves the others alone.
+
+    Args:
+        jobs: What to download; none twice.
+        folder: Where it goes; exists.
+        control: That of the jobs' files.
+        threads: Files at a time.
+        progress: Called in this thread.
+
+    Returns:
+        The path of each file.
+
+    Raises:
+        FetchError: Some files could not be fetched, or the disk has too little space for what is
+            missing. The other files are complete, and what has arrived of these is kept.
+    """
+    labels = {job.file.location.label: job for job in jobs}
+    infos, failures = run_all(
+        {label: job.probe for label, job in labels.items()}, jobs=threads, control=control
+    )
+    missing = sum(labels[label].missing_bytes(info) for label, info in infos.items())
+    free = shutil.disk_usage(folder).free
+    if missing > free:
+        raise FetchError(
+            explain(
+                "not enough space on the disk",
+                where=folder,
+                expected=f"{missing:,} bytes free, for what is missing of the parts",
+                found=f"{free:,} bytes free",
+                remedy="free some space, choose another folder, or fewer parts",
+            )
+        )
+
+    def tick() -> None:
+        if progress is not None:
+            done = control.done()
+            sizes = {label: info.size or 0 for label, info in infos.items()}
+            total = sum(max(size, done.get(label, 0)) for label, size in sizes.items())
+            progress(sum(done.values()), total)
+
+    tasks = {label: partial(labels[label].run, info, control) for label, info in infos.items()}
+    paths, later = run_all(tasks, jobs=threads, control=control, tick=tick)
+    failures |= later
+    if failures:
+        text = join_failures({label: failures[label] for label in sorted(failures)})
+        kept = f"{len(paths)} of {len(jobs)} parts are complete; run again to fetch the rest"
+        raise FetchError(f"{text}\n{kept}") from next(iter(failures.values()))
+    return list(paths.values())
+
+
+def unwritable(where: Path, error: OSError, label: str | None = None) -> FetchError:
+    """Describe a folder or, given the label of a part, a file that cannot be written."""
+    full = error.errno in _DISK_FULL
+    what = "the disk is full" if full else "cannot be written"
+    remedy = "name another folder, or fix its permissions; then run again"
+    return FetchError(
+        explain(
+            f"{label}: {what}" if label else "cannot write where the parts are to go",
+            where=where,
+            found=error,
+            remedy="free some space and run again: what has arrived is kept" if full else remedy,
+        )
+    )
 
 
 @dataclass
@@ -76,245 +168,275 @@ class Job(ABC):
             sha256: Hexadecimal; empty where the options ask for none.
         """
 
+    def probe(self) -> RemoteInfo:
+        """Ask which version is there, and whether it is to be fetched."""
+        info = self.file.retry(self.file.probe)
+        self.admit(info)
+        return info
 
-def download(
-    jobs: Sequence[Job],
-    folder: Path,
-    *,
-    threads: int,
-    options: TransferOptions,
-    progress: Progress | None = None,
-) -> list[Path]:
-    """Run jobs in threads; one that fails leaves the others alone.
+    def missing_bytes(self, info: RemoteInfo) -> int:
+        """Count the bytes that are still to come."""
+        if not info.size or self.is_complete(info):
+            return 0
+        return info.size - resumable_bytes(self.target(info), self.file.location.address, info)
 
-    Args:
-        jobs: What to download; none twice.
-        folder: Where it goes; exists.
-        threads: Files at a time.
-        options: Timeouts, retries and syncs.
-        progress: Called in this thread.
-
-    Returns:
-        The path of each file.
-
-    Raises:
-        FetchError: Some files could not be fetched, or the disk has too little space for what is
-            missing. The other files are complete, and what has arrived of these is kept.
-    """
-    control = Control()
-    labels = {job.file.location.label: job for job in jobs}
-    probes = {label: partial(_probe, job, control, options) for label, job in labels.items()}
-    infos, failures = run_all(probes, jobs=threads, control=control)
-    _require_space(folder, sum(_missing_bytes(labels[label], infos[label]) for label in infos))
-
-    def tick() -> None:
-        if progress is not None:
-            done = control.done()
-            sizes = {label: info.size or 0 for label, info in infos.items()}
-            total = sum(max(size, done.get(label, 0)) for label, size in sizes.items())
-            progress(sum(done.values()), total)
-
-    tasks = {
-        label: partial(_obtain, labels[label], info, control, options)
-        for label, info in infos.items()
-    }
-    paths, later = run_all(tasks, jobs=threads, control=control, tick=tick)
-    failures |= later
-    if failures:
-        text = join_failures({label: failures[label] for label in sorted(failures)})
-        kept = f"{len(paths)} of {len(jobs)} parts are complete; run again to fetch the rest"
-        raise FetchError(f"{text}\n{kept}") from next(iter(failures.values()))
-    return list(paths.values())
-
-
-def _require_space(folder: Path, missing: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if missing > free:
-        raise FetchError(
-            explain(
-                "not enough space on the disk",
-                where=folder,
-                expected=f"{missing:,} bytes free, for what is missing of the parts",
-                found=f"{free:,} bytes free",
-                remedy="free some space, choose another folder, or fewer parts",
-            )
-        )
-
-
-def _probe(job: Job, control: Control, options: TransferOptions) -> RemoteInfo:
-    info = retry(job.file.probe, job.file.location, control, options)
-    job.admit(info)
-    return info
-
-
-def _missing_bytes(job: Job, info: RemoteInfo) -> int:
-    if not info.size or job.is_complete(info):
-        return 0
-    return info.size - resumable_bytes(job.target(info), job.file.location.address, info)
-
-
-def _obtain(job: Job, info: RemoteInfo, control: Control, options: TransferOptions) -> Path:
-    """Download one file, unless it is here or another process does it meanwhile."""
-    target, label = job.target(info), job.file.location.label
-    try:
-        with control.exclusion(job.lock_path(target), label):
-            if job.is_complete(info) and job.is_sound(control.check):
-                control.set_done(label, target.stat().st_size)
-                logger.info("%s: already here", label)
-            else:
-                _Transfer(job, target, control, options).run()
-                logger.info("%s: complete", label)
-    except GeoGenError:
-        raise
-    except OSError as error:
-        raise unwritable(target, error) from error
-    return target
-
-
-def unwritable(where: Path, error: OSError, label: str | None = None) -> FetchError:
-    """Describe a folder or, given the label of a part, a file that cannot be written."""
-    full = error.errno in _DISK_FULL
-    what = "the disk is full" if full else "cannot be written"
-    remedy = "name another folder, or fix its permissions; then run again"
-    return FetchError(
-        explain(
-            f"{label}: {what}" if label else "cannot write where the parts are to go",
-            where=where,
-            found=error,
-            remedy="free some space and run again: what has arrived is kept" if full else remedy,
-        )
-    )
-
-
-class _Transfer:
-    """Fetches one file, or what is missing of it."""
-
-    def __init__(self, job: Job, target: Path, control: Control, options: TransferOptions) -> None:
-        self._job, self._target = job, target
-        self._control, self._options = control, options
-        self._location = job.file.location
-        self._label, self._url = self._location.label, self._location.address
-        self._checks = ResponseChecks(self._location)
-
-    def run(self) -> None:
-        """Fetch it; only one thread and process at a time may do this for a target.
+    def run(self, info: RemoteInfo, control: Control) -> Path:
+        """Download the file, unless it is here or another process does it meanwhile.
 
         Raises:
             FetchError: It cannot be fetched, or is refused; bytes that may be of use are kept.
         """
-        control, options = self._control, self._options
+        target, label = self.target(info), self.file.location.label
         try:
-            with PartialFile(self._target, options, control.check) as part:
-                attempt = partial(self._attempt, part)
-                retry(attempt, self._location, control, options, lambda: part.offset)
+            with control.exclusion(self.lock_path(target), label):
+                if self.is_complete(info) and self.is_sound(control.check):
+                    control.set_done(label, target.stat().st_size)
+                    logger.info("%s: already here", label)
+                else:
+                    self._fetch(target, control)
+                    logger.info("%s: complete", label)
+        except GeoGenError:
+            raise
+        except OSError as error:
+            raise unwritable(target, error) from error
+        return target
+
+    def _fetch(self, target: Path, control: Control) -> None:
+        try:
+            with closing(PartialFile(target, self.file.options, control.check)) as part:
+                self.file.retry(lambda: self._attempt(part, control), lambda: part.offset)
         except FetchError:
             raise
         except OSError as error:
-            raise unwritable(self._target, error, self._label) from error
+            raise unwritable(target, error, self.file.location.label) from error
 
-    def _attempt(self, part: PartialFile) -> None:
-        self._control.check()
-        info = self._job.file.probe()
-        self._job.admit(info)
-        here = part.resume(self._url, info)
-        self._control.set_done(self._label, here)
+    def _attempt(self, part: PartialFile, control: Control) -> None:
+        control.check()
+        info = self.file.probe()
+        self.admit(info)
+        here = part.resume(self.file.location.address, info)
+        control.set_done(self.file.location.label, here)
         if here == 0 or here != info.size:
-            self._fetch(part, here, info)
-            if not self._job.file.probe().same_version(info):
+            self._transfer(part, here, info, control)
+            if not self.file.probe().same_version(info):
                 raise self._changed("right after its last byte was sent")
-        self._conclude(part, info)
-
-    def _fetch(self, part: PartialFile, here: int, info: RemoteInfo) -> None:
-        """Request what is missing, and check what comes before anything is dropped for it."""
-        with self._job.file.open(here, info) as stream, self._control.watching(stream):
-            if not stream.info.same_version(info):
-                raise self._changed("between two requests")
-            if stream.start not in (0, here):
-                raise self._unexpected(f"bytes from {stream.start:,} on", here)
-            data = stream.read()
-            if stream.start == 0:
-                self._check_head(data, info)
-                if part.offset:
-                    logger.warning("%s: starts anew, as it cannot be resumed", self._label)
-                part.begin(self._url, info)
-            self._copy(stream, part, data)
-        if info.size is not None and part.offset != info.size:
-            raise self._unexpected(f"{part.offset:,} bytes", info.size)
-
-    def _check_head(self, data: bytes, info: RemoteInfo) -> None:
-        if data[:2] == b"PK"[: len(data)] and (data or info.size == 0):
-            return
-        raise self._checks.transient(
-            "the server sent something else than the file",
-            expected="a zip archive",
-            found=f"{info.size} bytes beginning {data[:32]!r}",
-            remedy="open the URL in a browser: a login, a proxy or an outage may answer",
-        )
-
-    def _copy(self, stream: Stream, part: PartialFile, data: bytes) -> None:
-        while data:
-            self._control.check()
-            part.append(data)
-            self._control.set_done(self._label, part.offset)
-            data = stream.read()
-        self._control.check()
-
-    def _conclude(self, part: PartialFile, info: RemoteInfo) -> None:
-        """Check what is here, and give it its name."""
-        part.sync_bytes_alone()
         try:
             with closing(Location(str(part.path)).open()) as file:
                 read_directory(file)
-            self._job.accept(replace(info, size=part.offset), part.sha256())
+            self.accept(replace(info, size=part.offset), part.sha256())
         except ArchiveError as error:
             part.discard()
-            raise FetchError(
-                explain(
-                    f"{self._label}: the server did not send a whole zip archive",
-                    where=self._location,
-                    expected=f"a zip archive of {info.size} bytes, as the server announced",
-                    found=one_line(error),
-                    remedy="run again; if it stays like this, choose another source with base_url",
-                )
+            raise self.file.failure(
+                "the server did not send a whole zip archive",
+                expected=f"a zip archive of {info.size} bytes, as the server announced",
+                found=one_line(error),
+                remedy="run again; if it stays like this, choose another source with base_url",
             ) from error
         except FetchError:
             part.discard()
             raise
         part.finish()
 
+    def _transfer(self, part: PartialFile, here: int, info: RemoteInfo, control: Control) -> None:
+        """Request what is missing, and check what comes before anything is dropped for it."""
+        location = self.file.location
+        stream = self.file.open(here, info)
+        with closing(stream), control.watching(stream):
+            if not stream.info.same_version(info):
+                raise self._changed("between two requests")
+            if stream.start not in (0, here):
+                raise self._unexpected(f"bytes from {stream.start:,} on", here)
+            data = stream.read()
+            if stream.start == 0:
+                if data[:2] != b"PK"[: len(data)] or not (data or info.size == 0):
+                    raise self.file.transient(
+                        "the server sent something else than the file",
+                        expected="a zip archive",
+                        found=f"{info.size} bytes beginning {data[:32]!r}",
+                        remedy=PAGE_REMEDY,
+                    )
+                if part.offset:
+                    logger.warning("%s: starts anew, as it cannot be resumed", location.label)
+                part.begin(location.address, info)
+            while data:
+                control.check()
+                part.append(data)
+                control.set_done(location.label, part.offset)
+                data = stream.read()
+            control.check()
+        if info.size is not None and part.offset != info.size:
+            raise self._unexpected(f"{part.offset:,} bytes", info.size)
+
     def _changed(self, when: str) -> TransientError:
-        return self._checks.transient(
-            f"changed upstream {when}", remedy="it is fetched from the start again"
-        )
+        remedy = "it is fetched from the start again"
+        return self.file.transient(f"changed upstream {when}", remedy=remedy)
 
     def _unexpected(self, found: str, expected: int) -> TransientError:
-        return self._checks.transient(
+        return self.file.transient(
             "the transfer did not bring the bytes that were requested",
             expected=f"{expected:,} bytes",
             found=found,
         )
 
 
-def join_failures(failures: Mapping[str, Exception]) -> str:
-    r"""Put the messages of several parts together, by label, each distinct message once.
+def part_path(target: Path) -> Path:
+    """Name the file that holds the bytes of a download until it is complete."""
+    return target.with_name(f"{target.name}.part")
 
-    Messages that differ only in the label become one that lists the parts: their labels in the
-    first line, and lines with a label (such as their URLs) one after the other.
 
-    Example:
-        >>> where = "the connection failed\n  where: http://h/"
-        >>> print(join_failures({n: FetchError(f"{n}: {where}{n}") for n in ("a.zip", "b.zip")}))
-        a.zip, b.zip: the connection failed
-          where: http://h/a.zip
-          where: http://h/b.zip
+def sidecar_path(target: Path) -> Path:
+    """Name the file that describes an incomplete download."""
+    return target.with_name(f"{target.name}.part.json")
+
+
+def drop_leftovers(target: Path) -> None:
+    """Delete the incomplete download of a file that turns out to be complete."""
+    sidecar_path(target).unlink(missing_ok=True)
+    part_path(target).unlink(missing_ok=True)
+
+
+def _origin(url: str, info: RemoteInfo) -> dict[str, Any] | None:
+    """Give what a sidecar says of a version; None where nothing proves that bytes are of it."""
+    return {"version": 1, "url": redact(url)} | asdict(info) if info.if_range() else None
+
+
+def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
+    """Count the bytes at the beginning of a file that need not be fetched again."""
+    try:
+        state = read_json(sidecar_path(target)) or {}
+        here = part_path(target).stat().st_size
+    except OSError:
+        return 0
+    synced = state.pop("synced", None)
+    if type(synced) is not int or synced < 0 or state != _origin(url, info):
+        return 0  # nothing here, another version, or not written by this version of the package
+    return min(synced, here)
+
+
+class PartialFile:
+    """The bytes of one version of one file, as far as they have arrived; to be closed.
+
+    Only one process and thread at a time may hold one for the same target (`Control.exclusion`).
+
+    Args:
+        target: Where the file will be when complete.
+        options: When to sync, and whether to hash what comes.
+        check: Called now and then during long reads; may raise to stop them.
     """
-    groups: dict[str, list[str]] = {}
-    for label, error in failures.items():
-        groups.setdefault(str(error).replace(label, "\0"), []).append(label)
-    lines: list[str] = []
-    for text, labels in groups.items():
-        first, *rest = text.splitlines()
-        lines.append(first.replace("\0", ", ".join(labels)))
-        for line in rest:
-            lines += [line.replace("\0", label) for label in labels] if "\0" in line else [line]
-    return "\n".join(lines)
+
+    def __init__(self, target: Path, options: TransferOptions, check: Callable[[], None]) -> None:
+        self.target, self.path = target, part_path(target)
+        self.offset = 0
+        self._options, self._check = options, check
+        self._origin: dict[str, Any] | None = None
+        self._hash: Any = None
+        self._synced, self._synced_at = 0, time.monotonic()
+        # What a process left that was killed while it wrote the sidecar (`write_durably`).
+        for left in target.parent.glob(f".{glob.escape(sidecar_path(target).name)}.*"):
+            left.unlink(missing_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        self._file: BinaryIO = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
+
+    def resume(self, url: str, info: RemoteInfo) -> int:
+        """Keep what is here of this version, and return the offset from which on bytes are missing.
+
+        What cannot be kept stays on disk until `begin`.
+        """
+        origin = _origin(url, info)
+        if self.offset:
+            return self.offset if origin is not None and origin == self._origin else 0
+        here = resumable_bytes(self.target, url, info)
+        if here:
+            self._file.truncate(here)
+            self._origin = origin
+            self.offset = self._synced = here
+        return here
+
+    def begin(self, url: str, info: RemoteInfo) -> None:
+        """Start with an empty file: what was here is dropped."""
+        # The sidecar goes first, and durably: it must never describe bytes of another version.
+        sidecar_path(self.target).unlink(missing_ok=True)
+        sync_folder(self.target.parent)
+        self._file.truncate(0)
+        self.offset = 0
+        self._origin = _origin(url, info)
+        self._hash = hashlib.sha256()
+        self._synced, self._synced_at = 0, time.monotonic()
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end, syncing them to disk every now and then.
+
+        Raises:
+            OSError: The disk is full or broken; `offset` tells how far it came.
+        """
+        digest = self._digest() if self._options.digest else None
+        self._file.seek(self.offset)
+        rest = memoryview(data)
+        while rest:
+            written = self._file.write(rest)
+            if digest is not None:
+                digest.update(rest[:written])
+            self.offset += written
+            rest = rest[written:]
+        due = self.offset >= self._synced + self._options.sync_bytes
+        if due or time.monotonic() >= self._synced_at + self._options.sync_s:
+            self.sync()
+
+    def sync(self) -> None:
+        """Put on disk what has arrived, then the sidecar that says so."""
+        if self._origin is None:
+            return
+        os.fsync(self._file.fileno())
+        state = self._origin | {"synced": self.offset}
+        write_durably(sidecar_path(self.target), json.dumps(state, indent=1).encode())
+        self._synced, self._synced_at = self.offset, time.monotonic()
+
+    def sha256(self) -> str:
+        """Hash what has arrived: hexadecimal; empty where nothing is hashed."""
+        return str(self._digest().hexdigest()) if self._options.digest else ""
+
+    def _digest(self) -> Any:
+        """Hash the bytes of an earlier run, once."""
+        if self._hash is None:
+            self._hash = hash_file(self._file, self.offset, self._check)
+        return self._hash
+
+    def finish(self) -> None:
+        """Give the file its name, replacing what had it."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        move_durably(self.path, self.target)
+        sidecar_path(self.target).unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Delete what has arrived."""
+        self._file.close()
+        drop_leftovers(self.target)
+
+    def close(self) -> None:
+        """Sync and close, keeping what has arrived for the next time."""
+        if self._file.closed:
+            return
+        try:
+            if self.offset > self._synced:
+                self.sync()
+        except OSError as error:
+            logger.warning("%s: the last bytes may be lost: %s", self.target.name, error)
+        finally:
+            self._file.close()
+        if self.path.stat().st_size == 0:
+            self.path.unlink()
+
+
+def hash_file(file: BinaryIO, size: int, check: Callable[[], None]) -> Any:
+    """Hash the first `size` bytes of a file; `check`, called for every MiB, may raise to stop."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while size > 0:
+        check()
+        data = file.read(min(size, _READ_BYTES))
+        if not data:
+            break
+        digest.update(data)
+        size -= len(data)
+    return digest

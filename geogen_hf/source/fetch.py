@@ -4,7 +4,7 @@
 `geogen push --parts` sends the file along. It is one JSON object: `version` (1) and `parts`, which
 maps file names to the fields of `LockEntry`. Beside it and the parts, the folder holds one empty
 hidden file for each part, the lock that keeps two processes from fetching it at once; while a part
-is incomplete, also its `.part` and `.part.json` (`partial`).
+is incomplete, also its `.part` and `.part.json` (`download`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,19 @@ from filelock import FileLock
 
 from geogen_hf.durable import absolute_path, write_durably
 from geogen_hf.errors import FetchError, UsageError, explain, redact
-from geogen_hf.source.download import Job, Progress, download, unwritable
-from geogen_hf.source.location import Location, RemoteFile, RemoteInfo, open_remote
-from geogen_hf.source.partial import drop_leftovers, hash_file, sidecar_path
+from geogen_hf.source.download import (
+    Job,
+    Progress,
+    download,
+    drop_leftovers,
+    hash_file,
+    sidecar_path,
+    unwritable,
+)
+from geogen_hf.source.location import RemoteInfo
 from geogen_hf.source.parts import Part, Place, locate_parts, named_parts
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions, open_remote
+from geogen_hf.threads import Control
 
 logger = logging.getLogger(__name__)
 
@@ -98,42 +106,53 @@ def fetch_parts(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(root, error) from error
-    options = options or TransferOptions()
-    lock = LockPolicy(Path(lock_path or root / LOCK_FILE_NAME), locked, accept_changes)
+    lock_file = Path(lock_path or root / LOCK_FILE_NAME)
     chosen = named_parts(parts)
-    lock.check_known([part.name for part in chosen])
-    locations = locate_parts(place, chosen, storage_options)
-    work = [
-        _FolderJob(_open(location, root, options), root / part.name, lock, verify)
-        for part, location in locations.items()
-    ]
-    paths = download(work, root, threads=jobs, options=options, progress=progress)
-    return dict(zip(locations, paths, strict=True))
-
-
-def _open(location: Location, folder: Path, options: TransferOptions) -> RemoteFile:
-    if not location.remote and Path(location.address).parent == folder:
-        raise UsageError(
+    known = read_lock(lock_file)
+    unknown = [part.name for part in chosen if part.name not in known]
+    if locked and unknown:  # before any request
+        raise FetchError(
             explain(
-                "the parts would be copied onto themselves",
-                where=location,
-                remedy="name another folder",
+                f"the lock file does not know {', '.join(unknown)}",
+                where=lock_file,
+                expected="an entry for every part, as locked was asked for",
+                found=f"entries for {', '.join(sorted(known)) or 'none'}",
+                remedy="fetch once without locked, or use a lock file that knows them",
             )
         )
-    return open_remote(location, options)
+    control, options = Control(), options or TransferOptions()
+    work = {}
+    for part, location in locate_parts(place, chosen, storage_options).items():
+        path = root / part.name
+        if location.address == str(path):
+            what, remedy = "the parts would be copied onto themselves", "name another folder"
+            raise UsageError(explain(what, where=location, remedy=remedy))
+        file = open_remote(location, options, control)
+        work[part] = _FolderJob(file, path, lock_file, accept_changes, verify)
+    paths = download(list(work.values()), root, control, threads=jobs, progress=progress)
+    return dict(zip(work, paths, strict=True))
 
 
 @dataclass
 class _FolderJob(Job):
-    """A part to download into the folder."""
+    """A part to download into the folder, held to its entry in the lock file."""
 
     path: Path
-    lock: LockPolicy
+    lock_file: Path
+    accept_changes: bool
     verify: bool
     entry: LockEntry | None = None
 
     def admit(self, info: RemoteInfo) -> None:
-        self.entry = self.lock.entry(self.file.location, info)
+        """Look up the entry that the part has to match, if any; refuse another version."""
+        location = self.file.location
+        self.entry = entry = read_lock(self.lock_file).get(location.label)
+        found = entry.difference(location.address, info) if entry is not None else None
+        if entry is not None and found is not None:
+            if not self.accept_changes:
+                known = RemoteInfo(entry.size, entry.etag, entry.last_modified)
+                raise self._refused(str(known), found)
+            self.entry = None
 
     def target(self, info: RemoteInfo) -> Path:
         return self.path
@@ -155,16 +174,33 @@ class _FolderJob(Job):
             with open(self.path, "rb") as file:
                 digest = hash_file(file, self.entry.size, check).hexdigest()
             if digest != self.entry.sha256:
-                logger.warning(
-                    "%s: differs from what was fetched; fetching it again", self.path.name
-                )
+                label = self.path.name
+                logger.warning("%s: differs from what was fetched; fetching it again", label)
                 return False
         if left_over:
             drop_leftovers(self.path)
         return True
 
     def accept(self, info: RemoteInfo, sha256: str) -> None:
-        self.lock.accept(self.file.location, info, sha256)
+        """Compare what has arrived with its entry, or write its entry."""
+        self.admit(info)
+        if self.entry is not None and self.entry.sha256 == sha256:
+            return
+        if self.entry is not None and not self.accept_changes:
+            raise self._refused(f"SHA-256 {self.entry.sha256}", f"SHA-256 {sha256}")
+        location = self.file.location
+        size, etag, date = info.size or 0, info.etag, info.last_modified
+        new = LockEntry(str(location), size, etag, date, sha256)
+        record(self.lock_file, location.label, new)
+
+    def _refused(self, expected: str, found: str) -> FetchError:
+        return self.file.failure(
+            "changed upstream since it was first fetched",
+            expected=f"{expected} (noted in {self.lock_file})",
+            found=found,
+            remedy="find out whether the publisher changed it; to accept the change, pass "
+            "accept_changes (--accept-changes), or delete the part's entry and run again",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,75 +302,3 @@ def lock_text(entries: Mapping[str, LockEntry]) -> bytes:
     """The content of a lock file that holds these entries, by the part's file name."""
     table = {"version": _FORMAT, "parts": {n: asdict(e) for n, e in entries.items()}}
     return f"{json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()
-
-
-@dataclass(frozen=True)
-class LockPolicy:
-    """The lock file, and how strictly it is applied.
-
-    Attributes:
-        path: The file; it need not exist.
-        locked: Refuse parts without an entry.
-        accept_changes: Let parts differ from their entries, and note what they are now.
-    """
-
-    path: Path
-    locked: bool
-    accept_changes: bool
-
-    def check_known(self, labels: Sequence[str]) -> None:
-        """With `locked`, refuse parts that the file does not name, before any request."""
-        known = read_lock(self.path)
-        unknown = [label for label in labels if label not in known]
-        if self.locked and unknown:
-            raise FetchError(
-                explain(
-                    f"the lock file does not know {', '.join(unknown)}",
-                    where=self.path,
-                    expected="an entry for every part, as locked was asked for",
-                    found=f"entries for {', '.join(sorted(known)) or 'none'}",
-                    remedy="fetch once without locked, or use a lock file that knows them",
-                )
-            )
-
-    def entry(self, location: Location, info: RemoteInfo) -> LockEntry | None:
-        """Give the entry that the part has to match, if any.
-
-        Raises:
-            FetchError: The server has another version.
-        """
-        entry = read_lock(self.path).get(location.label)
-        found = None if entry is None else entry.difference(location.address, info)
-        if entry is not None and found is not None:
-            if self.accept_changes:
-                return None
-            known = RemoteInfo(entry.size, entry.etag, entry.last_modified)
-            raise self._changed(location, str(known), found)
-        return entry
-
-    def accept(self, location: Location, info: RemoteInfo, sha256: str) -> None:
-        """Compare what has arrived with its entry, or write its entry.
-
-        Raises:
-            FetchError: It differs.
-        """
-        entry = self.entry(location, info)
-        if entry is not None and entry.sha256 == sha256:
-            return
-        if entry is not None and not self.accept_changes:
-            raise self._changed(location, f"SHA-256 {entry.sha256}", f"SHA-256 {sha256}")
-        size = info.size or 0
-        new = LockEntry(str(location), size, info.etag, info.last_modified, sha256)
-        record(self.path, location.label, new)
-
-    def _changed(self, location: Location, expected: str, found: str) -> FetchError:
-        return FetchError(
-            explain(
-                f"{location.label}: changed upstream since it was first fetched",
-                where=location,
-                expected=f"{expected} (noted in {self.path})",
-                found=found,
-                remedy="find out whether the publisher changed it; to accept the change, pass "
-                "accept_changes (--accept-changes), or delete the part's entry and run again",
-            )
-        )

@@ -21,11 +21,12 @@ from datasets.utils import tqdm
 
 from geogen_hf import compat
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import FetchError, explain, redact
+from geogen_hf.errors import redact
 from geogen_hf.source.download import Job, download
-from geogen_hf.source.location import Credentials, Location, RemoteInfo, open_remote
+from geogen_hf.source.location import Location, RemoteInfo, options_for
 from geogen_hf.source.parts import Part
-from geogen_hf.source.retry import TransferOptions
+from geogen_hf.source.remote import TransferOptions, open_remote
+from geogen_hf.threads import Control
 
 _THREADS = 4
 
@@ -46,18 +47,15 @@ def download_parts(
         options: Timeouts, retries and syncs; None for the defaults.
 
     Returns:
-        The local file of each part; when streaming its URL, with the given credentials.
+        The local file of each part; when streaming its URL, with the given options.
 
     Raises:
         FetchError: Some parts could not be fetched; what has arrived is kept for the next time.
     """
     config = dl_manager.download_config
-    credentials = credentials_of(config)
     if dl_manager.is_streaming:
-        return {
-            part: replace(location, credentials=credentials) if location.remote else location
-            for part, location in locations.items()
-        }
+        given = options_of(config)
+        return {part: replace(at, storage_options=given) for part, at in locations.items()}
     ours = {part: location for part, location in locations.items() if _is_ours(location, config)}
     paths = _ask(dl_manager, {part: at for part, at in locations.items() if part not in ours})
     if ours:
@@ -73,12 +71,12 @@ def download_parts(
     return {part: Location(paths[part]) for part in locations}
 
 
-def credentials_of(config: Any) -> Credentials:
+def options_of(config: Any) -> dict[str, Any]:
     """Take from a `DownloadConfig` what the user gave as `token` and `storage_options`."""
     options = dict(config.storage_options or {})
     if config.token is not None:  # not each version of datasets puts it among the options
         options["hf"] = {**options.get("hf", {}), "token": config.token}
-    return Credentials(options)
+    return options
 
 
 def _ask(dl_manager: Any, locations: Mapping[Part, Location]) -> dict[Part, str]:
@@ -95,7 +93,7 @@ def _is_ours(location: Location, config: Any) -> bool:
         return False
     if not url.startswith(("http://", "https://")) or (url.startswith(hub) and "/resolve/" in url):
         return False
-    options = Credentials(config.storage_options).for_url(url)
+    options = options_for(url, config.storage_options or {})
     return "drive.google.com" not in url and options.keys() <= {"headers"}
 
 
@@ -120,13 +118,14 @@ def _fill_cache(
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[Part, str] = {}
     jobs: dict[Part, _CacheJob] = {}
+    control = Control()
     for part, location in locations.items():
         any_version = folder / str(compat.cached_file_name(location.address, None))
         if not config.use_etag and not config.force_download and any_version.exists():
             paths[part] = str(any_version)  # as datasets does: nobody is asked
             continue
-        at = replace(location, credentials=Credentials(config.storage_options))
-        file = open_remote(at, options)
+        at = replace(location, storage_options=config.storage_options or {})
+        file = open_remote(at, options, control)
         jobs[part] = _CacheJob(file, folder, config.use_etag, config.force_download)
     with tqdm(
         unit="B",
@@ -139,9 +138,8 @@ def _fill_cache(
             bar.total = total
             bar.update(done - bar.n)
 
-        found = download(
-            list(jobs.values()), folder, threads=_THREADS, options=options, progress=progress
-        )
+        work = list(jobs.values())
+        found = download(work, folder, control, threads=_THREADS, progress=progress)
     return paths | {part: str(path) for part, path in zip(jobs, found, strict=True)}
 
 
@@ -158,14 +156,11 @@ class _CacheJob(Job):
         """Refuse another version than the one that the file's name is made of."""
         self.info = self.info or info
         if not self.info.same_version(info):
-            raise FetchError(
-                explain(
-                    f"{self.file.location.label}: changed upstream while it was fetched",
-                    where=self.file.location,
-                    expected=self.info,
-                    found=info,
-                    remedy="run again to fetch the new version",
-                )
+            raise self.file.failure(
+                "changed upstream while it was fetched",
+                expected=self.info,
+                found=info,
+                remedy="run again to fetch the new version",
             )
 
     def target(self, info: RemoteInfo) -> Path:

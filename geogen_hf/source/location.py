@@ -2,8 +2,7 @@
 
 A `Location` is the picklable description that tasks and worker processes carry, with the version
 (`RemoteInfo`) that they insist on. `Location.open` connects: what it returns can be read at any
-offset and belongs to one process. The decision whether something is a folder or a URL was made
-before, in `parts.resolve_place`; nothing below asks again.
+offset and belongs to one process.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -21,7 +21,7 @@ from fsspec import available_protocols
 from geogen_hf.errors import ArchiveError, PartsError, explain, redact
 
 if TYPE_CHECKING:
-    from geogen_hf.source.retry import TransferOptions
+    from pyarrow.parquet import ParquetFile
 
 TAIL_BYTES = 128 * 2**10
 """Fetched at first contact: room for the directory of a zip with 1,500 members and zip64's records,
@@ -70,14 +70,6 @@ class RemoteInfo:
             return self.last_modified == other.last_modified
         return True
 
-    def continues(self, known: RemoteInfo) -> bool:
-        """Tell whether bytes of this version may be appended to bytes of the known one.
-
-        That takes a proof: an ETag or a date on both sides.
-        """
-        provable = known.if_range() is not None and self.if_range() is not None
-        return provable and known.same_version(self)
-
     def __str__(self) -> str:
         known = ["size unknown" if self.size is None else f"{self.size:,} bytes"]
         known += [f"ETag {self.etag}"] if self.etag else []
@@ -85,35 +77,24 @@ class RemoteInfo:
         return ", ".join(known)
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """Options of file systems, as `storage_options` of `datasets` holds them; picklable.
+def options_for(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the storage options that concern a URL, as `datasets` does.
 
-    They travel with what is to be read, since each process connects for itself. Their text is
-    hidden, so that no message and no log shows a token.
+    Args:
+        url: What is to be opened.
+        storage_options: By protocol (`{"hf": {"token": …}}`), or for all that are not named so
+            (`{"headers": {…}}`).
 
-    Attributes:
-        storage_options: By protocol (`{"hf": {"token": …}, "s3": {"key": …}}`), or for all that are
-            not named so (`{"headers": {…}}`).
+    Example:
+        >>> given = {"hf": {"token": "hf_x"}, "headers": {"X-Key": "k"}}
+        >>> options_for("hf://datasets/me/raw/a.zip", given), options_for("https://h/a.zip", given)
+        ({'token': 'hf_x'}, {'headers': {'X-Key': 'k'}})
     """
-
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def for_url(self, url: str) -> dict[str, Any]:
-        """Choose the options that concern a URL, as `datasets` does.
-
-        Example:
-            >>> given = Credentials({"hf": {"token": "hf_x"}, "headers": {"X-Key": "k"}})
-            >>> given.for_url("hf://datasets/me/raw/a.zip"), given.for_url("https://host/a.zip")
-            ({'token': 'hf_x'}, {'headers': {'X-Key': 'k'}})
-            >>> given
-            Credentials()
-        """
-        scheme = url.split("://")[0]
-        if scheme in self.storage_options:
-            return dict(self.storage_options[scheme])
-        protocols = available_protocols()
-        return {key: value for key, value in self.storage_options.items() if key not in protocols}
+    scheme = url.split("://")[0]
+    if scheme in storage_options:
+        return dict(storage_options[scheme])
+    protocols = available_protocols()
+    return {key: value for key, value in storage_options.items() if key not in protocols}
 
 
 class ArchiveFile(Protocol):
@@ -137,70 +118,32 @@ class ArchiveFile(Protocol):
         ...
 
 
-class Stream(Protocol):
-    """A file that is being read from one offset on; a context manager."""
-
-    @property
-    def info(self) -> RemoteInfo:
-        """Version of the file that is being sent."""
-        ...
-
-    @property
-    def start(self) -> int:
-        """Offset of the first byte in the file."""
-        ...
-
-    def read(self) -> bytes:
-        """Wait for some bytes, at most 1 MiB; empty at the end."""
-        ...
-
-    def abort(self) -> None:
-        """End a read that another thread is waiting in."""
-        ...
-
-    def __enter__(self) -> Stream: ...
-
-    def __exit__(self, *exc_info: object) -> None: ...
-
-
-class RemoteFile(ArchiveFile, Protocol):
-    """An archive that can also be downloaded, in single attempts that the caller repeats."""
-
-    def probe(self) -> RemoteInfo:
-        """Ask which version is there."""
-        ...
-
-    def open(self, start: int, known: RemoteInfo) -> Stream:
-        """Request the file from an offset on, as long as it is the version known.
-
-        The stream may be of another version, or start at 0: the caller has to look.
-        """
-        ...
-
-
 @dataclass(frozen=True, repr=False)
 class Location:
     """One zip on disk or behind a URL: all that opening it needs, picklable, nothing open.
 
     Attributes:
         address: Absolute path, or URL.
-        remote: Whether `address` is a URL.
         version: The version to insist on; None for the one that is met first, and for files on
             disk.
-        credentials: What the host wants to be shown; None for nothing.
+        storage_options: Credentials and the like, as `options_for` takes them; never shown.
     """
 
     address: str
-    remote: bool = False
     version: RemoteInfo | None = None
-    credentials: Credentials | None = field(default=None, compare=False)
+    storage_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the address is a URL; no absolute path contains `://`."""
+        return "://" in self.address
 
     @property
     def label(self) -> str:
         """The file's name, for messages.
 
         Example:
-            >>> Location("https://host/v1/images_batch_1.zip?sig=x", remote=True).label
+            >>> Location("https://host/v1/images_batch_1.zip?sig=x").label
             'images_batch_1.zip'
         """
         if not self.remote:
@@ -213,13 +156,9 @@ class Location:
 
     __repr__ = __str__
 
-    def at(self, version: RemoteInfo | None) -> Location:
-        """The same place, to be read only while it holds this version."""
-        return replace(self, version=version)
-
     def options(self) -> dict[str, Any]:
         """The options that opening the address takes, such as headers or keys."""
-        return {} if self.credentials is None else self.credentials.for_url(self.address)
+        return options_for(self.address, self.storage_options)
 
     def open(self) -> ArchiveFile:
         """Open it for reads at any offset; behind a URL, nothing is connected to yet.
@@ -228,29 +167,12 @@ class Location:
             ArchiveError: It is a folder.
             UsageError: No installed package opens this kind of URL.
         """
-        return open_remote(self) if self.remote else LocalFile(self)
+        if not self.remote:
+            return LocalFile(self)
+        # Imported here: a release on disk needs no client.
+        from geogen_hf.source.remote import open_remote
 
-
-def open_remote(location: Location, options: TransferOptions | None = None) -> RemoteFile:
-    """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec.
-
-    Args:
-        location: Where the file is; through fsspec, also on disk.
-        options: Timeouts and retries; None for the reader's own.
-
-    Raises:
-        UsageError: No installed package opens this kind of URL.
-    """
-    # Imported here: a release on disk needs no client.
-    from geogen_hf.source.fsspec_reader import FsspecFile
-    from geogen_hf.source.http_reader import HttpFile
-
-    scheme, _, rest = location.address.partition("://")
-    # Other options of HTTP than headers are those of fsspec's own client; buckets have no address.
-    plain_http = scheme in ("http", "https") and location.options().keys() <= {"headers"}
-    if plain_http or (scheme == "hf" and not rest.startswith("buckets/")):
-        return HttpFile(location, options)
-    return FsspecFile(location, options)
+        return open_remote(self)
 
 
 class LocalFile:
@@ -263,12 +185,12 @@ class LocalFile:
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        self._lock = threading.Lock()
         try:
             self._file: BinaryIO = open(location.address, "rb", buffering=0)  # noqa: SIM115
         except IsADirectoryError as error:
-            raise ArchiveError(
-                explain("not a zip archive", where=location, found="a folder")
-            ) from error
+            message = explain("not a zip archive", where=location, found="a folder")
+            raise ArchiveError(message) from error
         except OSError as error:  # deleted meanwhile, or not for this user to read
             kind = PartsError if isinstance(error, FileNotFoundError) else ArchiveError
             raise kind(
@@ -279,7 +201,6 @@ class LocalFile:
                     remedy="put it back, or fix its permissions",
                 )
             ) from error
-        self._lock = threading.Lock()
 
     def read_range(self, start: int, stop: int) -> bytes:
         """See `ArchiveFile`."""
@@ -344,3 +265,25 @@ class SeekableFile(io.RawIOBase):
             before = self.file.read_range(start, min(stop, self._tail_start))
         first, end = max(0, start - self._tail_start), max(0, stop - self._tail_start)
         return b"".join((before, self._tail[first:end]))
+
+
+@contextmanager
+def open_parquet(location: Location) -> Iterator[ParquetFile]:
+    """Open a Parquet file. Only what is used is read: adjacent columns in one range.
+
+    Args:
+        location: Where it is. The Hub is asked once; it counts requests that it redirects.
+
+    Yields:
+        The file, with its footer read.
+
+    Raises:
+        GeoGenError: It cannot be opened or read. What pyarrow makes of a damaged file is its own.
+    """
+    import pyarrow.parquet as pq  # here: a download needs none
+
+    with (
+        closing(location.open()) as file,
+        pq.ParquetFile(SeekableFile(file), pre_buffer=True) as parquet,
+    ):
+        yield parquet

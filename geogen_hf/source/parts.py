@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from geogen_hf.durable import absolute_path
 from geogen_hf.errors import PartsError, UsageError, explain
-from geogen_hf.source.location import Credentials, Location
+from geogen_hf.source.location import Location
 
 Place = str | os.PathLike[str] | None
 """A folder, a base URL, or None for the publisher's host."""
@@ -152,7 +152,7 @@ def locate_parts(
         place: The folder that holds the parts under their upstream names, or the base URL below
             which they are served; None for the publisher's host.
         parts: Which parts are needed.
-        storage_options: Credentials by protocol, for places that are URLs (see `Credentials`).
+        storage_options: Credentials by protocol, for places that are URLs (see `options_for`).
 
     Returns:
         The location of each part. Files in a folder exist; URLs were not asked for.
@@ -174,11 +174,8 @@ def locate_parts(
         base, mark, query = root.partition("?")
         query = mark + query
     base = base.rstrip("/")
-    credentials = Credentials(storage_options) if storage_options else None
-    return {
-        part: Location(f"{base}/{part.name}{query}", remote=True, credentials=credentials)
-        for part in parts
-    }
+    given = storage_options or {}
+    return {part: Location(f"{base}/{part.name}{query}", storage_options=given) for part in parts}
 
 
 def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:

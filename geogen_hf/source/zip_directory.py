@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 import threading
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from geogen_hf.errors import ArchiveError, GeoGenError, explain
 from geogen_hf.source.location import ArchiveFile, Location, SeekableFile
@@ -73,8 +73,7 @@ class Member:
         return f"{self.archive.label}: {self.name!a} (at byte {self.start})"
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """A member that will not be read, and why."""
 
     name: str
@@ -132,7 +131,7 @@ class DirectoryBudget:
 
 
 class _Tail(SeekableFile):
-    """An archive as `zipfile` wants it: seekable, with its last bytes at hand.
+    """An archive as `zipfile` wants it, whose reads are counted.
 
     `zipfile` looks for the end record in the last 64 KB and then reads the directory before it in
     one go: one request for most archives, two where the directory is longer than the tail.
@@ -179,8 +178,7 @@ def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> 
     tail = _Tail(file, budget or DirectoryBudget())
     try:
         with zipfile.ZipFile(tail) as zipped:
-            infos = zipped.infolist()
-            directory_start = zipped.start_dir
+            infos, directory_start = zipped.infolist(), zipped.start_dir
             sample = zipped.comment.startswith(SAMPLE_MARK)
     except GeoGenError:
         raise
@@ -191,37 +189,48 @@ def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> 
         ValueError,  # names that are not UTF-8, though they say so
         OSError,  # offsets before the start of the file
     ) as error:
-        raise _not_a_zip(tail, file.location, error) from error
+        raise _not_a_zip(file.location, _looks(tail, error)) from error
     missing = -min((info.header_offset for info in infos), default=0)
     if missing > 0:
-        raise _not_a_zip(tail, file.location, f"the first {missing:,} bytes are missing")
-    found = _sort_members(file.location, tail.size, infos, directory_start)
-    return replace(found, sample=sample)
+        raise _not_a_zip(file.location, f"the first {missing:,} bytes are missing")
+    named = ((decode_name(_stored_name(info), info.flag_bits), info) for info in infos)
+    records = [(n, info) for n, info in named if not (n.endswith("/") or _is_junk(n))]
+    records.sort(key=lambda record: record[1].header_offset)
+    reasons = [_reason_to_refuse(info, name, directory_start) for name, info in records]
+    for index in _overlapping([info for _, info in records], directory_start):
+        reasons[index] = reasons[index] or "its record overlaps another's: the directory is damaged"
+    starts = [min(info.header_offset, directory_start) for _, info in records]
+    found = zip(records, [*starts, directory_start][1:], reasons, strict=True)
+    return Directory(
+        file.location,
+        tail.size,
+        tuple(
+            _member(file.location, name, info, stop) for (name, info), stop, why in found if not why
+        ),
+        tuple(Refused(n, why) for (n, _), why in zip(records, reasons, strict=True) if why),
+        sample,
+    )
 
 
-def _not_a_zip(tail: _Tail, archive: Location, fault: object) -> ArchiveError:
-    """Say what the file looks like instead."""
+def _looks(tail: _Tail, fault: Exception) -> str:
+    """Say what a file looks like that is not a zip."""
     tail.seek(0)
     head = tail.read(512).lstrip()
     if tail.size == 0:
-        found = "an empty file"
-    elif head[:1] == b"<":
-        found = f"{tail.size:,} bytes of HTML or XML, perhaps an error page saved as .zip"
-    elif head[:4] == b"PK\x03\x04":
-        found = f"{tail.size:,} bytes that begin like a zip but lack its directory: cut short"
-        found += f" ({fault})"
-    else:
-        found = f"{tail.size:,} bytes beginning {head[:8]!r} ({fault})"
-    return ArchiveError(
-        explain(
-            "not a whole zip archive",
-            where=archive,
-            found=found,
-            remedy="choose another source with base_url"
-            if archive.remote
-            else "delete the file and download this part again",
-        )
-    )
+        return "an empty file"
+    if head[:1] == b"<":
+        return f"{tail.size:,} bytes of HTML or XML, perhaps an error page saved as .zip"
+    if head[:4] == b"PK\x03\x04":
+        what = "that begin like a zip but lack its directory: cut short"
+        return f"{tail.size:,} bytes {what} ({fault})"
+    return f"{tail.size:,} bytes beginning {head[:8]!r} ({fault})"
+
+
+def _not_a_zip(archive: Location, found: str) -> ArchiveError:
+    again = "delete the file and download this part again"
+    remedy = "choose another source with base_url" if archive.remote else again
+    what = "not a whole zip archive"
+    return ArchiveError(explain(what, where=archive, found=found, remedy=remedy))
 
 
 def _is_junk(name: str) -> bool:
@@ -230,54 +239,33 @@ def _is_junk(name: str) -> bool:
     return "__MACOSX" in folders or last in _JUNK_NAMES or last.startswith("._")
 
 
-def _sort_members(
-    archive: Location, size: int, infos: Iterable[zipfile.ZipInfo], directory_start: int
-) -> Directory:
-    """Turn directory entries into members, each knowing where its record ends."""
-    named = [(decode_name(_stored_name(info), info.flag_bits), info) for info in infos]
-    ordered = sorted(
-        ((name, info) for name, info in named if not (name.endswith("/") or _is_junk(name))),
-        key=lambda item: item[1].header_offset,
+def _member(archive: Location, name: str, info: zipfile.ZipInfo, following: int) -> Member:
+    """Turn a directory entry into a member that ends where the next record begins, or before."""
+    # Header with name and extra field, data, descriptor (APPNOTE 4.3.6-4.3.9).
+    longest = LOCAL_HEADER_BYTES + 2 * 0xFFFF + info.compress_size + 24
+    return Member(
+        archive=archive,
+        name=name,
+        start=info.header_offset,
+        stop=min(following, info.header_offset + longest),
+        size=info.file_size,
+        compressed_size=info.compress_size,
+        crc=info.CRC,
+        deflated=info.compress_type == _DEFLATED,
+        flags=info.flag_bits,
     )
-    overlapping = _overlapping([info for _, info in ordered], directory_start)
-    stops = [*(info.header_offset for _, info in ordered), directory_start][1:]
-    members: list[Member] = []
-    refused: list[Refused] = []
-    for (name, info), following, overlaps in zip(ordered, stops, overlapping, strict=True):
-        reason = _reason_to_refuse(info, name, directory_start)
-        if reason is None and overlaps:
-            reason = "its record overlaps another's: the directory is damaged"
-        if reason is not None:
-            refused.append(Refused(name, reason))
-            continue
-        # Header with name and extra field, data, descriptor (APPNOTE 4.3.6-4.3.9).
-        longest = LOCAL_HEADER_BYTES + 2 * 0xFFFF + info.compress_size + 24
-        members.append(
-            Member(
-                archive=archive,
-                name=name,
-                start=info.header_offset,
-                stop=min(following, directory_start, info.header_offset + longest),
-                size=info.file_size,
-                compressed_size=info.compress_size,
-                crc=info.CRC,
-                deflated=info.compress_type == _DEFLATED,
-                flags=info.flag_bits,
-            )
-        )
-    return Directory(archive, size, tuple(members), tuple(refused))
 
 
-def _overlapping(ordered: list[zipfile.ZipInfo], directory_start: int) -> list[bool]:
-    """Tell which entries share bytes with another, in one pass over entries in order of offset.
+def _overlapping(ordered: list[zipfile.ZipInfo], directory_start: int) -> set[int]:
+    """Find the entries that share bytes with another, in one pass over entries in order of offset.
 
     Entries that reach into the directory are refused for that, and condemn no other.
     """
-    overlaps = [False] * len(ordered)
+    overlaps: set[int] = set()
     longest, reached = -1, 0  # the entry that reaches furthest so far, and where to
     for index, info in enumerate(ordered):
         if info.header_offset < reached:
-            overlaps[index] = overlaps[longest] = True
+            overlaps |= {index, longest}
         stop = _smallest_stop(info)
         if reached < stop <= directory_start:
             longest, reached = index, stop

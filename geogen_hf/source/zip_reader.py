@@ -45,7 +45,7 @@ def unpack_member(member: Member, record: Record) -> bytes:
             not as the directory says.
     """
     data_start = _check_header(member, record)
-    packed = _packed_bytes(member, record, data_start)
+    packed = memoryview(record)[data_start : data_start + member.compressed_size]
     if len(packed) < member.compressed_size:
         raise _damaged(member, f"{member.compressed_size:,} bytes", f"{len(packed):,}: cut short")
     _check_descriptor(member, record, data_start)
@@ -59,10 +59,6 @@ def unpack_member(member: Member, record: Record) -> bytes:
     return data
 
 
-def _packed_bytes(member: Member, record: Record, data_start: int) -> memoryview:
-    return memoryview(record)[data_start : data_start + member.compressed_size]
-
-
 def _check_header(member: Member, record: Record) -> int:
     """Compare a record's local header with the directory (APPNOTE 4.3.7, 4.4).
 
@@ -73,27 +69,29 @@ def _check_header(member: Member, record: Record) -> int:
     data_start = _header_bytes(member, record)
     if len(record) < data_start:
         raise _damaged(member, f"a header of {data_start:,} bytes", f"{len(record):,}: cut short")
-    _, _, flags, method, _, _, crc, packed_size, size, name_length, _ = _LOCAL_HEADER.unpack_from(
-        record
-    )
+    _, _, flags, method, _, _, *checks, name_length, _ = _LOCAL_HEADER.unpack_from(record)
     name_stop = LOCAL_HEADER_BYTES + name_length
     name = decode_name(bytes(record[LOCAL_HEADER_BYTES:name_stop]), flags)
-    if _IN_ZIP64 in (size, packed_size):
-        size, packed_size = _zip64_sizes(size, packed_size, bytes(record[name_stop:data_start]))
+    if _IN_ZIP64 in checks[1:]:
+        extra = bytes(record[name_stop:data_start])
+        checks[1:] = _zip64_sizes(checks[1], checks[2], extra)
     if flags & _DESCRIPTOR:
-        crc, packed_size, size = (
-            told or expected
-            for told, expected in zip((crc, packed_size, size), _checks(member), strict=True)
-        )
-    found = (name, flags & ~_EFFORT, method, crc, packed_size, size)
-    expected = (
-        member.name,
-        member.flags & ~_EFFORT,
-        zlib.DEFLATED if member.deflated else 0,
-        *_checks(member),
-    )
-    if found != expected:
-        raise _other_header(member, expected, found)
+        checks = [told or wanted for told, wanted in zip(checks, _checks(member), strict=True)]
+    method_wanted = zlib.DEFLATED if member.deflated else 0
+    for what, wanted, found in (
+        ("the name", member.name, name),
+        ("flags", member.flags & ~_EFFORT, flags & ~_EFFORT),
+        ("method", method_wanted, method),
+        *zip(("CRC-32", "packed size", "size"), _checks(member), checks, strict=True),
+    ):
+        if found != wanted:
+            form = "#x" if what in ("flags", "CRC-32") else ","
+            one, other = (
+                ascii(value[:100]) if isinstance(value, str) else format(value, form)
+                for value in (wanted, found)
+            )
+            expected = f"{what} {one} in the local header, as in the directory"
+            raise _damaged(member, expected, other)
     return data_start
 
 
@@ -112,42 +110,17 @@ def _checks(member: Member) -> tuple[int, int, int]:
     return member.crc, member.compressed_size, member.size
 
 
-def _zip64_sizes(size: int, packed_size: int, extra: bytes) -> tuple[int, int]:
+def _zip64_sizes(packed_size: int, size: int, extra: bytes) -> tuple[int, int]:
     """Look sizes up in a local header's zip64 field (APPNOTE 4.5.3), if it has one."""
     place = 0
     while place + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, place)
         if kind == 1 and place + 20 <= len(extra):
             long_size, long_packed = struct.unpack_from("<QQ", extra, place + 4)
-            return (
-                long_size if size == _IN_ZIP64 else size,
-                long_packed if packed_size == _IN_ZIP64 else packed_size,
-            )
+            packed_size = long_packed if packed_size == _IN_ZIP64 else packed_size
+            return packed_size, long_size if size == _IN_ZIP64 else size
         place += 4 + length
-    return size, packed_size
-
-
-def _other_header(
-    member: Member, expected: Sequence[object], found: Sequence[object]
-) -> ArchiveError:
-    """Name the first field in which a local header differs from the directory."""
-    fields = ("the name", "flags", "method", "CRC-32", "packed size", "size")
-    what, directory, local = next(
-        (what, one, other)
-        for what, one, other in zip(fields, expected, found, strict=True)
-        if one != other
-    )
-
-    def shown(value: object) -> str:
-        if isinstance(value, str):
-            return ascii(value[:100])
-        return f"{value:#x}" if what in ("flags", "CRC-32") else f"{value:,}"
-
-    return _damaged(
-        member,
-        f"{what} {shown(directory)} in the local header, as in the directory",
-        shown(local),
-    )
+    return packed_size, size
 
 
 def _check_descriptor(member: Member, record: Record, data_start: int) -> None:
@@ -155,23 +128,17 @@ def _check_descriptor(member: Member, record: Record, data_start: int) -> None:
 
     Their sizes have 4 or 8 bytes, and a signature may precede them (APPNOTE 4.3.9).
     """
-    if not member.flags & _DESCRIPTOR:
-        return
     checks = _checks(member)
-    *_, crc, packed_size, size, _, _ = _LOCAL_HEADER.unpack_from(record)
-    if (crc, packed_size, size) == checks:
+    if not member.flags & _DESCRIPTOR or _LOCAL_HEADER.unpack_from(record)[6:9] == checks:
         return
     behind = bytes(record[data_start + member.compressed_size :][:24])
     bare = behind.removeprefix(b"PK\x07\x08")
     allowed = (struct.pack("<LLL", *checks), struct.pack("<LQQ", *checks))
     # Without a signature, the CRC-32 itself may look like one.
     if not (bare.startswith(allowed) or behind.startswith(allowed)):
-        raise _damaged(
-            member,
-            f"a data descriptor with CRC-32 {member.crc:08x}, {member.compressed_size:,} and "
-            f"{member.size:,} bytes",
-            repr(behind),
-        )
+        sizes = f"{member.compressed_size:,} and {member.size:,} bytes"
+        expected = f"a data descriptor with CRC-32 {member.crc:08x}, {sizes}"
+        raise _damaged(member, expected, repr(behind))
 
 
 def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
@@ -281,7 +248,7 @@ class Archives:
         """
         if len(head) < _header_bytes(member, head) + min(member.compressed_size, 128):
             head = self._reader(member).read_range(member.start, member.stop)
-        packed = _packed_bytes(member, head, _check_header(member, head))
+        packed = memoryview(head)[_check_header(member, head) :][: member.compressed_size]
         return png_size(member, _decompress(member, packed, PNG_HEADER_BYTES))
 
     def _reader(self, member: Member) -> ArchiveFile:

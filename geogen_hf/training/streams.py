@@ -18,8 +18,7 @@ from torch.utils.data import IterableDataset
 
 from geogen_hf import compat
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.source.location import Credentials, Location
-from geogen_hf.source.parquet_file import open_parquet
+from geogen_hf.source.location import Location, open_parquet
 from geogen_hf.threads import read_ahead
 from geogen_hf.training.choices import draw
 from geogen_hf.training.transform import ToTensors
@@ -177,7 +176,7 @@ class ParquetReader:
             The number of a row's file among `files`, a key, and the row with encoded images.
         """
         for number, name in enumerate(files):
-            location = Location(name, "://" in name, credentials=Credentials(self.options))
+            location = Location(name, storage_options=self.options)
             with open_parquet(location) as parquet:
                 for groups, seen in _runs(parquet.metadata, skip):
                     rows = parquet.read_row_groups(groups).slice(seen).to_pylist()
