@@ -294,7 +294,7 @@ def test_numbers_of_views_and_sizes_of_pictures_may_vary() -> None:
     result = score_conventions(stored, scaled, larger_and_larger)
     assert result.convention == C2W_OPENGL, str(result)
     assert (result.subjects, result.pixel_subjects) == (2, (0, 2))
-    assert asked == [0, 2]  # no picture is decoded for nothing
+    assert sorted(asked) == [0, 2]  # no picture is decoded for nothing
 
 
 def test_cropped_pictures_with_the_principal_point_off_the_middle() -> None:

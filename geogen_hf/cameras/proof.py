@@ -26,7 +26,6 @@ is level with what it looks at, up and down.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -86,9 +85,10 @@ def score_conventions(
     Args:
         matrices: `(V, 4, 4)` for each subject, as stored; or `(N, V, 4, 4)`. V may vary.
         intrinsics_px: `(V, 3, 3)` for each subject, or by its index, in pixels of its pictures.
-        images: Gives the pictures of a subject by its index. It is asked for a few subjects only,
-            and only once geometry has left more than nothing; not for those with fewer than six
-            views. Without pictures or intrinsics there is geometry only, and no winner.
+        images: Gives the pictures of a subject by its index, before its intrinsics are asked for.
+            It is asked for a few subjects only, in threads, and only once geometry has left more
+            than nothing; not for those with fewer than six views. Without pictures or intrinsics
+            there is geometry only, and no winner.
         pictured: Subjects that have pictures; None for all.
         candidates: What to choose from.
         stated_direction: What a key of the metadata says; believed, and checked.
@@ -126,10 +126,11 @@ def score_conventions(
         usable &= stored.views >= LEAST_VIEWS_SEEN
         order = order_of_subjects(usable, pictured, pixel_subjects)
         lenses = intrinsics_px if callable(intrinsics_px) else intrinsics_px.__getitem__
-        more = seen_subjects(stored, lenses, images, order, names)
         look = min(FIRST_LOOK, pixel_subjects)
-        while fresh := list(itertools.islice(more, look - len(seen))):
-            seen.extend(fresh)
+        while order:
+            while order and (missing := look - len(seen)):
+                seen += seen_subjects(stored, lenses, images, order[:missing], names)
+                del order[:missing]
             outcome = _decide(scores, seen, subjects, stated_direction)
             if outcome.settled or outcome.contradicted or look >= pixel_subjects:
                 break

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -160,14 +161,18 @@ def seen_subjects(
     stored: Stored,
     intrinsics_px: Callable[[int], ArrayLike],
     images: ImageSource,
-    order: Sequence[int],
+    indices: Sequence[int],
     subject_ids: Sequence[str],
-) -> Iterator[Seen]:
-    """The subjects whose pictures have a head before an even background, read when asked for."""
-    for index in order:
+) -> list[Seen]:
+    """Those of some subjects whose pictures have a head before an even background.
+
+    Each is read in a thread: while one waits for its pictures, others are decoded.
+    """
+
+    def see(index: int) -> Seen | None:
         pictures = images(index)
         if pictures is None:
-            continue
+            return None
         matrices = stored.of_subject(index)
         intrinsics = as_stack(intrinsics_px(index), "intrinsics", 3, 3)
         if not len(pictures) == len(intrinsics) == len(matrices):
@@ -182,9 +187,12 @@ def seen_subjects(
         rows = np.unique(np.linspace(0, len(matrices) - 1, _MOST_VIEWS).round().astype(np.intp))
         outlines = [silhouette(pictures[row]) for row in rows]
         if all(each.plausible for each in outlines):
-            yield Seen(stored, index, rows, Silhouettes(outlines, intrinsics[rows]))
-        else:
-            logger.debug("%s: no head before an even background", subject_ids[index])
+            return Seen(stored, index, rows, Silhouettes(outlines, intrinsics[rows]))
+        logger.debug("%s: no head before an even background", subject_ids[index])
+        return None
+
+    with ThreadPoolExecutor(FIRST_LOOK) as threads:
+        return [seen for seen in threads.map(see, indices) if seen is not None]
 
 
 def order_of_subjects(

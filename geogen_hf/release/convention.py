@@ -10,11 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,22 +203,21 @@ def _prove(
 ) -> ConventionResult:
     claims = subjects[0].claims
     open_direction = replace(claims, direction=None)
-    with Archives() as archives:
-        pictures = _Pictures(archives, subjects, images, options.default_intrinsics)
-        proof = score_conventions(
-            [subject.matrices for subject in subjects],
-            pictures.intrinsics,
-            pictures.decoded,
-            pictured=pictures.members,
-            candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
-            stated_direction=None if stated else claims.direction,
-            pixel_subjects=options.pixel_subjects,
-            subject_ids=[subject.subject_id for subject in subjects],
-            view_ids=[subject.view_ids for subject in subjects],
-        )
+    pictures = _Pictures(subjects, images, options.default_intrinsics)
+    proof = score_conventions(
+        [subject.matrices for subject in subjects],
+        pictures.intrinsics.__getitem__,
+        pictures.decoded,
+        pictured=pictures.members,
+        candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
+        stated_direction=None if stated else claims.direction,
+        pixel_subjects=options.pixel_subjects,
+        subject_ids=[subject.subject_id for subject in subjects],
+        view_ids=[subject.view_ids for subject in subjects],
+    )
     # A few bad subjects are left to `on_bad_subject`; where all are, the release is not readable.
-    if pictures.fault is not None and not pictures.sound:
-        raise pictures.fault
+    if pictures.faults and not pictures.intrinsics:
+        raise pictures.faults[min(pictures.faults)]
     return proof
 
 
@@ -279,60 +275,48 @@ def _memory_of(
 
 
 class _Pictures:
-    """Pictures of the subjects that have one for every camera, and their intrinsics, by index."""
+    """Pictures of the subjects that have one for every camera, by index.
+
+    Attributes:
+        members: Those that can be asked for.
+        intrinsics: `(V, 3, 3)` pixels, of subjects whose pictures were read.
+        faults: Why intrinsics do not go with the pictures, of others.
+    """
 
     def __init__(
         self,
-        archives: Archives,
         subjects: Sequence[SubjectCameras],
         images: ImageIndex,
         default: DefaultIntrinsics | None,
     ) -> None:
-        self._archives, self._subjects, self._default = archives, subjects, default
-        self.sound = 0
-        self.fault: CameraError | None = None
+        self._subjects, self._default = subjects, default
         self.members = {
             index: [images[subject.subject_id][view_id] for view_id in subject.view_ids]
             for index, subject in enumerate(subjects)
             if images.get(subject.subject_id, {}).keys() >= set(subject.view_ids)
         }
-        self._encoded = lru_cache(1)(self._read)
-
-    def _read(self, index: int) -> list[bytes]:
-        (records,) = self._archives.records([self.members[index]])
-        return list(map(unpack_png, self.members[index], records))
-
-    def intrinsics(self, index: int) -> FloatArray:
-        """`(V, 3, 3)` pixels, from the sizes of a subject's pictures.
-
-        Raises:
-            CameraError: They are missing, or do not go with these sizes.
-            ArchiveError: A picture is damaged.
-        """
-        sizes = list(map(png_size, self.members[index], self._encoded(index)))
-        width, height = np.array(sizes, dtype=np.float64).T
-        stored = self._subjects[index].intrinsics
-        intrinsics = pixel_intrinsics(stored, width, height, self._default)
-        return validate_intrinsics(intrinsics, width, height)
+        self.intrinsics: dict[int, FloatArray] = {}
+        self.faults: dict[int, CameraError] = {}
 
     def decoded(self, index: int) -> list[Pixels] | None:
         """The pictures; None where they are damaged, or their cameras have no intrinsics."""
+        subject, members = self._subjects[index], self.members[index]
         try:
-            self.intrinsics(index)
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                pictures = list(threads.map(_decode, self.members[index], self._encoded(index)))
-            self.sound += 1
+            with Archives() as archives:  # not shared: several threads ask at a time
+                (records,) = archives.records([members])
+                encoded = list(map(unpack_png, members, records))
+            sizes = list(map(png_size, members, encoded))
+            width, height = np.array(sizes, dtype=np.float64).T
+            intrinsics = pixel_intrinsics(subject.intrinsics, width, height, self._default)
+            intrinsics = validate_intrinsics(intrinsics, width, height)
+            pictures = [decode_rgb(data, where=m) for m, data in zip(members, encoded, strict=True)]
+            self.intrinsics[index] = intrinsics
             return pictures
         except FetchError:
             raise
         except CameraError as error:
-            subject_id = self._subjects[index].subject_id
-            logger.info("%s: not asked for the cameras: %s", subject_id, one_line(error))
-            self.fault = self.fault or CameraError(f"{subject_id}: {error}")
+            logger.info("%s: not asked for the cameras: %s", subject.subject_id, one_line(error))
+            self.faults[index] = CameraError(f"{subject.subject_id}: {error}")
         except (OSError, ImageError) as error:
             logger.info("not asked for the cameras: %s", error)  # told when it is read
         return None
-
-
-def _decode(member: Member, data: bytes) -> Pixels:
-    return decode_rgb(data, where=member)
