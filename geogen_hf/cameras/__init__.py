@@ -5,8 +5,8 @@
 - `tools` converts to and from nerfstudio, PyTorch3D, EG3D and Blender.
 - `conventions` names the conventions that stored matrices may be in; `validate` checks matrices.
 - `proof` finds out which convention a release is in: `rigs` measures geometry, `silhouettes` and
-  `hull` pictures, `trials` tries candidates on them, `scores` holds what came out, `deviations`
-  says what is a little wrong.
+  `hull` pictures, `trials` tries candidates on them and says what is a little wrong, `scores` holds
+  what came out.
 
 The functions that users of the data need are exported here.
 

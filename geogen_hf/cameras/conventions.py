@@ -142,10 +142,6 @@ class Convention:
 
         Raises:
             UsageError: The name says no direction, no axes, or anything else.
-
-        Example:
-            >>> Convention.from_name("c2w Blender").name
-            'camera_to_world opengl'
         """
         words = [_ALIASES.get(word, word) for word in name.lower().replace("-", "_").split()]
         if len(words) == 2 or (len(words) == 3 and words[2] == "transposed"):

@@ -27,8 +27,8 @@ head and bulges where no camera looks into a hollow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +50,6 @@ _ROUNDS = 4
 _USUAL_SIZE = np.array([3.0, 3.0, 0.05])
 _PENALTY = 60.0  # weight of a correction of the usual size, in outline pixels
 _LONGEST_STEP = np.array([3.0, 3.0, 0.1])
-
 
 _STEPS = 128  # along a ray to the surface, through a sphere as wide as the frame: 5 mm on a head
 _HALVINGS = 8  # of the last step: down to 0.02 mm
@@ -94,8 +93,8 @@ class Silhouettes:
         Cameras are `(V, 4, 4)` extrinsics, OpenCV axes, and `centre` is the `(3,)` world point in
         front of them that they look at; so it is in the other methods.
         """
-        rays = self._rays(world_to_camera, centre, self._intrinsics)
-        least = [self._outside(each, each.depths).max(axis=0).min(axis=1) for each in rays]
+        rays = self._rays(world_to_camera, centre, self._intrinsics, self._pixels)
+        least = [self._outside(each).max(axis=0).min(axis=1) for each in rays]
         return float(np.concatenate(least).mean())
 
     def adjust(
@@ -103,14 +102,8 @@ class Silhouettes:
     ) -> Adjusted:
         """Find small corrections of the intrinsics under which the silhouettes fit best.
 
-        Args:
-            world_to_camera: As for `misfit`.
-            centre: As for `misfit`.
-            stiffness: How much corrections cost, 1 to compare candidates. With less they come
-                closer to their true size.
-
-        Returns:
-            The best that was found. Zero corrections are among what is tried.
+        `stiffness` is how much corrections cost, 1 to compare candidates; with less they come
+        closer to their true size. Zero corrections are among what is tried.
         """
         corrections = np.zeros((len(self._pixels), 3))
         penalty = stiffness * _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._pixels))
@@ -148,57 +141,51 @@ class Silhouettes:
         self, view: int, within: Mask, world_to_camera: FloatArray, centre: FloatArray
     ) -> Mask:
         """Draw what of a mask the hull of the other silhouettes covers, as one view sees it."""
-        outlines = list(self._rays(world_to_camera, centre, self._intrinsics))
-        rays = replace(outlines[view], pixels=np.argwhere(within)[:, ::-1].astype(np.float64) + 0.5)
+        pixels = [np.argwhere(within)[:, ::-1] + np.float64(0.5)] * len(self._pixels)
+        rays = list(self._rays(world_to_camera, centre, self._intrinsics, pixels))[view]
         reached: Mask = within.copy()
-        reached[within] = self._outside(rays, rays.depths).max(axis=0).min(axis=1) <= 1.0
+        reached[within] = self._outside(rays).max(axis=0).min(axis=1) <= 1.0
         return reached
 
     def _evaluate(
         self, world_to_camera: FloatArray, centre: FloatArray, corrections: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Misfits of all outline pixels, `(P,)`, and their derivatives, `(P, 3 V)`."""
-        intrinsics = self._corrected(corrections)
-        rays = self._rays(world_to_camera, centre, intrinsics)
+        intrinsics = np.array(self._intrinsics)
+        intrinsics[:, :2, :2] *= np.exp(corrections[:, 2])[:, None, None]
+        intrinsics[:, :2, 2] += corrections[:, :2]
+        rays = self._rays(world_to_camera, centre, intrinsics, self._pixels)
         found = [self._derivatives(each, intrinsics) for each in rays]
         misfits, slopes = zip(*found, strict=True)
         return np.concatenate(misfits), np.concatenate(slopes)
 
-    def _corrected(self, corrections: FloatArray) -> FloatArray:
-        intrinsics = np.array(self._intrinsics)
-        intrinsics[:, :2, :2] *= np.exp(corrections[:, 2])[:, None, None]
-        intrinsics[:, :2, 2] += corrections[:, :2]
-        return intrinsics
-
     def _rays(
-        self, world_to_camera: FloatArray, centre: FloatArray, intrinsics: FloatArray
+        self,
+        world_to_camera: FloatArray,
+        centre: FloatArray,
+        intrinsics: FloatArray,
+        pixels: Sequence[FloatArray],
     ) -> Iterator[_Rays]:
-        """The rays of all outline pixels, view by view."""
-        to_world, every = invert_rigid(world_to_camera), np.arange(len(intrinsics))
-        relative = world_to_camera @ to_world[:, None]
+        """The rays of pixels `(P, 2)` of each view, view by view."""
+        relative = world_to_camera @ invert_rigid(world_to_camera)[:, None]
         homography = intrinsics @ relative[..., :3, :3] @ np.linalg.inv(intrinsics)[:, None]
         start = (intrinsics @ relative[..., :3, 3:]).astype(np.float32)
-        depths = self._depths(world_to_camera, centre, intrinsics)
-        for view, pixels in enumerate(self._pixels):
-            others = np.delete(every, view)
-            yield _Rays(
-                view, pixels, others, homography[view, others], start[view, others], depths[view]
-            )
-
-    def _depths(
-        self, world_to_camera: FloatArray, centre: FloatArray, intrinsics: FloatArray
-    ) -> NDArray[np.float32]:
-        """Where to look for the head along the rays of each view, `(V, D)`."""
+        # The head is looked for as far before and behind the centre as frames are wide there.
         distance = np.linalg.norm(camera_centre(world_to_camera) - centre, axis=-1)
         focal = intrinsics[:, [0, 1], [0, 1]].min(axis=1)
         reach = _DEPTH_SEARCHED * float((distance * np.max(self._shapes, axis=1) / 2 / focal).max())
         depth = world_to_camera[:, 2] @ [*centre, 1.0]
         near = np.maximum(depth - reach, 0.05 * depth)
-        return np.linspace(near, depth + reach, _DEPTHS, axis=1, dtype=np.float32)
+        depths = np.linspace(near, depth + reach, _DEPTHS, axis=1, dtype=np.float32)
+        for view, own in enumerate(pixels):
+            others = np.delete(np.arange(len(pixels)), view)
+            infinity = homography[view, others]
+            towards = (infinity[:, :, :2] @ own.T + infinity[:, :, 2:]).astype(np.float32)
+            yield _Rays(view, own, others, infinity, towards, start[view, others], depths[view])
 
-    def _outside(self, rays: _Rays, depths: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _outside(self, rays: _Rays) -> NDArray[np.float32]:
         """How far points on rays, `(O, P, D)`, lie outside the silhouettes of the other views."""
-        x, y, z = rays.points(depths)
+        x, y, z = rays.points(rays.depths)
         outside = self._distance[self._places(rays.others, x, y)]
         outside[z <= _LEAST_DEPTH] = FARTHEST_PX
         return outside
@@ -219,7 +206,7 @@ class Silhouettes:
         The silhouette that excludes the point most decides; the point's pixel there moves with the
         intrinsics of both views.
         """
-        outside = self._outside(rays, rays.depths)
+        outside = self._outside(rays)
         best = outside.max(axis=0).argmin(axis=1)
         outside = np.take_along_axis(outside, best[None, :, None], axis=2)[..., 0]
         misfit = outside.max(axis=0).astype(np.float64)
@@ -250,19 +237,14 @@ class _Rays:
     pixels: FloatArray  # (P, 2)
     others: NDArray[np.intp]  # (O,)
     homography: FloatArray  # (O, 3, 3) from the view's pixels to another's, at infinity
+    towards: NDArray[np.float32]  # (O, 3, P) what `start` changes by with depth
     start: NDArray[np.float32]  # (O, 3, 1) the view's centre, as another projects it
     depths: NDArray[np.float32]  # (D,) in the view's own depth
-
-    @cached_property
-    def _towards(self) -> NDArray[np.float32]:
-        """What `start` changes by with depth, `(O, 3, P)`."""
-        towards = self.homography[:, :, :2] @ self.pixels.T + self.homography[:, :, 2:]
-        return np.asarray(towards, dtype=np.float32)
 
     def points(self, depths: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Pixels x and y, and depths z, each `(O, P, D)`, at depths `(D,)` or `(P, D)`."""
         x, y, z = (
-            self._towards[:, axis, :, None] * depths + self.start[:, axis, :, None]
+            self.towards[:, axis, :, None] * depths + self.start[:, axis, :, None]
             for axis in range(3)
         )
         ahead = np.maximum(z, _LEAST_DEPTH)
@@ -348,17 +330,6 @@ def hull_surface(
 
     Returns:
         The points; none where the silhouettes leave nothing.
-
-    Example:
-        >>> from geogen_hf.cameras.poses import look_at
-        >>> eyes = [(0, 0, 5), (5, 0, 0), (0, 0, -5), (-5, 0, 0)]
-        >>> picture, mask = np.full((32, 32, 3), 90, np.uint8), np.zeros((32, 32), bool)
-        >>> mask[8:24, 8:24] = True  # 2 wide, at a distance of 5
-        >>> lens = np.tile([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]], (4, 1, 1))
-        >>> cameras = look_at(eyes, (0, 0, 0), (0, 1, 0)), lens
-        >>> found = hull_surface([picture] * 4, [mask] * 4, *cameras, count=100)
-        >>> bool(len(found.xyz) > 90), bool(np.abs(found.xyz).max() < 1.3)
-        (True, True)
     """
     rng = np.random.default_rng(seed)
     centre = measure_rigs(world_to_camera, np.array([0])).centre[0]

@@ -73,10 +73,6 @@ def field_of_view_deg(intrinsics: ArrayLike, width: ArrayLike, height: ArrayLike
     """Horizontal and vertical field of view, `(..., 2)` degrees, edge to edge of the image.
 
     Exact for any principal point: the angles on its two sides are added. Skew is left out.
-
-    Example:
-        >>> field_of_view_deg(intrinsics_matrix(100, 50, 100, 50), 200, 100).round(9)
-        array([90., 90.])
     """
     intrinsics = as_stack(intrinsics, "intrinsics", 3, 3)
     focal, before = intrinsics[..., [0, 1], [0, 1]], intrinsics[..., :2, 2]

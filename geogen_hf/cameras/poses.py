@@ -23,12 +23,7 @@ FloatArray = NDArray[np.float64]
 
 
 def as_stack(values: ArrayLike, name: str, *trailing: int) -> FloatArray:
-    """Read `values` as float64 `(..., *trailing)`, or raise `CameraError` under `name`.
-
-    Example:
-        >>> as_stack([[1, 2, 3]], "points", 3).shape
-        (1, 3)
-    """
+    """Read `values` as float64 `(..., *trailing)`, or raise `CameraError` under `name`."""
     expected = f"(..., {', '.join(map(str, trailing))})"
     try:
         stack = np.asarray(values, dtype=np.float64)
@@ -42,12 +37,7 @@ def as_stack(values: ArrayLike, name: str, *trailing: int) -> FloatArray:
 
 
 def compose_rigid(rotation: ArrayLike, translation: ArrayLike) -> FloatArray:
-    """Put `(..., 3, 3)` rotations and `(..., 3)` translations together as `(..., 4, 4)`.
-
-    Example:
-        >>> compose_rigid([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], (7, 8, 9))[0]
-        array([0., 1., 0., 7.])
-    """
+    """Put `(..., 3, 3)` rotations and `(..., 3)` translations together as `(..., 4, 4)`."""
     rotation = as_stack(rotation, "rotations", 3, 3)
     translation = as_stack(translation, "translations", 3)
     lead = np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
@@ -62,10 +52,6 @@ def invert_rigid(transform: ArrayLike) -> FloatArray:
     """Invert `(..., 4, 4)` rotations with translation, exactly: the rotation is transposed.
 
     Turns world-to-camera into camera-to-world and back. Not for matrices with scale or shear.
-
-    Example:
-        >>> invert_rigid(look_at((0, 0, 5), (0, 0, 0), (0, 1, 0)))[:3, 3] + 0.0
-        array([0., 0., 5.])
     """
     transform = as_stack(transform, "rigid transforms", 4, 4)
     inverse = np.swapaxes(transform[..., :3, :3], -1, -2)
@@ -143,14 +129,7 @@ def project(
 def unproject(
     pixels: ArrayLike, depth: ArrayLike, world_to_camera: ArrayLike, intrinsics: ArrayLike
 ) -> FloatArray:
-    """World points `(..., N, 3)` at pixels `(..., N, 2)` and depths `(..., N)`: undoes `project`.
-
-    Example:
-        >>> from geogen_hf.cameras.intrinsics import intrinsics_matrix
-        >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))
-        >>> unproject([[80, 20]], [5], extrinsics, intrinsics_matrix(100, 50, 60, 40))
-        array([[1., 2., 0.]])
-    """
+    """World points `(..., N, 3)` at pixels `(..., N, 2)`, depths `(..., N)`: undoes `project`."""
     depth = np.asarray(depth, dtype=np.float64)
     extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
     points_camera = _pixel_directions(pixels, intrinsics) * depth[..., None]
@@ -158,12 +137,7 @@ def unproject(
 
 
 def pixel_centres(width: int, height: int) -> FloatArray:
-    """Centres of all pixels, row by row: `(height * width, 2)` float64 x, y.
-
-    Example:
-        >>> pixel_centres(3, 2)[[0, 1, -1]].tolist()
-        [[0.5, 0.5], [1.5, 0.5], [2.5, 1.5]]
-    """
+    """Centres of all pixels, row by row: `(height * width, 2)` float64 x, y."""
     x_px, y_px = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     return np.stack([x_px, y_px], axis=-1).reshape(-1, 2)
 
@@ -176,12 +150,6 @@ def rays(
     Returns:
         origins `(..., N, 3)` (the camera centre; a read-only view) and unit directions
         `(..., N, 3)`, both world frame.
-
-    Example:
-        >>> from geogen_hf.cameras.intrinsics import intrinsics_matrix
-        >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))
-        >>> rays([[60, 40]], extrinsics, intrinsics_matrix(100, 50, 60, 40))[1] + 0.0
-        array([[ 0.,  0., -1.]])
     """
     extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
     directions = _pixel_directions(pixels, intrinsics) @ extrinsics[..., :3, :3]

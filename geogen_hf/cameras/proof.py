@@ -34,7 +34,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, Direction, is_improper
-from geogen_hf.cameras.deviations import camera_warnings
 from geogen_hf.cameras.rigs import LEAST_VIEWS, geometry_of, read_rigs
 from geogen_hf.cameras.scores import (
     SOUND_SHARE,
@@ -50,6 +49,7 @@ from geogen_hf.cameras.trials import (
     ImageSource,
     Seen,
     Stored,
+    camera_warnings,
     order_of_subjects,
     seen_subjects,
 )

@@ -161,13 +161,6 @@ def measure_rigs(world_to_camera: FloatArray, starts: NDArray[np.intp]) -> Rigs:
     Returns:
         The measures. Cameras that are all parallel or all at one place give a centre among them,
         and so no sound rig.
-
-    Example:
-        >>> from geogen_hf.cameras.poses import look_at
-        >>> eyes = [(0, 0, 5), (5, 0, 0), (0, 0, -5)]
-        >>> rigs = measure_rigs(look_at(eyes, (1, 0, 1), (0, 1, 0)), np.array([0]))
-        >>> rigs.centre.round(3).tolist(), bool(rigs.sound[0]), rigs.gap_deg.round().tolist()
-        ([[1.0, 0.0, 1.0]], True, [157.0])
     """
     views = np.diff(starts, append=len(world_to_camera))
     subject = np.repeat(np.arange(len(starts)), views)

@@ -69,13 +69,6 @@ def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
 
     Raises:
         UsageError: The array is no such picture.
-
-    Example:
-        >>> picture = np.full((24, 48, 3), 213, np.uint8)
-        >>> picture[6:, 10:20] = (90, 60, 40)
-        >>> found = silhouette(picture)
-        >>> found.mask.shape, found.scale.tolist(), bool(found.mask[40, 30])
-        ((48, 96), [2.0, 2.0], True)
     """
     _require_picture(picture)
     height, width = picture.shape[:2]
@@ -155,13 +148,6 @@ def foreground(picture: NDArray[np.uint8]) -> Foreground:
 
     Raises:
         UsageError: The array is no such picture.
-
-    Example:
-        >>> picture = np.full((48, 48, 3), 213, np.uint8)
-        >>> picture[20:, 10:30] = (90, 60, 40)
-        >>> found = foreground(picture)
-        >>> found.alpha[30, 8:12].tolist(), found.doubt
-        ([0, 0, 255, 255], None)
     """
     _require_picture(picture)
     pixels = picture.astype(np.float32)

@@ -18,6 +18,8 @@ ROTATION_TOLERANCE = 2e-3
 #: Largest |R^T R - 1| that `nearest_rotation` repairs. More is not rounding but another matrix.
 REPAIR_LIMIT = 5e-2
 
+_NOT_FINITE, _LEAVE_OUT = "have values that are not finite", "repair or leave out this subject"
+
 
 def rotation_errors(rotation: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """How far `(..., 3, 3)` matrices are from rotations.
@@ -25,11 +27,6 @@ def rotation_errors(rotation: ArrayLike) -> tuple[FloatArray, FloatArray]:
     Returns:
         The largest entry of |R^T R - 1| (inf where a value is not finite) and the determinant
         (nan there), each `(...)` float64.
-
-    Example:
-        >>> error, determinant = rotation_errors([np.eye(3), np.diag([1, 1, -2])])
-        >>> error.tolist(), determinant.tolist()
-        ([0.0, 3.0], [1.0, -2.0])
     """
     rotation = as_stack(rotation, "rotations", 3, 3)
     finite = np.asarray(np.isfinite(rotation).all(axis=(-2, -1)))
@@ -42,41 +39,30 @@ def rotation_errors(rotation: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def is_rotation(rotation: ArrayLike, tolerance: float = ROTATION_TOLERANCE) -> NDArray[np.bool_]:
-    """Tell which `(..., 3, 3)` matrices are rotations: orthonormal in `tolerance`, det > 0.
-
-    Example:
-        >>> is_rotation([np.eye(3), np.diag([1, 1, -1]), 2 * np.eye(3)]).tolist()
-        [True, False, False]
-    """
+    """Tell which `(..., 3, 3)` matrices are rotations: orthonormal in `tolerance`, det > 0."""
     error, determinant = rotation_errors(rotation)
     return np.asarray((error <= tolerance) & (determinant > 0))
 
 
-def nearest_rotation(rotation: ArrayLike, limit: float = REPAIR_LIMIT) -> FloatArray:
+def nearest_rotation(rotation: ArrayLike) -> FloatArray:
     """The rotations nearest to `(..., 3, 3)` matrices that are slightly off, as rounding leaves.
 
     The orthogonal factor of the polar decomposition, by SVD: it is the nearest in the Frobenius
     norm (Higham, "Computing the Polar Decomposition", 1986).
 
     Raises:
-        CameraError: A matrix is mirrored, or off by more than `limit` in |R^T R - 1|: then the
-            nearest rotation would hide a mistake.
-
-    Example:
-        >>> nearest_rotation(1.001 * np.eye(3)).round(9).diagonal()
-        array([1., 1., 1.])
+        CameraError: A matrix is mirrored, or off by more than `REPAIR_LIMIT` in |R^T R - 1|: then
+            the nearest rotation would hide a mistake.
     """
     rotation = as_stack(rotation, "rotations", 3, 3)
-    usable = is_rotation(rotation, limit)
+    usable = is_rotation(rotation, REPAIR_LIMIT)
     if not usable.all():
-        raise CameraError(_rotation_report("rotations", rotation, usable, limit))
+        raise _no_rotation("rotations", rotation, usable, REPAIR_LIMIT)
     left, _, right = np.linalg.svd(rotation)
     return np.asarray(left @ right)
 
 
-def validate_extrinsics(
-    world_to_camera: ArrayLike, tolerance: float = ROTATION_TOLERANCE
-) -> FloatArray:
+def validate_extrinsics(world_to_camera: ArrayLike) -> FloatArray:
     """Return `(..., 4, 4)` rigid transforms as float64 if all of them are; else say which is not.
 
     Raises:
@@ -94,28 +80,20 @@ def validate_extrinsics(
     """
     matrices = as_stack(world_to_camera, "extrinsics", 4, 4)
     finite = np.asarray(np.isfinite(matrices).all(axis=(-2, -1)))
-    affine = np.asarray((np.abs(matrices[..., 3, :] - [0, 0, 0, 1]) <= 1e-6).all(axis=-1))
-    good = np.asarray(finite & affine & is_rotation(matrices[..., :3, :3], tolerance))
+    affine = np.asarray((np.abs(matrices[..., 3, :] - [0, 0, 0, 1]) <= 1e-6).all(axis=-1) & finite)
+    good = np.asarray(affine & is_rotation(matrices[..., :3, :3]))
     if good.all():
         return matrices
-    index = tuple(np.argwhere(~good)[0].tolist())
-    first = matrices[index]
-    if finite[index] and affine[index]:
-        raise CameraError(_rotation_report("extrinsics", matrices[..., :3, :3], good, tolerance))
+    index = _first(good)
+    if affine[index]:
+        raise _no_rotation("extrinsics", matrices[..., :3, :3], good, ROTATION_TOLERANCE)
     what, remedy = "have a last row that is not 0 0 0 1", "check the order of their 16 numbers"
     if not finite[index]:
-        what, remedy = "have values that are not finite", "repair or leave out this subject"
-    elif np.abs(first[:, 3] - [0, 0, 0, 1]).max() <= 1e-6:
+        what, remedy = _NOT_FINITE, _LEAVE_OUT
+    elif np.abs(matrices[index][:, 3] - [0, 0, 0, 1]).max() <= 1e-6:
         remedy = "the last column is 0 0 0 1, so they are in column-major order: transpose them"
-    raise CameraError(
-        explain(
-            f"extrinsics {what} ({_count(good)})",
-            where=f"index {list(index)}",
-            expected="a finite 4x4 with the last row 0 0 0 1",
-            found=first.tolist(),
-            remedy=remedy,
-        )
-    )
+    expected = "a finite 4x4 with the last row 0 0 0 1"
+    raise _refusal(f"extrinsics {what}", good, expected, matrices[index].tolist(), remedy)
 
 
 def validate_intrinsics(
@@ -149,19 +127,28 @@ def validate_intrinsics(
           remedy: multiply by the image size if they are divided by it; rescale if resized
     """
     stack = as_stack(intrinsics, "intrinsics", 3, 3)
-    numbers = "check the order and the unit of these numbers"
+
+    def require(
+        good: NDArray[np.bool_], values: FloatArray, fault: str, expected: str | None, remedy: str
+    ) -> None:
+        if not np.all(good):
+            found = values[_first(good)].tolist()
+            raise _refusal(f"intrinsics {fault}", good, expected, found, remedy)
+
     finite = np.asarray(np.isfinite(stack).all(axis=(-2, -1)))
-    _require(finite, stack, "values that are not finite", "", "repair or leave out this subject")
+    require(finite, stack, _NOT_FINITE, None, _LEAVE_OUT)
     form = np.abs(stack[..., [1, 2, 2, 2], [0, 0, 1, 2]] - [0, 0, 0, 1]).max(axis=-1) <= 1e-6
     triangle = "upper triangular, last row 0 0 1"
     columns = "transpose them if they are in column-major order; else divide by K[2, 2]"
-    _require(form, stack, "another form", triangle, columns)
+    require(form, stack, "have another form", triangle, columns)
     for axis, name in enumerate(("fx", "fy")):
         focal = stack[..., axis, axis]
-        flipped = f"{numbers}; a negative {name} means another axes convention"
-        _require(focal > 0, focal, f"a {name} that is not positive", "> 0", flipped)
-    sizes = (("cx", "width", width), ("cy", "height", height))
-    for axis, (name, side, size) in enumerate(sizes):
+        remedy = (
+            "check the order and the unit of these numbers; "
+            f"a negative {name} means another axes convention"
+        )
+        require(focal > 0, focal, f"have a {name} that is not positive", "> 0", remedy)
+    for axis, (name, side, size) in enumerate((("cx", "width", width), ("cy", "height", height))):
         if size is not None:
             middle = np.asarray(size, dtype=np.float64) / 2
             principal, middle = np.broadcast_arrays(stack[..., axis, 2], middle)
@@ -169,50 +156,41 @@ def validate_intrinsics(
             first = middle.flat[np.argmin(good)]
             expected = f"{first:g} +- {2 * max_offset * first:g} px for this {side}"
             remedy = "multiply by the image size if they are divided by it; rescale if resized"
-            _require(good, principal, f"an implausible {name}", expected, remedy)
+            require(good, principal, f"have an implausible {name}", expected, remedy)
     return stack
 
 
-def _require(good: NDArray[np.bool_], values: FloatArray, fault: str, want: str, do: str) -> None:
-    if np.all(good):
-        return
-    index = tuple(np.argwhere(~np.asarray(good))[0].tolist())
-    raise CameraError(
-        explain(
-            f"intrinsics have {fault} ({_count(good)})",
-            where=f"index {list(index)}",
-            expected=want or None,
-            found=values[index].tolist(),
-            remedy=do or None,
-        )
-    )
-
-
-def _rotation_report(
+def _no_rotation(
     name: str, rotation: FloatArray, good: NDArray[np.bool_], tolerance: float
-) -> str:
-    index = tuple(np.argwhere(~good)[0].tolist())
-    error, determinant = (float(each) for each in rotation_errors(rotation[index]))
+) -> CameraError:
+    """Say what the first bad matrix is instead of a rotation."""
+    first = rotation[_first(good)]
+    error, determinant = (float(each) for each in rotation_errors(first))
     scale = abs(determinant) ** (1 / 3)
     if not np.isfinite(error):
-        what, remedy = "have values that are not finite", "repair or leave out this subject"
+        what, remedy = _NOT_FINITE, _LEAVE_OUT
     elif determinant < 0:
         what = "are mirrored"
         remedy = "one camera axis is flipped or two are swapped: state the axes convention"
     elif error <= REPAIR_LIMIT:
         what, remedy = "are slightly off a rotation", "pass them through nearest_rotation"
-    elif scale > 0 and rotation_errors(rotation[index] / scale)[0] <= ROTATION_TOLERANCE:
+    elif scale > 0 and rotation_errors(first / scale)[0] <= ROTATION_TOLERANCE:
         what, remedy = f"are scaled by {scale:.4g}", "divide the upper left 3x3 by that"
     else:
         what, remedy = "are no rotations", "check which numbers are the rotation, and their order"
-    return explain(
-        f"{name} {what} ({_count(good)})",
-        where=f"index {list(index)}",
-        expected=f"determinant +1 and |R^T R - 1| <= {tolerance:g}",
-        found=f"determinant {determinant:.4g}, |R^T R - 1| = {error:.4g}",
-        remedy=remedy,
-    )
+    expected = f"determinant +1 and |R^T R - 1| <= {tolerance:g}"
+    found = f"determinant {determinant:.4g}, |R^T R - 1| = {error:.4g}"
+    return _refusal(f"{name} {what}", good, expected, found, remedy)
 
 
-def _count(good: NDArray[np.bool_]) -> str:
-    return f"{np.size(good) - np.count_nonzero(good)} of {np.size(good)} bad"
+def _refusal(
+    what: str, good: NDArray[np.bool_], expected: str | None, found: object, remedy: str
+) -> CameraError:
+    what = f"{what} ({np.size(good) - np.count_nonzero(good)} of {np.size(good)} bad)"
+    where = f"index {list(_first(good))}"
+    return CameraError(explain(what, where=where, expected=expected, found=found, remedy=remedy))
+
+
+def _first(good: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first that is not."""
+    return tuple(np.argwhere(~np.asarray(good))[0].tolist())
