@@ -114,15 +114,14 @@ def one_line(error: Exception) -> str:
 def join_failures(failures: Mapping[str, Exception]) -> str:
     r"""Put the messages of several parts together, by label, each distinct message once.
 
-    Messages that differ only in the label become one that lists the parts: their labels in the
-    first line, and lines with a label (such as their URLs) one after the other.
+    Messages that differ only in the label become one that lists the parts in its first line. Of
+    a line that ends in a label, such as a URL, the folder is left.
 
     Example:
         >>> where = "the connection failed\n  where: http://h/"
         >>> print(join_failures({n: FetchError(f"{n}: {where}{n}") for n in ("a.zip", "b.zip")}))
         a.zip, b.zip: the connection failed
-          where: http://h/a.zip
-          where: http://h/b.zip
+          where: http://h/
     """
     groups: dict[str, list[str]] = {}
     for label, error in failures.items():
@@ -132,5 +131,7 @@ def join_failures(failures: Mapping[str, Exception]) -> str:
         first, *rest = text.splitlines()
         lines.append(first.replace("\0", ", ".join(labels)))
         for line in rest:
+            if len(labels) > 1:
+                line = line.removesuffix("\0")
             lines += [line.replace("\0", label) for label in labels] if "\0" in line else [line]
     return "\n".join(lines)

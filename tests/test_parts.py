@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 import geogen
+import geogen_hf
 from geogen_hf.errors import PartsError, UsageError
 from geogen_hf.source.parts import (
     ALL_PARTS,
+    IMAGE_PARTS,
     UPSTREAM_URL,
     folder_stamp,
     locate_parts,
@@ -29,9 +31,11 @@ def test_parts_that_are_none_of_the_release_are_refused(numbers: list[int]) -> N
         select_parts(numbers)
 
 
-def test_a_bare_number_of_a_part_is_refused() -> None:
+def test_a_bare_number_of_a_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"(?s)bad parts.*parts=\(1,\)"):
         geogen.load("cameras", "train", data_dir="parts", parts=1)
+    with pytest.raises(UsageError, match=r"(?s)bad parts.*parts=\(8,\)"):
+        geogen_hf.fetch_parts(tmp_path, parts=8)
 
 
 def test_default_source_is_the_publisher() -> None:
@@ -46,6 +50,34 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(PartsError, match="does not exist") as caught:
         locate_parts(tmp_path / "nowhere", ALL_PARTS)
     assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("present", "remedy"),
+    [
+        (["README.md", "SHA256SUMS", "data"], "load_dataset loads it, geogen_hf.open_export opens"),
+        ([part.name for part in IMAGE_PARTS], "fetch the cameras: geogen download FOLDER --part 8"),
+        (
+            ["images_batch_1.zip", "images_batch_3.zip", "metadata_files.zip"],
+            "geogen download FOLDER; or use those that are here: parts=(1, 3) (--part 1 --part 3)",
+        ),
+        (["notes.txt"], "correct the path, or fetch what is missing: geogen download FOLDER"),
+    ],
+)
+def test_the_remedy_for_missing_parts_suits_what_is_there(
+    tmp_path: Path, present: list[str], remedy: str
+) -> None:
+    for name in present:
+        (tmp_path / name).touch()
+    with pytest.raises(PartsError) as caught:
+        locate_parts(tmp_path)
+    assert remedy in str(caught.value)
+
+
+def test_for_a_zip_its_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "images_batch_1.zip").touch()
+    with pytest.raises(PartsError, match=f"(?s)found: a file.*name the folder: {tmp_path}"):
+        locate_parts(tmp_path / "images_batch_1.zip")
 
 
 def test_empty_folder_and_missing_parts_are_told_apart(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_interrupted_run_leaves_the_folder_as_it_was(tmp_path):
     write_release(tmp_path, **SMALL)
     complete = files_of(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        write_release(tmp_path, **SMALL, seed=5, progress=interrupt)
+        write_release(tmp_path, **SMALL, seed=5, overwrite=True, progress=interrupt)
     assert files_of(tmp_path) == complete
     assert complete["notes.txt"] == b"mine"
 
@@ -423,14 +423,16 @@ def test_people_differ():
 
 def test_downloaded_zips_are_never_replaced(tmp_path: Path) -> None:
     write_release(tmp_path, **SMALL)
-    write_release(tmp_path, **SMALL, seed=1)  # a sample replaces a sample
+    with pytest.raises(UsageError, match=r"(?s)holds sample zips.*--overwrite"):
+        write_release(tmp_path, **SMALL, seed=1)
+    write_release(tmp_path, **SMALL, seed=1, overwrite=True)
     with zipfile.ZipFile(tmp_path / "images_batch_3.zip", "w") as zipped:
         zipped.writestr("0/0.png", b"downloaded")
     before = (tmp_path / "images_batch_3.zip").read_bytes()
     with pytest.raises(UsageError, match=r"found: images_batch_3\.zip"):
-        write_release(tmp_path, **SMALL)
+        write_release(tmp_path, **SMALL, overwrite=True)
     assert (tmp_path / "images_batch_3.zip").read_bytes() == before
     (tmp_path / "images_batch_3.zip").unlink()
     (tmp_path / "parts.lock.json").write_text("{}")
     with pytest.raises(UsageError, match=r"parts\.lock\.json"):
-        write_release(tmp_path, **SMALL)
+        write_release(tmp_path, **SMALL, overwrite=True)

@@ -32,6 +32,9 @@ def sample(
     convention: Annotated[
         str | None, typer.Option(help='Of the matrices written, such as "camera_to_world opengl".')
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace sample zips that are in OUT.")
+    ] = False,
 ) -> None:
     """Write a small release of rendered heads: the publisher's eight zips, with exact cameras.
 
@@ -51,6 +54,7 @@ def sample(
             layout=layout,
             schema=schema,
             convention=convention,
+            overwrite=overwrite,
             progress=progress,
         )
     console.say(f"{subjects} heads, {views} views each, {size} px: {folder}")
@@ -72,7 +76,9 @@ def demo(
     from geogen_hf.sample import write_release
 
     with console.progress_bar("rendering") as progress:
-        parts = write_release(folder / "parts", subjects=subjects, size=size, progress=progress)
+        parts = write_release(
+            folder / "parts", subjects=subjects, size=size, overwrite=True, progress=progress
+        )
     console.say(f"1. rendered {subjects} heads into the eight zips of a release: {parts}")
     splits = geogen.load("sequences", data_dir=str(parts), cache_dir=str(folder / "cache"))
     console.say(f'2. geogen.load("sequences", data_dir="{parts}")')

@@ -166,9 +166,8 @@ def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Director
         except (ArchiveError, FetchError) as error:
             failures[part.name] = error
     if failures:
-        first = next(iter(failures.values()))
         damaged = any(isinstance(failure, ArchiveError) for failure in failures.values())
-        raise (ArchiveError if damaged else FetchError)(join_failures(failures)) from first
+        raise (ArchiveError if damaged else FetchError)(join_failures(failures))
     return directories
 
 

@@ -69,6 +69,7 @@ def write_release(
     layout: Layout = "by-subject",
     schema: str = "list",
     convention: Convention | str | None = None,
+    overwrite: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -76,8 +77,8 @@ def write_release(
 
     Images are members `subj_<i>/<view>.png`, cameras `metadata_<i>.json` (other schemas have other
     files); ids have five digits.
-    The zips replace earlier sample zips in `out` when all of them are complete; an interrupted run
-    leaves `out` as it was. Other files there are left alone, and zips that are not samples refused.
+    The zips get their names when all of them are complete; an interrupted run leaves `out` as it
+    was. Other files there are left alone.
 
     With more than one worker, a script must call this under `if __name__ == "__main__":`, as
     `multiprocessing` demands of programs that start processes.
@@ -92,6 +93,7 @@ def write_release(
             zip v modulo 7). Upstream does not say which it has. Small releases may have empty zips.
         schema: How metadata is laid out: a key of `geogen_hf.sample.schemas.SCHEMAS`.
         convention: Of its matrices, by name or not; None for the one usual with the schema.
+        overwrite: Replace sample zips that are there. Downloaded zips are never replaced.
         workers: Processes; the default is as many as there are cores where that saves time.
         progress: Called as `progress(done, total)` after each identity.
 
@@ -99,7 +101,7 @@ def write_release(
         `out`.
 
     Raises:
-        UsageError: An argument has a value that cannot work, or `out` holds downloaded zips.
+        UsageError: An argument has a value that cannot work, or `out` holds zips.
         OutputError: `out` cannot be written.
         GeoGenError: A worker process died.
 
@@ -120,7 +122,7 @@ def write_release(
     with writing(out, resumes=False):
         if out.exists() and not out.is_dir():
             raise UsageError(explain("cannot write there", expected="a folder", found=out))
-        _refuse_downloads(out)
+        _refuse_zips(out, overwrite)
         out.mkdir(parents=True, exist_ok=True)
         _write_in_place(out, plan, workers, progress)
     return out
@@ -140,20 +142,20 @@ def _write_in_place(
             Path(scratch, name).replace(out / name)
 
 
-def _refuse_downloads(out: Path) -> None:
-    """Never replace zips that somebody downloaded: they may have taken hours."""
-    zips = [out / name for name in (*IMAGE_PARTS, METADATA_PART)]
-    others = [path.name for path in zips if path.exists() and not _is_sample(path)]
+def _refuse_zips(out: Path, overwrite: bool) -> None:
+    """Never replace zips that somebody downloaded, which may have taken hours."""
+    zips = [name for name in (*IMAGE_PARTS, METADATA_PART) if (out / name).exists()]
+    others = [name for name in zips if not _is_sample(out / name)]
     if (out / "parts.lock.json").exists():
         others.append("parts.lock.json")
-    if others:
+    # The metadata gets its name last: without it, a run was killed that this one repeats.
+    if others or (METADATA_PART in zips and not overwrite):
         raise UsageError(
             explain(
-                "the folder holds files that are not of a sample",
+                "the folder holds downloaded files" if others else "the folder holds sample zips",
                 where=out,
-                expected="an empty folder, or one with sample zips",
-                found=", ".join(others),
-                remedy="choose another folder",
+                found=", ".join(others or zips),
+                remedy="choose another folder" + ("" if others else ", or overwrite them (--overwrite)"),
             )
         )
 

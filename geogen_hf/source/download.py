@@ -81,9 +81,9 @@ def download(
             missing. The other files are complete, and what has arrived of these is kept.
     """
     labels = {job.file.location.label: job for job in jobs}
-    infos, failures = run_all(
-        {label: job.probe for label, job in labels.items()}, jobs=threads, control=control
-    )
+    probes = {label: job.probe for label, job in labels.items()}
+    # All at a time, so that an unreachable host is given up once, and not once for each thread.
+    infos, failures = run_all(probes, jobs=len(jobs), control=control)
     missing = sum(labels[label].missing_bytes(info) for label, info in infos.items())
     free = shutil.disk_usage(folder).free
     if missing > free:
@@ -110,7 +110,7 @@ def download(
     if failures:
         text = join_failures({label: failures[label] for label in sorted(failures)})
         kept = f"{len(paths)} of {len(jobs)} parts are complete; run again to fetch the rest"
-        raise FetchError(f"{text}\n{kept}") from next(iter(failures.values()))
+        raise FetchError(f"{text}\n{kept}")  # the causes of eight failures would fill a screen
     return list(paths.values())
 
 

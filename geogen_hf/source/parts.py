@@ -61,25 +61,11 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
         >>> [part.number for part in select_parts([3, 1])]
         [1, 3, 8]
     """
-    if numbers is None:
-        return ALL_PARTS
-    if not isinstance(numbers, Iterable):
-        expected = "several numbers, as a tuple or list"
-        remedy = f"pass parts=({numbers},)"
-        raise UsageError(
-            explain("bad parts", expected=expected, found=repr(numbers), remedy=remedy)
-        )
-    wanted = set(numbers)
-    known = {part.number for part in ALL_PARTS}
-    images = tuple(part for part in IMAGE_PARTS if part.number in wanted)
-    if not wanted <= known or not images:
-        raise UsageError(
-            explain(
-                "parts does not name an image part of the release",
-                expected="numbers from 1 to 7 (8, the cameras, always comes along)",
-                found=sorted(wanted, key=str),
-            )
-        )
+    chosen = named_parts(numbers)
+    images = tuple(part for part in chosen if part.kind == "images")
+    if not images:
+        expected = "numbers from 1 to 7; 8, the cameras, always comes along"
+        raise UsageError(explain("parts names no image part", expected=expected, found=numbers))
     return (*images, METADATA_PART)
 
 
@@ -87,12 +73,20 @@ def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     """Choose exactly the parts of these numbers, 1 … 8, to download them; None for all eight.
 
     Raises:
-        UsageError: A number is none of 1 … 8.
+        UsageError: A number is none of 1 … 8, or it is a bare number.
     """
-    wanted = set(numbers or range(1, 9))
-    unknown = wanted - {part.number for part in ALL_PARTS}
-    if unknown:
-        raise UsageError(explain("no such part", expected="1 to 8", found=sorted(unknown)))
+    if numbers is None:
+        return ALL_PARTS
+    if not isinstance(numbers, Iterable):
+        remedy = f"pass parts=({numbers},)"
+        raise UsageError(
+            explain("bad parts", expected="a tuple or list", found=repr(numbers), remedy=remedy)
+        )
+    wanted = set(numbers)
+    if unknown := wanted - {part.number for part in ALL_PARTS}:
+        expected = "numbers from 1 to 7 for images, and 8 for the cameras"
+        found = sorted(unknown, key=str)
+        raise UsageError(explain("no such part", expected=expected, found=found))
     return tuple(part for part in ALL_PARTS if part.number in wanted)
 
 
@@ -180,13 +174,14 @@ def locate_parts(
 
 def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:
     if not folder.is_dir():
+        remedy = "correct the path, or fetch the zips into it: geogen download FOLDER"
         raise PartsError(
             explain(
                 "the folder with the parts does not exist",
                 where=folder,
                 expected=f"a folder holding {parts[0].name} … {parts[-1].name}",
                 found="a file" if folder.exists() else "nothing",
-                remedy="correct the path, or leave it out to download from the publisher",
+                remedy=f"name the folder: {folder.parent}" if folder.exists() else remedy,
             )
         )
     paths = {part: folder / part.name for part in parts}
@@ -202,11 +197,27 @@ def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:
                 f"{len(missing)} of {len(parts)} parts missing: {', '.join(missing)}",
                 where=folder,
                 found=listing or "an empty folder",
-                remedy=f"download them from {UPSTREAM_URL}, or name the image parts you have, "
-                "for example parts=(1, 2)",
+                remedy=_remedy(present),
             )
         )
     return paths
+
+
+def _remedy(present: list[str]) -> str:
+    """Say what to do with a folder that lacks parts, by what it holds."""
+    if {"SHA256SUMS", "data"} <= set(present):
+        return (
+            "this is a folder written by geogen export: load_dataset loads it, geogen_hf.open_export "
+            "opens it; geogen verify, view, preview, convert and push take it"
+        )
+    numbers = [part.number for part in IMAGE_PARTS if part.name in present]
+    if numbers and METADATA_PART.name not in present:
+        return "fetch the cameras: geogen download FOLDER --part 8"
+    remedy = "fetch what is missing: geogen download FOLDER"
+    if not numbers:
+        return f"correct the path, or {remedy}"
+    options = " ".join(f"--part {number}" for number in numbers)
+    return f"{remedy}; or use those that are here: parts={tuple(numbers)} ({options})"
 
 
 def _unreadable(folder: Path, error: OSError) -> PartsError:
