@@ -55,7 +55,10 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("present", "remedy"),
     [
-        (["README.md", "SHA256SUMS", "data"], "load_dataset loads it, geogen_hf.open_export opens"),
+        (
+            ["README.md", "SHA256SUMS", "data"],
+            "load_dataset loads it, geogen_hf.open_export opens it",
+        ),
         ([part.name for part in IMAGE_PARTS], "fetch the cameras: geogen download FOLDER --part 8"),
         (
             ["images_batch_1.zip", "images_batch_3.zip", "metadata_files.zip"],

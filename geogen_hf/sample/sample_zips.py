@@ -155,7 +155,7 @@ def _refuse_zips(out: Path, overwrite: bool) -> None:
                 "the folder holds downloaded files" if others else "the folder holds sample zips",
                 where=out,
                 found=", ".join(others or zips),
-                remedy="choose another folder" + ("" if others else ", or overwrite them (--overwrite)"),
+                remedy="choose another folder" + ("" if others else ", or pass --overwrite"),
             )
         )
 

@@ -207,8 +207,8 @@ def _remedy(present: list[str]) -> str:
     """Say what to do with a folder that lacks parts, by what it holds."""
     if {"SHA256SUMS", "data"} <= set(present):
         return (
-            "this is a folder written by geogen export: load_dataset loads it, geogen_hf.open_export "
-            "opens it; geogen verify, view, preview, convert and push take it"
+            "geogen export wrote this folder: load_dataset loads it, geogen_hf.open_export opens "
+            "it; geogen verify, view, preview, convert and push take it"
         )
     numbers = [part.number for part in IMAGE_PARTS if part.name in present]
     if numbers and METADATA_PART.name not in present:
