@@ -257,7 +257,7 @@ class _Texts:
             return text[start:stop]
         except KeyError:
             found = self._tree.cameras(json.loads(text), path)
-            return json.dumps(next(each.node for each in found if each.trail == head))
+            return json.dumps(next(each.node for each in found if each.where.trail == head))
 
 
 _SCANNER = json.JSONDecoder()

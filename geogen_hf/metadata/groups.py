@@ -91,14 +91,14 @@ class Group:
 
     def add(self, found: FoundCamera, document: int) -> None:
         """Add a camera of this pattern and plan."""
-        row = len(self)
-        for place, label in zip(found.places, found.labels, strict=True):
+        row, where = len(self), found.where
+        for place, label in zip(where.places, where.labels, strict=True):
             labels = self._labels.setdefault(place, [])
             if len(labels) <= row:  # the first of two places that are called alike
                 labels.extend([None] * (row - len(labels)))
                 labels.append(label)
         self.documents.append(document)
-        self.trails.append(self._known_trails.setdefault(found.trail, found.trail))
+        self.trails.append(self._known_trails.setdefault(where.trail, where.trail))
         if self.plan.fault is not None:
             self.faults[row] = self.plan.fault
             return

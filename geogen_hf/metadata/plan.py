@@ -298,6 +298,7 @@ class _Slot:
 
 
 _LOOK_INTO = frozenset({"wrapper", "pose", "matrix", "projection", "unknown"})
+_COLLECTIONS = frozenset({"cameras", "subjects"})
 _NAMES = frozenset({"view", "file", "name", "subject", "id"})
 _SAY_ONLY: tuple[RoleName, ...] = (
     "layout", "column_major", "row_major", "quaternion_order", "axes",
@@ -405,8 +406,11 @@ _SHARED: frozenset[RoleName] = frozenset(
 def _shared(shape: Any) -> Iterator[str]:
     for key, value in shape:
         role = role_of(key)
-        nested = type(value) is tuple and bool(value) and value[0] != "s"
-        if role is not None and role.name in _SHARED and (role.name != "wrapper" or nested):
+        texts = type(value) is tuple and value[:1] == ("s",)
+        if role is None or role.name in (*_NAMES, *_COLLECTIONS):
+            if texts:  # which may name each of the cameras
+                yield key
+        elif role.name in _SHARED and (role.name != "wrapper" or _is_nested(value)):
             yield key
 
 
@@ -416,7 +420,7 @@ def _inner(shape: Any, used: set[str]) -> Iterator[str]:
         if key in used:
             continue
         role = role_of(key)
-        collects = role is None or role.name in ("wrapper", "cameras", "subjects")
+        collects = role is None or role.name in ("wrapper", *_COLLECTIONS)
         if (
             value in ("{}", "[]")
             or _is_nested(value)
@@ -441,7 +445,7 @@ def _labels(leaves: Sequence[tuple[Path, Any]]) -> Iterator[tuple[Path, bool]]:
         if len(path) <= MAX_KEYS_DEEP and (text or value == ()):
             role = role_of(path[-1])
             named = role is None or role.name in _NAMES
-            if named or (text and role is not None and role.name in ("cameras", "subjects")):
+            if named or (text and role is not None and role.name in _COLLECTIONS):
                 yield path, role is not None
 
 

@@ -150,8 +150,9 @@ class _Search:
         self._documents.append((text, document.name, document.path))
         stated = None if self._schema is None else self._schema.cameras
         for found in self._tree.cameras(root, document.path):
-            if stated is None or not found.plan.poses or stated in _collections(found.pattern):
-                self._group_of(found.pattern, found.plan).add(found, number)
+            pattern = ".".join(found.where.pattern)
+            if stated is None or not found.plan.poses or stated in _collections(pattern):
+                self._group_of(pattern, found.plan).add(found, number)
 
     def _group_of(self, pattern: str, plan: CameraPlan) -> Group:
         group = self._groups.get((pattern, id(plan)))

@@ -9,7 +9,6 @@ cameras are arranged in a way that is not found.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from geogen_hf.metadata.keys import ACCEPTED, BARE, SQUARES, has_digit, role_of
@@ -19,55 +18,39 @@ from geogen_hf.metadata.values import MAX_CAMERA_KEYS, Node, Path, dotted, shape
 
 Trail = tuple[str | int, ...]
 """Keys and positions from a document's root."""
-Places = tuple[tuple[str, int], ...]
-"""Where labels stand, and what they are worth."""
 
 _MAX_DEPTH = 10
 
 
-class FoundCamera(NamedTuple):
-    """What could be a camera, or intrinsics without a pose.
-
-    Attributes:
-        pattern: The path to it, with `*` for steps that differ.
-        places: Where its labels stand.
-        labels: One a place.
-        trail: The path to it.
-        node: Its object, with what all cameras share.
-        plan: Where everything is in that.
-    """
-
-    pattern: str
-    places: Places
-    labels: tuple[Label, ...]
-    trail: Trail
-    node: Node
-    plan: CameraPlan
-
-
-@dataclass(frozen=True)
-class _Where:
+class Where(NamedTuple):
     """A place in a document.
 
     Attributes:
-        trail: To it.
+        trail: The path to it.
         pattern: Likewise, with `*` for steps that differ.
-        places: Of the labels so far.
-        labels: So far.
-        shared: Keys and values that hold for all cameras below.
-        names: Lists beside it that may have a name for each child.
+        places: Where labels stand, and what they are worth.
+        labels: One a place.
+        shared: Keys and values above that hold for all cameras below.
     """
 
     trail: Trail
     pattern: Path
-    places: Places
+    places: tuple[tuple[str, int], ...]
     labels: tuple[Label, ...]
     shared: Mapping[str, Any]
-    names: Mapping[str, Any]
 
     @property
     def name(self) -> str:
+        """The pattern in words."""
         return ".".join(self.pattern) or "root"
+
+
+class FoundCamera(NamedTuple):
+    """What could be a camera, or intrinsics without a pose: with what all cameras share."""
+
+    where: Where
+    node: Node
+    plan: CameraPlan
 
 
 class Tree:
@@ -80,7 +63,7 @@ class Tree:
     Example:
         >>> root = {"subj_1": {"3.png": {"c2w": [[0.0] * 4] * 4}}}
         >>> [found] = Tree(Planner()).cameras(root, "all.json")
-        >>> found.pattern, [place for place, _ in found.places], found.labels
+        >>> found.where.name, [place for place, _ in found.where.places], found.where.labels
         ('*.*', ['file', 'key of root', 'key of *'], ('all.json', 'subj_1', '3.png'))
     """
 
@@ -90,9 +73,9 @@ class Tree:
 
     def cameras(self, root: object, file: str) -> Iterator[FoundCamera]:
         """Yield everything that could be a camera in a document's value, `file` being its name."""
-        yield from self._walk(root, _Where((), (), (("file", NAMED),), (file,), {}, {}))
+        yield from self._walk(root, Where((), (), (("file", NAMED),), (file,), {}))
 
-    def _walk(self, node: object, where: _Where) -> Iterator[FoundCamera]:
+    def _walk(self, node: object, where: Where) -> Iterator[FoundCamera]:
         if len(where.trail) > _MAX_DEPTH:
             return
         if isinstance(node, dict):
@@ -108,100 +91,84 @@ class Tree:
                 place = (f"order of {where.name}", ORDERED)
                 yield from self._children(dict(enumerate(node)), node, where, place)
 
-    def _object(self, node: dict[str, Any], where: _Where) -> Iterator[FoundCamera]:
+    def _object(self, node: dict[str, Any], where: Where) -> Iterator[FoundCamera]:
         whole: Node = {**where.shared, **node} if where.shared else node
         plan = self._planner.plan(whole)
         if plan.poses or plan.fault or _has_intrinsics(node, plan):
             if plan.views:
                 yield from self._unstacked(whole, plan, where)
             else:
-                yield _camera(whole, plan, where)
+                yield FoundCamera(_labelled(whole, plan, where), whole, plan)
         if len(node) > MAX_CAMERA_KEYS:
             keys = [key for key, value in node.items() if isinstance(value, (dict, list, str))]
         else:
             keys = [key for key in plan.inner if key in node]
         if not keys or set(node) == {""}:
             return
-        lists = {path[0]: node.get(path[0]) for path, _ in plan.labels if len(path) == 1}
-        names = {key: value for key, value in lists.items() if isinstance(value, list)}
-        around = replace(
-            _labelled(node, plan, where),
-            shared={**where.shared, **{key: node[key] for key in plan.shared if key in node}},
-        )
+        shared = {**where.shared, **{key: node[key] for key in plan.shared if key in node}}
+        around = _labelled(node, plan, where)
         named = [key for key in keys if self._is_name(key)]
-        alike = 2 * sum(role_of(key) is None for key in keys) > len(keys) > 1 and _alike(node, keys)
+        alike = 2 * sum(role_of(key) is None for key in keys) > len(keys) > 1 and (
+            shape_of(node[keys[0]]) == shape_of(node[keys[1]])
+        )
         many = {key: node[key] for key in keys if (named or alike) and not _collects(key)}
         if many:
+            beside = {key: value for key, value in shared.items() if key not in many}
             place = (f"key of {where.name}", NAMED)
-            yield from self._children(many, many, _without(around, many), place)
+            yield from self._children(many, many, around._replace(shared=beside), place)
         for key in keys:
             if key not in many:
-                below = replace(
-                    _without(around, {key}),
-                    trail=(*where.trail, key),
-                    pattern=(*where.pattern, key),
-                    names=names,
+                yield from self._walk(
+                    node[key],
+                    around._replace(
+                        trail=(*where.trail, key),
+                        pattern=(*where.pattern, key),
+                        shared={other: value for other, value in shared.items() if other != key},
+                    ),
                 )
-                yield from self._walk(node[key], below)
 
     def _children(
         self,
         items: Mapping[Any, Any],
         many: Collection[Any],
-        where: _Where,
+        where: Where,
         place: tuple[str, int],
     ) -> Iterator[FoundCamera]:
         """Each of many, with its own share of what lies beside or above them."""
         own = {key: value for key, value in where.shared.items() if _is_share(key, value, many)}
-        above = "".join(f"{step}." for step in where.pattern[:-1])
-        tagged = {key: value for key, value in where.names.items() if _is_share(key, value, many)}
-        pattern = (*where.pattern, "*")
-        name, trail = ".".join(pattern), where.trail
-        worths = ((f"{above}{key}", NAMED if role_of(key) else MENTIONED) for key in tagged)
-        places = (*where.places, place, *worths)
         shared = {key: value for key, value in where.shared.items() if key not in own}
+        pattern, places, trail = (*where.pattern, "*"), (*where.places, place), where.trail
         for key, item in items.items():
-            labels = (*where.labels, key)
-            if tagged:
-                labels += tuple(tag[key] for tag in tagged.values())
-            if type(item) is dict and not where.shared:
+            inner = {**shared, **{name: value[key] for name, value in own.items()}}
+            below = Where((*trail, key), pattern, places, (*where.labels, key), inner)
+            if type(item) is dict and not inner:
                 # What nearly all are, without the steps that it can do without.
                 plan = self._planner.plan(item)
                 if plan.poses and not (plan.views or plan.inner or plan.labels):
-                    yield FoundCamera(name, places, labels, (*trail, key), item, plan)
+                    yield FoundCamera(below, item, plan)
                     continue
-            inner = {**shared, **{k: value[key] for k, value in own.items()}}
-            yield from self._walk(item, _Where((*trail, key), pattern, places, labels, inner, {}))
+            yield from self._walk(item, below)
 
-    def _unstacked(self, node: Node, plan: CameraPlan, where: _Where) -> Iterator[FoundCamera]:
+    def _unstacked(self, node: Node, plan: CameraPlan, where: Where) -> Iterator[FoundCamera]:
         """One object of arrays, taken apart into one object a view."""
         keys: Any = plan.views if isinstance(plan.views, tuple) else range(plan.views)
-        many = len(keys)
         split = set(plan.stacked)
-        split |= {path for path, _ in plan.labels if _is_list(value_at(node, path), many)}
+        for path, _ in plan.labels:
+            value = value_at(node, path)
+            if isinstance(value, list) and len(value) == len(keys):
+                split.add(path)
         main: Any = (plan.poses[0] if plan.poses else plan.intrinsics).paths[0]
         name = dotted([(*where.pattern, *main)])
-        place = ("key of ", NAMED) if isinstance(plan.views, tuple) else ("order of ", ORDERED)
-        around = replace(
-            where,
-            pattern=(*where.pattern, "*"),
-            places=(*where.places, (place[0] + name, place[1])),
-        )
-        for key in keys:
-            one = _only(node, (), split, key)
-            here = replace(around, trail=(*where.trail, key), labels=(*where.labels, key))
-            yield _camera(one, self._planner.plan(one), here)
+        order = isinstance(plan.views, int)
+        place = (f"order of {name}", ORDERED) if order else (f"key of {name}", NAMED)
+        items = {key: _only(node, (), split, key) for key in keys}
+        yield from self._children(items, (), where._replace(shared={}), place)
 
     def _is_name(self, key: str) -> bool:
         return (has_digit(key) and role_of(key) is None) or key.casefold() in self._names
 
 
-def _camera(node: Node, plan: CameraPlan, where: _Where) -> FoundCamera:
-    named = _labelled(node, plan, where)
-    return FoundCamera(".".join(where.pattern), named.places, named.labels, where.trail, node, plan)
-
-
-def _labelled(node: Node, plan: CameraPlan, where: _Where) -> _Where:
+def _labelled(node: Node, plan: CameraPlan, where: Where) -> Where:
     """With the labels that an object has of its own."""
     labels: list[Label] = []
     places: list[tuple[str, int]] = []
@@ -210,28 +177,18 @@ def _labelled(node: Node, plan: CameraPlan, where: _Where) -> _Where:
             value = value_at(node, path)
         except KeyError:
             continue
-        kind = type(value)
-        if kind is str or kind is int:
+        if type(value) is str or type(value) is int:
             labels.append(value)
             places.append((".".join((*where.pattern, *path)), NAMED if known else MENTIONED))
     if not labels:
         return where
-    return replace(where, places=(*where.places, *places), labels=(*where.labels, *labels))
-
-
-def _without(where: _Where, keys: Collection[str]) -> _Where:
-    return replace(where, shared={k: value for k, value in where.shared.items() if k not in keys})
+    return where._replace(places=(*where.places, *places), labels=(*where.labels, *labels))
 
 
 def _has_intrinsics(node: Node, plan: CameraPlan) -> bool:
     """Whether an object has intrinsics of its own, and not those that all around it share."""
     known = plan.intrinsics.form not in ("absent", "incomplete")
-    paths = plan.intrinsics.keys
-    return known and bool(paths) and paths[0][0] in node
-
-
-def _alike(node: Node, keys: list[str]) -> bool:
-    return bool(shape_of(node[keys[0]]) == shape_of(node[keys[1]]))
+    return known and any(path[0] in node for path in plan.intrinsics.keys[:1])
 
 
 def _collects(key: str) -> bool:
@@ -247,10 +204,6 @@ def _is_share(key: str, value: Any, many: Collection[Any]) -> bool:
         return False
     same = len(value) == len(many) if isinstance(value, list) else value.keys() == set(many)
     return same and shape_of(value) not in accepted
-
-
-def _is_list(value: object, length: int) -> bool:
-    return isinstance(value, list) and len(value) == length
 
 
 def _only(node: Node, path: Path, split: set[Path], key: Any) -> dict[str, Any]:
