@@ -18,7 +18,7 @@ says so. Readings that fit equally well and give any camera another image are re
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -84,6 +84,12 @@ class Images:
         return folded if len(folded) == len(self.index) else self.index
 
     @cached_property
+    def lengths(self) -> list[int]:
+        """Of the names that may be told in a longer text, which no number or letter can be."""
+        names = (name for name in self.folded if not name.isdigit())
+        return sorted({len(name) for name in names} - {1}, reverse=True)
+
+    @cached_property
     def numbered(self) -> dict[tuple[int, ...], int]:
         """Their numbers by the numbers in their names, if these are unique and equally many."""
         numbered = {_numbers(name): row for name, row in self.index.items()}
@@ -100,8 +106,7 @@ class Images:
     def codes(self) -> IntArray:
         """Every image as one number, ascending: the identity's index, then the view."""
         every = [view for views in self.views.values() for view in sorted(views)]
-        owners: IntArray = np.repeat(np.arange(len(self.ids), dtype=np.int64), self.counts)
-        return owners * VIEW_LIMIT + np.array(every, dtype=np.int64)
+        return _codes(np.repeat(np.arange(len(self.ids)), self.counts), np.array(every, np.int64))
 
     @cached_property
     def sample(self) -> str:
@@ -116,16 +121,16 @@ class Hole:
 
     Attributes:
         values: For each camera the identity's index or the view's number; -1 for none.
-        exact: Whether labels are names as written, rather than numbers in them.
+        named: Whether labels hold whole names, rather than numbers in them.
         ranked: Whether values only put a subject's views in order.
     """
 
     place: str
     tier: int
     values: IntArray
-    exact: bool = False
+    labels: Sequence[Label]
+    named: bool = False
     ranked: bool = False
-    labels: Sequence[Label] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,43 +138,44 @@ class Reading:
     """Which image each camera belongs to, by one place for subjects and one for views.
 
     Attributes:
-        subjects: Index of the identity, by camera; -1 for none of those that have images.
         views: View number, by camera; -1 for none.
         exact: Share of the identities that have exactly the cameras they need.
         covered: Share of the images that have one camera.
-        named: Whether subjects are names as written.
         doubtful: Which cameras another reading, that agrees otherwise, gives another image.
-        labels: What the subjects were read from, by camera.
     """
 
-    subject: str
+    subject: Hole
     view: str
-    subjects: IntArray
     views: IntArray
     exact: float
     covered: float
-    named: bool
     doubtful: NDArray[np.bool_]
-    labels: Sequence[Label] = ()
+
+    @property
+    def subjects(self) -> IntArray:
+        """Index of the identity, by camera; -1 for none of those that have images."""
+        return self.subject.values
 
     def name_of(self, row: int) -> str:
         """What a camera's subject is called in the metadata, where no image is called so."""
-        spelt = _spellings(self.labels[row]) if len(self.labels) else ("",)
-        return spelt[-1][:100] or "without a name"
+        return _spellings(self.subject.labels[row])[-1][:100] or "without a name"
 
     @cached_property
     def codes(self) -> IntArray:
         """Of each camera, its image as in `Images.codes`; -1 for none."""
-        known = (self.subjects >= 0) & (self.views >= 0)
-        return np.where(known, self.subjects * VIEW_LIMIT + self.views, -1)
+        return _codes(self.subjects, self.views)
 
     def __str__(self) -> str:
-        return f"subject = {self.subject}, view = {self.view}"
+        return f"subject = {self.subject.place}, view = {self.view}"
 
     @property
     def remedy(self) -> str:
         """What states exactly this reading."""
-        return f'camera_schema={{"subject": "{self.subject}", "view": "{self.view}"}}'
+        return f'camera_schema={{"subject": "{self.subject.place}", "view": "{self.view}"}}'
+
+
+def _codes(subjects: IntArray, views: IntArray) -> IntArray:
+    return np.where((subjects >= 0) & (views >= 0), subjects * VIEW_LIMIT + views, -1)
 
 
 def find_readings(
@@ -262,23 +268,23 @@ def _disagreeing(
     if not readings:
         return []
     # The whole name of an identity is more than a number that happens to be one's.
-    best = max(readings, key=lambda r: (r.named, r.exact, r.covered))
+    best = max(readings, key=lambda r: (r.subject.named, r.exact, r.covered))
     rivals: list[Reading] = []
     doubtful = np.zeros(len(best.subjects), dtype=bool)
     for other in readings:
         differ = (best.codes != other.codes) & (best.codes >= 0) & (other.codes >= 0)
         if (best.codes == other.codes).mean() > _FIT:
             doubtful |= differ
-        elif differ.any() and other.named == best.named:
+        elif differ.any() and other.subject.named == best.subject.named:
             rivals.append(other)
-    if not (best.named or stated or best.exact == 1) and images.complete:
+    if not (best.subject.named or stated or best.exact == 1) and images.complete:
         # Numbers that nearly match may be counted from another first identity.
-        view = Hole(best.view, NAMED, best.views)
+        view = Hole(best.view, NAMED, best.views, ())
         rivals += [
             shifted
             for column in columns
             for hole in _subject_holes(column, images, "counted")
-            if hole.place.startswith(f"{best.subject}, counted")
+            if hole.place.startswith(f"{best.subject.place}, counted")
             and (shifted := _evaluate(hole, view, images)).exact > best.exact
         ]
     return [replace(best, doubtful=doubtful), *rivals]
@@ -286,23 +292,16 @@ def _disagreeing(
 
 def _evaluate(subject: Hole, view: Hole, images: Images) -> Reading:
     views = _by_rank(subject.values, view.values, images) if view.ranked else view.values
-    codes = np.where((subject.values >= 0) & (views >= 0), subject.values * VIEW_LIMIT + views, -1)
+    codes = _codes(subject.values, views)
     found, counts = np.unique(codes[codes >= 0], return_counts=True)
     known = np.isin(found, images.codes, assume_unique=True)
     owners, size = found // VIEW_LIMIT, len(images.ids)
     hits = np.bincount(owners[known & (counts == 1)], minlength=size)
     wrong = np.bincount(owners[~known if images.complete else known & (counts > 1)], minlength=size)
-    return Reading(
-        subject.place,
-        view.place,
-        subject.values,
-        views,
-        exact=float(((hits == images.counts) & (wrong == 0)).mean()),
-        covered=float(hits.sum() / images.counts.sum()),
-        named=subject.exact,
-        doubtful=np.zeros(len(views), dtype=bool),
-        labels=subject.labels,
-    )
+    exact = ((hits == images.counts) & (wrong == 0)).mean()
+    covered = hits.sum() / images.counts.sum()
+    doubtful = np.zeros(len(views), dtype=bool)
+    return Reading(subject, view.place, views, float(exact), float(covered), doubtful)
 
 
 def _by_rank(subjects: IntArray, order: IntArray, images: Images) -> IntArray:
@@ -344,17 +343,13 @@ def _subject_holes(column: Column, images: Images, stated: str | None) -> Iterat
         yield from _subjects_by_order(column, images)
         return
     labels = column.distinct
-    exact = {label: _first_in(images.index, _spellings(label)) for label in labels}
-    if min(exact.values(), default=-1) >= 0 and stated is None:
-        yield _hole(column, column.place, exact, exact=True)
-        return
-    for label, row in exact.items():
-        if row < 0:
-            exact[label] = _first_in(images.folded, map(_fold, _spellings(label)))
-    if max(exact.values(), default=-1) < 0 and images.ids:
-        exact = _inside_affixes(list(labels), images.folded)
-    if max(exact.values(), default=-1) >= 0:
-        yield _hole(column, column.place, exact, exact=True)
+    names = {label: _name_in(label, images) for label in labels}
+    if max(names.values(), default=-1) < 0:
+        names = {label: _name_in(label, images, glued=True) for label in labels}
+    if max(names.values(), default=-1) >= 0:
+        yield _hole(column, column.place, names, named=True)
+        if min(names.values()) >= 0 and stated is None:
+            return
     if not images.numbered:
         return
     width = len(next(iter(images.numbered)))
@@ -373,11 +368,27 @@ def _subject_holes(column: Column, images: Images, stated: str | None) -> Iterat
                 for label, each in numbers.items()
             }
             if max(found.values()) >= 0:
-                yield _hole(column, place + words, found, exact=_contained(found, images.ids))
+                yield _hole(column, place + words, found)
 
 
-def _first_in(rows: Mapping[str, int], names: Iterable[str]) -> int:
-    return next((rows[name] for name in names if name in rows), -1)
+def _name_in(label: Label, images: Images, *, glued: bool = False) -> int:
+    """The identity whose whole name a label is, or has in it as words of its own or `glued`."""
+    for spelt in _spellings(label):
+        if spelt in images.index:
+            return images.index[spelt]
+    text = _fold(spelt[:200])
+    if text in images.folded:
+        return images.folded[text]
+    for length in images.lengths:
+        found = {
+            images.folded[name]
+            for at in range(len(text) - length + 1)
+            if (name := text[at : at + length]) in images.folded
+            and (glued or f"_{name}_" in f"_{text}_")
+        }
+        if found:
+            return found.pop() if len(found) == 1 else -1
+    return -1
 
 
 def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
@@ -430,11 +441,11 @@ def _hole(
     place: str,
     found: Mapping[Label, int],
     *,
-    exact: bool = False,
+    named: bool = False,
     ranked: bool = False,
 ) -> Hole:
     values = np.array([found.get(label, -1) for label in column.distinct], dtype=np.int64)
-    return Hole(place, column.tier, values[column.rows], exact, ranked, column.labels)
+    return Hole(place, column.tier, values[column.rows], column.labels, named, ranked)
 
 
 def _spellings(label: Label) -> tuple[str, ...]:
@@ -457,29 +468,6 @@ def _natural(name: Label) -> tuple[tuple[int, str], ...]:
     """Sort `2` before `10`."""
     parts = re.split(r"([0-9]{1,18})", str(name))
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
-
-
-def _contained(found: Mapping[Label, int], ids: Sequence[str]) -> bool:
-    """Whether every identity's whole name, not only its number, is in its label."""
-    pairs = [(_fold(ids[row]), _fold(str(label))) for label, row in found.items() if row >= 0]
-    return all(name in label and not name.isdigit() for name, label in pairs)
-
-
-def _inside_affixes(labels: list[Label], index: Mapping[str, int]) -> dict[Label, int]:
-    """Names with the same words before and behind each, such as `metadata_` and `_cameras`."""
-    texts = {label: _fold(_spellings(label)[-1]) for label in labels if label is not None}
-    best: dict[Label, int] = {}
-    first = next(iter(texts.values()), "")
-    within = [name for name in index if len(name) > 1 and name in first]
-    for before, after in {tuple(first.split(name, 1)) for name in within}:
-        found: dict[Label, int] = {}
-        for label, text in texts.items():
-            fits = text.startswith(before) and text.endswith(after)
-            bare = text[len(before) : len(text) - len(after)] if fits else ""
-            found[label] = index.get(bare, -1)
-        if sum(v >= 0 for v in found.values()) > sum(v >= 0 for v in best.values()):
-            best = found
-    return best
 
 
 def _in_order(column: Column) -> Column:

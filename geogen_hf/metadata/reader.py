@@ -187,7 +187,7 @@ class _Search:
             self._lend(apart, chosen, reading)
         for group in chosen:
             self._compose(group, reading, main)
-        places = {"subjects": reading.subject, "views": reading.view}
+        places = {"subjects": reading.subject.place, "views": reading.view}
         by_order = [word for word, place in places.items() if "order of " in place]
         note = f"; order is all that tells {' and '.join(by_order)}" if by_order else ""
         description = f"{reading}, {main.describe()}{note}"
