@@ -31,6 +31,7 @@ _EMPTIED: Plan = {"emptied": True}
 _DISK_REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
+    errno.EFBIG: "choose a folder on a file system that takes large files",
     errno.EROFS: "choose a folder on a file system that can be written",
     errno.EACCES: "choose another folder, or fix its permissions",
     errno.EPERM: "choose another folder, or fix its permissions",
@@ -109,7 +110,7 @@ def absolute_path(path: str | os.PathLike[str]) -> Path:
         if "\0" in str(found):
             raise ValueError("it contains a NUL")
     except (RuntimeError, ValueError) as error:
-        raise UsageError(explain("not the name of a file or folder", found=error)) from error
+        raise UsageError("not the name of a file or folder", found=error) from error
     return found
 
 
@@ -247,7 +248,7 @@ class OutputFolder:
         """Check that the folder can be written; return the plan found in it."""
         kind = self._kind
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(explain("not a folder", where=self.path, remedy="choose another name"))
+            raise UsageError("not a folder", where=self.path, remedy="choose another name")
         if not self.path.is_dir():
             return None
         _refuse_links(self.path)
@@ -255,21 +256,17 @@ class OutputFolder:
         # Of a run that ended before its plan was written, there is only the state folder.
         if found is None and any(entry.name != kind.state for entry in self.path.iterdir()):
             raise ReleaseError(
-                explain(
-                    f"the folder is not empty and holds no {kind.noun}",
-                    where=self.path,
-                    remedy="choose a new or an empty folder",
-                )
+                f"the folder is not empty and holds no {kind.noun}",
+                where=self.path,
+                remedy="choose a new or an empty folder",
             )
         if found not in (None, self._plan) and not overwrite:
             raise ReleaseError(
-                explain(
-                    f"the folder holds another {kind.noun}",
-                    where=self.path,
-                    expected="the same source and options",
-                    found=f"a difference in {', '.join(differences(found or {}, self._plan))}",
-                    remedy="choose another folder, or start anew with --overwrite",
-                )
+                f"the folder holds another {kind.noun}",
+                where=self.path,
+                expected="the same source and options",
+                found=f"a difference in {', '.join(differences(found or {}, self._plan))}",
+                remedy="choose another folder, or start anew with --overwrite",
             )
         return found
 
@@ -280,11 +277,9 @@ class OutputFolder:
             lock.acquire(timeout=0)
         except Timeout:
             raise ReleaseError(
-                explain(
-                    "another process is writing into this folder",
-                    where=self.path,
-                    remedy="wait for it, or choose another folder",
-                )
+                "another process is writing into this folder",
+                where=self.path,
+                remedy="wait for it, or choose another folder",
             ) from None
         try:
             yield
@@ -329,12 +324,10 @@ def refuse_source_in(out: str | os.PathLike[str], source: Path) -> None:
     # os.path.realpath does not fail on links that lead in circles.
     if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(absolute_path(out))):
         raise UsageError(
-            explain(
-                "the source is in the folder to write to",
-                where=out,
-                found=source,
-                remedy="choose a folder beside it",
-            )
+            "the source is in the folder to write to",
+            where=out,
+            found=source,
+            remedy="choose a folder beside it",
         )
 
 
@@ -344,12 +337,10 @@ def _refuse_links(folder: Path) -> None:
         for entry in entries:
             if entry.is_symlink():
                 raise ReleaseError(
-                    explain(
-                        "the folder to write contains a symbolic link",
-                        where=entry.path,
-                        expected="files and folders only",
-                        remedy="remove the link, or choose another folder",
-                    )
+                    "the folder to write contains a symbolic link",
+                    where=entry.path,
+                    expected="files and folders only",
+                    remedy="remove the link, or choose another folder",
                 )
             if entry.is_dir(follow_symlinks=False):
                 _refuse_links(Path(entry.path))

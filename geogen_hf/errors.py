@@ -15,7 +15,22 @@ _QUERY_OF_URL = re.compile(r"((?:://|with url: /)[^\s?'\"]*)\?[^\s'\")]*")
 
 
 class GeoGenError(Exception):
-    """Base class of these errors; the command line prints the message and exits with status 1."""
+    """Base class of these errors; the command line prints the message and exits with status 1.
+
+    Args:
+        what: What is wrong, and the facts, as `explain` takes them.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        found: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(explain(what, where=where, expected=expected, found=found, remedy=remedy))
 
 
 class UsageError(GeoGenError, ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from geogen_hf.errors import ReleaseError, UsageError, explain
+from geogen_hf.errors import ReleaseError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Report:
         """
         if policy not in ("raise", "skip"):
             raise UsageError(
-                explain("unknown on_bad_subject", expected="'raise' or 'skip'", found=repr(policy))
+                "unknown on_bad_subject", expected="'raise' or 'skip'", found=repr(policy)
             )
         if not self.problems:
             return set()

@@ -67,7 +67,7 @@ def section(card: str, title: str) -> str:
     """
     found = re.search(rf"^## {title}\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
     if found is None:
-        raise ReleaseError(explain("the card's template lacks a section", expected=f"## {title}"))
+        raise ReleaseError("the card's template lacks a section", expected=f"## {title}")
     return found[0].rstrip() + "\n"
 
 
@@ -83,7 +83,7 @@ def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
     """
     opening, *rest = card.split("---\n", 2)
     if opening or len(rest) != 2:
-        raise ReleaseError(explain("a card without YAML at its beginning", found=card[:60]))
+        raise ReleaseError("a card without YAML at its beginning", found=card[:60])
     try:
         front = yaml.safe_load(rest[0])
     # PyYAML lets errors of its constructors through, such as that of `!!timestamp x`.
@@ -91,7 +91,7 @@ def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
         message = explain("the YAML of a card cannot be read", found=one_line(error))
         raise ReleaseError(message) from error
     if not isinstance(front, dict):
-        raise ReleaseError(explain("the YAML of a card is not a mapping", found=repr(front)[:60]))
+        raise ReleaseError("the YAML of a card is not a mapping", found=repr(front)[:60])
     return front, rest[1]
 
 

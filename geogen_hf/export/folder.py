@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
-from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ReleaseError, explain
+from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ReleaseError
 from geogen_hf.export.card import write_card
 from geogen_hf.export.croissant import write_croissant
 from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
@@ -313,7 +313,7 @@ def _decode_shown(
             damaged.add(subject.subject_id)
     if not shown:
         what = "no subject has images that can be decoded"
-        raise ReleaseError(explain(what, found=f"{len(damaged)} subjects, all damaged"))
+        raise ReleaseError(what, found=f"{len(damaged)} subjects, all damaged")
     return shown, frozenset(damaged)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from geogen_hf.cameras.intrinsics import resize_intrinsics
-from geogen_hf.errors import ArchiveError, ImageError, UsageError, explain
+from geogen_hf.errors import ArchiveError, ImageError, UsageError
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.images import decode_image
 from geogen_hf.release.subjects import Subject
@@ -117,16 +117,14 @@ def _encode(place: str, image: Image.Image, options: ExportOptions) -> bytes:
 def _check_lossless(place: str, image: Image.Image, encoded: bytes) -> None:
     decoded = Image.open(io.BytesIO(encoded)).convert(image.mode)
     if ImageChops.difference(decoded, image).getbbox(alpha_only=False) is not None:
-        raise ArchiveError(explain("WebP did not keep the pixels of an image", where=place))
+        raise ArchiveError("WebP did not keep the pixels of an image", where=place)
 
 
 def _unsuitable(place: str, image: Image.Image, name: str, expected: str) -> UsageError:
     return UsageError(
-        explain(
-            f"{name} does not go with this image",
-            where=place,
-            expected=expected,
-            found=f"mode {image.mode}",
-            remedy="export as png, in the stored size",
-        )
+        f"{name} does not go with this image",
+        where=place,
+        expected=expected,
+        found=f"mode {image.mode}",
+        remedy="export as png, in the stored size",
     )

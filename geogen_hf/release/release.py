@@ -129,7 +129,7 @@ def read_release(
     """
     directories = _read_directories(locations)
     images, image_problems = index_images(
-        directory for part, directory in directories.items() if part.kind == "images"
+        directory for part, directory in directories.items() if part in IMAGE_PARTS
     )
     part = directories[METADATA_PART]
     members, document_problems = _document_members(part)

@@ -16,7 +16,6 @@ sidecar is one JSON object: `version` (1), `url`, `size`, `etag`, `last_modified
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import json
@@ -32,12 +31,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from geogen_hf.durable import move_durably, read_json, sync_folder, write_durably
+from geogen_hf.durable import move_durably, read_json, sync_folder, write_durably, writing
 from geogen_hf.errors import (
     ArchiveError,
     FetchError,
-    GeoGenError,
-    explain,
     join_failures,
     one_line,
     redact,
@@ -52,7 +49,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called ten times a second with the bytes that are here and the bytes of all files."""
 
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_BYTES = 2**20
 
 
@@ -88,13 +84,11 @@ def download(
     free = shutil.disk_usage(folder).free
     if missing > free:
         raise FetchError(
-            explain(
-                "not enough space on the disk",
-                where=folder,
-                expected=f"{missing:,} bytes free, for what is missing of the parts",
-                found=f"{free:,} bytes free",
-                remedy="free some space, choose another folder, or fewer parts",
-            )
+            "not enough space on the disk",
+            where=folder,
+            expected=f"{missing:,} bytes free, for what is missing of the parts",
+            found=f"{free:,} bytes free",
+            remedy="free some space, choose another folder, or fewer parts",
         )
 
     def tick() -> None:
@@ -114,28 +108,9 @@ def download(
     return list(paths.values())
 
 
-def unwritable(where: Path, error: OSError, label: str | None = None) -> FetchError:
-    """Describe a folder or, given the label of a part, a file that cannot be written."""
-    full = error.errno in _DISK_FULL
-    what = "the disk is full" if full else "cannot be written"
-    remedy = "name another folder, or fix its permissions; then run again"
-    return FetchError(
-        explain(
-            f"{label}: {what}" if label else "cannot write where the parts are to go",
-            where=where,
-            found=error,
-            remedy="free some space and run again: what has arrived is kept" if full else remedy,
-        )
-    )
-
-
 @dataclass
 class Job(ABC):
-    """One file to download: where it comes from and goes, and which version is accepted.
-
-    Attributes:
-        file: Where it comes from.
-    """
+    """One file to download: where it comes from and goes, and which version is accepted."""
 
     file: RemoteFile
 
@@ -163,9 +138,7 @@ class Job(ABC):
     def accept(self, info: RemoteInfo, sha256: str) -> None:
         """Called when all bytes are here; raises `FetchError` to refuse and drop them.
 
-        Args:
-            info: The version, with its size.
-            sha256: Hexadecimal; empty where the options ask for none.
+        `sha256` is hexadecimal, and empty where the options ask for none.
         """
 
     def probe(self) -> RemoteInfo:
@@ -185,30 +158,18 @@ class Job(ABC):
 
         Raises:
             FetchError: It cannot be fetched, or is refused; bytes that may be of use are kept.
+            OutputError: The disk refuses.
         """
         target, label = self.target(info), self.file.location.label
-        try:
-            with control.exclusion(self.lock_path(target), label):
-                if self.is_complete(info) and self.is_sound(control.check):
-                    control.set_done(label, target.stat().st_size)
-                    logger.info("%s: already here", label)
-                else:
-                    self._fetch(target, control)
-                    logger.info("%s: complete", label)
-        except GeoGenError:
-            raise
-        except OSError as error:
-            raise unwritable(target, error) from error
-        return target
-
-    def _fetch(self, target: Path, control: Control) -> None:
-        try:
+        with writing(target), control.exclusion(self.lock_path(target), label):
+            if self.is_complete(info) and self.is_sound(control.check):
+                control.set_done(label, target.stat().st_size)
+                logger.info("%s: already here", label)
+                return target
             with closing(PartialFile(target, self.file.options, control.check)) as part:
                 self.file.retry(lambda: self._attempt(part, control), lambda: part.offset)
-        except FetchError:
-            raise
-        except OSError as error:
-            raise unwritable(target, error, self.file.location.label) from error
+        logger.info("%s: complete", label)
+        return target
 
     def _attempt(self, part: PartialFile, control: Control) -> None:
         control.check()

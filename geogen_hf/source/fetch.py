@@ -19,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from geogen_hf.durable import absolute_path, write_durably
-from geogen_hf.errors import FetchError, UsageError, explain, redact
+from geogen_hf.durable import absolute_path, write_durably, writing
+from geogen_hf.errors import FetchError, UsageError, redact
 from geogen_hf.source.download import (
     Job,
     Progress,
@@ -28,7 +28,6 @@ from geogen_hf.source.download import (
     drop_leftovers,
     hash_file,
     sidecar_path,
-    unwritable,
 )
 from geogen_hf.source.location import RemoteInfo
 from geogen_hf.source.parts import Part, Place, locate_parts, named_parts
@@ -83,6 +82,7 @@ def fetch_parts(
     Raises:
         FetchError: Some parts could not be fetched: missing upstream, changed upstream, no space.
             The others are complete; the message names the part and URL of each failure.
+        OutputError: The folder cannot be written.
         UsageError: Options do not go together, or the lock file is unreadable.
         PartsError: `place` is a folder and lacks parts.
 
@@ -95,30 +95,24 @@ def fetch_parts(
     """
     if jobs < 1 or (locked and accept_changes):
         raise UsageError(
-            explain(
-                "options do not go together",
-                expected="jobs of at least 1, not both locked and accept_changes",
-                found=f"{jobs=}, {locked=}, {accept_changes=}",
-            )
+            "options do not go together",
+            expected="jobs of at least 1, not both locked and accept_changes",
+            found=f"{jobs=}, {locked=}, {accept_changes=}",
         )
     root = absolute_path(folder)
-    try:
+    with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(root, error) from error
     lock_file = Path(lock_path or root / LOCK_FILE_NAME)
     chosen = named_parts(parts)
     known = read_lock(lock_file)
     unknown = [part.name for part in chosen if part.name not in known]
     if locked and unknown:  # before any request
         raise FetchError(
-            explain(
-                f"the lock file does not know {', '.join(unknown)}",
-                where=lock_file,
-                expected="an entry for every part, as locked was asked for",
-                found=f"entries for {', '.join(sorted(known)) or 'none'}",
-                remedy="fetch once without locked, or use a lock file that knows them",
-            )
+            f"the lock file does not know {', '.join(unknown)}",
+            where=lock_file,
+            expected="an entry for every part, as locked was asked for",
+            found=f"entries for {', '.join(sorted(known)) or 'none'}",
+            remedy="fetch once without locked, or use a lock file that knows them",
         )
     control, options = Control(), options or TransferOptions()
     work = {}
@@ -126,7 +120,7 @@ def fetch_parts(
         path = root / part.name
         if location.address == str(path):
             what, remedy = "the parts would be copied onto themselves", "name another folder"
-            raise UsageError(explain(what, where=location, remedy=remedy))
+            raise UsageError(what, where=location, remedy=remedy)
         file = open_remote(location, options, control)
         work[part] = _FolderJob(file, path, lock_file, accept_changes, verify)
     paths = download(list(work.values()), root, control, threads=jobs, progress=progress)
@@ -254,7 +248,7 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
         return {}
     except OSError as error:  # a folder, or not for this user to read
         raise UsageError(
-            explain("the lock file cannot be read", where=path, found=error.strerror or error)
+            "the lock file cannot be read", where=path, found=error.strerror or error
         ) from error
     try:
         table: dict[str, Any] = json.loads(content)
@@ -263,13 +257,11 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
         return {name: _entry(fields) for name, fields in table["parts"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
-            explain(
-                "not a lock file of this version of the package",
-                where=path,
-                expected=f"the JSON of version {_FORMAT} that geogen_hf.source.fetch describes",
-                found=f"{type(error).__name__}: {error}",
-                remedy="correct it, or delete it to have the next download write it anew",
-            )
+            "not a lock file of this version of the package",
+            where=path,
+            expected=f"the JSON of version {_FORMAT} that geogen_hf.source.fetch describes",
+            found=f"{type(error).__name__}: {error}",
+            remedy="correct it, or delete it to have the next download write it anew",
         ) from error
 
 

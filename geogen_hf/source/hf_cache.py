@@ -8,9 +8,8 @@ finds them, as it does the next time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,18 +55,24 @@ def download_parts(
     if dl_manager.is_streaming:
         given = options_of(config)
         return {part: replace(at, storage_options=given) for part, at in locations.items()}
-    ours = {part: location for part, location in locations.items() if _is_ours(location, config)}
+    ours = {part: at for part, at in locations.items() if _is_ours(at.address, config)}
     paths = _ask(dl_manager, {part: at for part, at in locations.items() if part not in ours})
     if ours:
         # datasets loads fsspec's HTTP client to ask whether a URL may be local: 0.1 s, meanwhile.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(fsspec.get_filesystem_class, "http")
-            fetched = _fill_cache(ours, config, options or TransferOptions(digest=False))
+            paths |= _fill_cache(ours, config, options or TransferOptions(digest=False))
+        # A forced download is done by now; and for what is found, no processes need to start.
+        dl_manager.download_config = config.copy()
+        dl_manager.download_config.force_download = False
+        dl_manager.download_config.num_proc = None
         # A URL with a password or a signature is kept from the manager, which would note it in
         # the data set's dataset_info.json.
         clean = {part: at for part, at in ours.items() if redact(at.address) == at.address}
-        with _found_not_forced(dl_manager):
-            paths |= fetched | _ask(dl_manager, clean)
+        try:
+            paths |= _ask(dl_manager, clean)
+        finally:
+            dl_manager.download_config = config
     return {part: Location(paths[part]) for part in locations}
 
 
@@ -86,29 +91,14 @@ def _ask(dl_manager: Any, locations: Mapping[Part, Location]) -> dict[Part, str]
     return {part: str(paths[part.name]) for part in locations}
 
 
-def _is_ours(location: Location, config: Any) -> bool:
+def _is_ours(url: str, config: Any) -> bool:
     """Tell what is fetched here from what `datasets` handles in a way of its own."""
-    url, hub = location.address, datasets.config.HF_ENDPOINT
     if datasets.config.HF_HUB_OFFLINE or compat.cached_file_name(url, None) is None:
         return False
-    if not url.startswith(("http://", "https://")) or (url.startswith(hub) and "/resolve/" in url):
+    on_hub = url.startswith(datasets.config.HF_ENDPOINT) and "/resolve/" in url
+    if not url.startswith(("http://", "https://")) or on_hub or "drive.google.com" in url:
         return False
-    options = options_for(url, config.storage_options or {})
-    return "drive.google.com" not in url and options.keys() <= {"headers"}
-
-
-@contextmanager
-def _found_not_forced(dl_manager: Any) -> Iterator[None]:
-    """Keep a forced download, done by now, from being done again, and processes from starting."""
-    config = dl_manager.download_config
-    found = config.copy()
-    found.force_download = False
-    found.num_proc = None
-    dl_manager.download_config = found
-    try:
-        yield
-    finally:
-        dl_manager.download_config = config
+    return options_for(url, config.storage_options or {}).keys() <= {"headers"}
 
 
 def _fill_cache(
@@ -117,7 +107,7 @@ def _fill_cache(
     folder = Path(config.cache_dir or datasets.config.DOWNLOADED_DATASETS_PATH)
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[Part, str] = {}
-    jobs: dict[Part, _CacheJob] = {}
+    jobs: dict[Part, Job] = {}
     control = Control()
     for part, location in locations.items():
         any_version = folder / str(compat.cached_file_name(location.address, None))
@@ -127,12 +117,8 @@ def _fill_cache(
         at = replace(location, storage_options=config.storage_options or {})
         file = open_remote(at, options, control)
         jobs[part] = _CacheJob(file, folder, config.use_etag, config.force_download)
-    with tqdm(
-        unit="B",
-        unit_scale=True,
-        desc=config.download_desc or "Downloading parts",
-        disable=config.disable_tqdm,
-    ) as bar:
+    description = config.download_desc or "Downloading parts"
+    with tqdm(unit="B", unit_scale=True, desc=description, disable=config.disable_tqdm) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -145,7 +131,7 @@ def _fill_cache(
 
 @dataclass
 class _CacheJob(Job):
-    """A part to put into the cache."""
+    """A part to put into the cache, under a name made of its first version's ETag."""
 
     folder: Path
     use_etag: bool
@@ -153,7 +139,6 @@ class _CacheJob(Job):
     info: RemoteInfo | None = None
 
     def admit(self, info: RemoteInfo) -> None:
-        """Refuse another version than the one that the file's name is made of."""
         self.info = self.info or info
         if not self.info.same_version(info):
             raise self.file.failure(
@@ -174,7 +159,7 @@ class _CacheJob(Job):
         return not self.forced and self.target(info).exists()
 
     def accept(self, info: RemoteInfo, sha256: str) -> None:
-        """Write the note that datasets keeps beside each file of its cache."""
+        # The note that datasets keeps beside each file of its cache.
         target = self.target(info)
         etag = info.etag if self.use_etag else None
         note = json.dumps({"url": str(self.file.location), "etag": etag}).encode()

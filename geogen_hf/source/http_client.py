@@ -35,16 +35,16 @@ _EXPIRED = frozenset({401, 403, 404, 410})
 
 
 class StalledError(TimeoutError):
-    """A body comes more slowly than is put up with, or not at all."""
+    """A response comes more slowly than is put up with, or not at all."""
 
 
-class Pace(io.RawIOBase):
+class _Pace(io.RawIOBase):
     """The receiving end of a connection, which ends a response that comes too slowly.
 
     The timeout of a socket only bounds the wait for the next byte. A server that sends two bytes a
     second, as a header, as the length of a chunk, or `100 Continue` for ever, would never exceed
     it. So the status line and all headers have to be here within that time, and then at least 1 KiB
-    of the body in each such period.
+    of the body, whose reader adds to `taken`, in each such period.
     """
 
     def __init__(self, source: io.RawIOBase, sock: socket.socket) -> None:
@@ -55,16 +55,13 @@ class Pace(io.RawIOBase):
         self._in_body = False
 
     def start_body(self) -> None:
-        """Begin a period of the body, whose reader adds to `taken` what has come of it."""
         self._in_body, self.taken = True, 0
         self._until = time.monotonic() + (self._period_s or 0.0)
 
     def readable(self) -> bool:
-        """As `io.BufferedReader` wants it."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Wait for bytes, but not beyond a period in which too few have come."""
         if self._period_s is None:
             return self._source.readinto(buffer)
         left_s = self._until - time.monotonic()
@@ -72,34 +69,27 @@ class Pace(io.RawIOBase):
             if left_s <= 0:
                 self.start_body()
             left_s = self._period_s
-        if left_s <= 0:
-            raise self._too_slow()
-        self._sock.settimeout(left_s)
         try:
+            if left_s <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left_s)
             return self._source.readinto(buffer)
         except TimeoutError:
-            raise self._too_slow() from None
+            few = f"{self.taken} bytes in {self._period_s:g} s, fewer than {LEAST_PROGRESS_BYTES:,}"
+            headers = f"no complete headers in {self._period_s:g} s"
+            raise StalledError(few if self._in_body else headers) from None
 
     def close(self) -> None:
-        """Close the source too."""
         self._source.close()
         super().close()
-
-    def _too_slow(self) -> TimeoutError:
-        if not self._in_body:
-            return TimeoutError(f"no complete headers in {self._period_s:g} s")
-        return StalledError(
-            f"{self.taken} bytes in {self._period_s:g} s, fewer than {LEAST_PROGRESS_BYTES:,}"
-        )
 
 
 class _Paced:
     """Mixin of connections whose responses have a `pace`."""
 
     def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
-        """Make the response of `http.client` that reads from a socket."""
         response = http.client.HTTPResponse(sock, *args, **kwargs)
-        self._pace = Pace(response.fp.detach(), sock)
+        self._pace = _Pace(response.fp.detach(), sock)
         response.fp = io.BufferedReader(self._pace)
         return response
 
@@ -124,10 +114,7 @@ class _Adapter(HTTPAdapter):
 
 
 def make_session() -> requests.Session:
-    """Make a session that keeps connections open for many threads.
-
-    It does not retry by itself, and asks for bytes as they are (`Accept-Encoding: identity`).
-    """
+    """Make a session that does not retry, and asks for bytes as they are."""
     session = requests.Session()
     session.headers["User-Agent"] = f"geogen-hf/{__version__} {requests.utils.default_user_agent()}"
     session.headers["Accept-Encoding"] = "identity"
@@ -195,7 +182,7 @@ def network_errors(file: RemoteFile) -> Iterator[None]:
         cause = error if redact(str(error)) == str(error) else None
         raise (file.failure if final else file.transient)(
             "the transfer stalled" if stalled else "the connection failed",
-            found=str(root) if stalled else f"{type(root).__name__}: {root}",
+            found=root if stalled else f"{type(root).__name__}: {root}",
             remedy=remedy if untrusted else "check the connection",
         ) from cause
 
@@ -213,7 +200,7 @@ class HttpClient:
 
     Args:
         address: Where to ask for it (`http://` or `https://`).
-        headers: Sent along, for example for authorization; never to another host.
+        headers: Sent along, but not to another host.
         file: Says how long to wait, and describes failures.
         keep_redirect: Whether the address that a GET was redirected to serves the next ones of this
             process, until it expires. The Hub counts each request that it redirects.
@@ -224,7 +211,6 @@ class HttpClient:
     ) -> None:
         self._address, self._headers, self._file = address, headers, file
         self._key = (address, tuple(sorted(headers.items()))) if keep_redirect else None
-        self._prepared: dict[str, tuple[requests.PreparedRequest, dict[str, Any]]] = {}
         if file.location.version is None:  # the address may serve another version by now
             _connections_of(os.getpid()).redirects.pop(self._key, None)
 
@@ -261,10 +247,6 @@ class HttpClient:
                     del shared.redirects[self._key]
 
     def _follow(self, method: str, headers: Mapping[str, str]) -> tuple[requests.Response, str]:
-        """Send a request, and follow redirects; the body of the response is not read.
-
-        `requests` would send headers such as keys to any host, and follow a redirect to anywhere.
-        """
         url = self._address
         for _ in range(MAX_REDIRECTS):
             response = self._send_once(method, url, headers)
@@ -286,9 +268,8 @@ class HttpClient:
                 raise self._file.refused("a redirect to a URL", f"a redirect to {target!r}")
             # Otherwise a server could have this machine read what only it can reach, such as the
             # metadata service of a cloud at 169.254.169.254.
-            if _is_public(urlsplit(self._address).hostname or "") and not _is_public(
-                parts.hostname
-            ):
+            origin = urlsplit(self._address).hostname or ""
+            if _is_public(origin) and not _is_public(parts.hostname):
                 raise self._file.failure(
                     "redirected into a private network",
                     expected="a public host, as the one that redirects",
@@ -299,21 +280,12 @@ class HttpClient:
 
     def _send_once(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
         session = _connections_of(os.getpid()).session
+        own = self._headers if _same_host(self._address, url) else {}
+        timeout = (self._file.options.connect_s, self._file.options.read_s)
         with network_errors(self._file):
-            if url not in self._prepared:
-                # Once: looking up proxies, certificates and .netrc takes longer than the rest.
-                if len(self._prepared) > 4:  # redirects to ever new signed URLs
-                    self._prepared.clear()
-                own = self._headers if _same_host(self._address, url) else {}
-                settings = session.merge_environment_settings(url, {}, True, None, None)
-                request = session.prepare_request(requests.Request("GET", url, headers=own))
-                self._prepared[url] = request, settings
-            prepared, settings = self._prepared[url]
-            asked = prepared.copy()
-            asked.method = method
-            asked.headers.update(headers)
-            timeout = (self._file.options.connect_s, self._file.options.read_s)
-            return session.get_adapter(url).send(asked, timeout=timeout, **settings)
+            request = session.prepare_request(requests.Request(method, url, {**own, **headers}))
+            settings = session.merge_environment_settings(url, {}, True, None, None)
+            return session.get_adapter(url).send(request, timeout=timeout, **settings)
 
 
 def _same_host(one: str, other: str) -> bool:

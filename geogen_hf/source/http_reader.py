@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import requests
 import urllib3
 
-from geogen_hf.errors import FetchError, UsageError, explain
+from geogen_hf.errors import FetchError, UsageError
 from geogen_hf.source.http_client import HttpClient, network_errors
 from geogen_hf.source.location import Location, RemoteInfo
 from geogen_hf.source.remote import (
@@ -49,14 +49,7 @@ _RATE_LIMIT_RESET = re.compile(r";\s*t=(\d{1,9})", re.ASCII)
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None, int | None]:
-    """Read `Content-Range`: where the body begins and stops in the file, and the file's size.
-
-    None stands for what is unknown: all, where the header is missing or is not about bytes.
-
-    Example:
-        >>> content_range({"Content-Range": "bytes 100-199/5000"})
-        (100, 200, 5000)
-    """
+    """Read where the body begins and stops in the file, and the file's size; None if unknown."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
     first, last, total = match.groups() if match else (None, None, None)
     return (
@@ -67,14 +60,7 @@ def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None, i
 
 
 def remote_info(status: int, headers: Mapping[str, str]) -> RemoteInfo:
-    """Read which version of the file a response with status 200 or 206 is about.
-
-    With 206 the size is the whole file's.
-
-    Example:
-        >>> remote_info(206, {"Content-Range": "bytes 0-0/77", "ETag": '"a1"'})
-        RemoteInfo(size=77, etag='"a1"', last_modified=None)
-    """
+    """Read which version of the file a response is about; with status 206, of the whole file."""
     length = headers.get("Content-Length", "")
     size = int(length) if _LENGTH.fullmatch(length) else None
     if status == HTTPStatus.PARTIAL_CONTENT:
@@ -87,10 +73,6 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
     The Hugging Face Hub sends the second, whose `t` is the seconds until its count begins anew
     (draft-ietf-httpapi-ratelimit-headers). None where neither header can be read.
-
-    Example:
-        >>> retry_after_s({"Retry-After": "7"}), retry_after_s({"RateLimit": '"api";r=0;t=42'})
-        (7.0, 42.0)
     """
     # urllib3 raises InvalidHeader for other texts, and int() ValueError for thousands of digits.
     with suppress(urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
@@ -335,11 +317,9 @@ def hub_address(url: str, options: Mapping[str, Any]) -> tuple[str, dict[str, st
     match = _HUB_URL.fullmatch(url)
     if match is None:
         raise UsageError(
-            explain(
-                "not the URL of a file on the Hugging Face Hub",
-                expected="hf://datasets/<owner>/<name>/<file>, perhaps with @<revision>",
-                found=url,
-            )
+            "not the URL of a file on the Hugging Face Hub",
+            expected="hf://datasets/<owner>/<name>/<file>, perhaps with @<revision>",
+            found=url,
         )
     kind, repository, revision, path = match.groups()
     address = hf_hub_url(

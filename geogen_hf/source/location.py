@@ -194,12 +194,10 @@ class LocalFile:
         except OSError as error:  # deleted meanwhile, or not for this user to read
             kind = PartsError if isinstance(error, FileNotFoundError) else ArchiveError
             raise kind(
-                explain(
-                    "a part cannot be opened",
-                    where=location,
-                    found=error.strerror or error,
-                    remedy="put it back, or fix its permissions",
-                )
+                "a part cannot be opened",
+                where=location,
+                found=error.strerror or error,
+                remedy="put it back, or fix its permissions",
             ) from error
 
     def read_range(self, start: int, stop: int) -> bytes:

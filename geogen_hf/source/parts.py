@@ -8,14 +8,15 @@ part lies. Nothing below these two asks again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from geogen_hf.durable import absolute_path
-from geogen_hf.errors import PartsError, UsageError, explain
+from geogen_hf.errors import PartsError, UsageError
 from geogen_hf.source.location import Location
 
 Place = str | os.PathLike[str] | None
@@ -27,21 +28,14 @@ UPSTREAM_URL = "https://facesyntheticspubwedata.z6.web.core.windows.net/cvpr-202
 
 @dataclass(frozen=True)
 class Part:
-    """One published zip.
-
-    Attributes:
-        number: 1 to 8, as on the publisher's page (P1 … P8).
-        name: File name.
-        kind: Whether it holds images or camera metadata.
-    """
+    """One published zip: its file name, and its number on the publisher's page (P1 … P8)."""
 
     number: int
     name: str
-    kind: Literal["images", "metadata"]
 
 
-IMAGE_PARTS = tuple(Part(n, f"images_batch_{n}.zip", "images") for n in range(1, 8))
-METADATA_PART = Part(8, "metadata_files.zip", "metadata")
+IMAGE_PARTS = tuple(Part(n, f"images_batch_{n}.zip") for n in range(1, 8))
+METADATA_PART = Part(8, "metadata_files.zip")
 ALL_PARTS = (*IMAGE_PARTS, METADATA_PART)
 
 
@@ -62,10 +56,10 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
         [1, 3, 8]
     """
     chosen = named_parts(numbers)
-    images = tuple(part for part in chosen if part.kind == "images")
+    images = tuple(part for part in chosen if part in IMAGE_PARTS)
     if not images:
         expected = "numbers from 1 to 7; 8, the cameras, always comes along"
-        raise UsageError(explain("parts names no image part", expected=expected, found=numbers))
+        raise UsageError("parts names no image part", expected=expected, found=numbers)
     return (*images, METADATA_PART)
 
 
@@ -80,13 +74,13 @@ def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     if not isinstance(numbers, Iterable):
         remedy = f"pass parts=({numbers},)"
         raise UsageError(
-            explain("bad parts", expected="a tuple or list", found=repr(numbers), remedy=remedy)
+            "bad parts", expected="a tuple or list", found=repr(numbers), remedy=remedy
         )
     wanted = set(numbers)
     if unknown := wanted - {part.number for part in ALL_PARTS}:
         expected = "numbers from 1 to 7 for images, and 8 for the cameras"
         found = sorted(unknown, key=str)
-        raise UsageError(explain("no such part", expected=expected, found=found))
+        raise UsageError("no such part", expected=expected, found=found)
     return tuple(part for part in ALL_PARTS if part.number in wanted)
 
 
@@ -114,10 +108,8 @@ def resolve_place(place: Place = None) -> Path | str:
     scheme, separator, rest = text.partition("://")
     if not separator:
         path = absolute_path(text)
-        try:
+        with _reading(path):
             path.exists()  # raises for names that are too long, and below folders it may not enter
-        except OSError as error:
-            raise _unreadable(path, error) from error
         return path
     try:
         urlsplit(text).port  # noqa: B018 (refuses what is no address, such as http://[::1)
@@ -125,12 +117,10 @@ def resolve_place(place: Place = None) -> Path | str:
             raise ValueError("a scheme or an address is missing")
     except ValueError as error:
         raise UsageError(
-            explain(
-                "not a URL",
-                where=text,
-                expected="a folder, or a URL such as https://host/folder",
-                found=error,
-            )
+            "not a URL",
+            where=text,
+            expected="a folder, or a URL such as https://host/folder",
+            found=error,
         ) from error
     return text.rstrip("/")
 
@@ -176,29 +166,23 @@ def _find_parts(folder: Path, parts: Sequence[Part]) -> dict[Part, Path]:
     if not folder.is_dir():
         remedy = "correct the path, or fetch the zips into it: geogen download FOLDER"
         raise PartsError(
-            explain(
-                "the folder with the parts does not exist",
-                where=folder,
-                expected=f"a folder holding {parts[0].name} … {parts[-1].name}",
-                found="a file" if folder.exists() else "nothing",
-                remedy=f"name the folder: {folder.parent}" if folder.exists() else remedy,
-            )
+            "the folder with the parts does not exist",
+            where=folder,
+            expected=f"a folder holding {parts[0].name} … {parts[-1].name}",
+            found="a file" if folder.exists() else "nothing",
+            remedy=f"name the folder: {folder.parent}" if folder.exists() else remedy,
         )
     paths = {part: folder / part.name for part in parts}
-    try:
+    with _reading(folder):
         present = sorted(entry.name for entry in folder.iterdir())
         missing = [part.name for part, path in paths.items() if not path.is_file()]
-    except OSError as error:
-        raise _unreadable(folder, error) from error
     if missing:
         listing = ", ".join(present[:12]) + (" …" if len(present) > 12 else "")
         raise PartsError(
-            explain(
-                f"{len(missing)} of {len(parts)} parts missing: {', '.join(missing)}",
-                where=folder,
-                found=listing or "an empty folder",
-                remedy=_remedy(present),
-            )
+            f"{len(missing)} of {len(parts)} parts missing: {', '.join(missing)}",
+            where=folder,
+            found=listing or "an empty folder",
+            remedy=_remedy(present),
         )
     return paths
 
@@ -220,15 +204,15 @@ def _remedy(present: list[str]) -> str:
     return f"{remedy}; or use those that are here: parts={tuple(numbers)} ({options})"
 
 
-def _unreadable(folder: Path, error: OSError) -> PartsError:
-    return PartsError(
-        explain(
-            "the folder cannot be read",
-            where=folder,
-            found=error.strerror or error,
-            remedy="name another folder, or fix its permissions",
-        )
-    )
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        found = error.strerror or error
+        remedy = "name another folder, or fix its permissions"
+        what = "the folder cannot be read"
+        raise PartsError(what, where=folder, found=found, remedy=remedy) from error
 
 
 def folder_stamp(

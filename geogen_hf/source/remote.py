@@ -8,7 +8,6 @@ else that is not HTTP (`FsspecFile`). `http_reader` holds the other reader.
 from __future__ import annotations
 
 import logging
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 import urllib3
 from fsspec.core import url_to_fs
 
-from geogen_hf.errors import FetchError, UsageError, explain, one_line, redact
+from geogen_hf.errors import FetchError, UsageError, one_line, redact
 from geogen_hf.source.location import Location, RemoteInfo
 from geogen_hf.threads import Control
 
@@ -206,23 +205,15 @@ class RemoteFile(ABC):
                 logger.info("next attempt in %.1f s: %s", wait_s, one_line(error))
                 self._control.wait(wait_s)
 
-    def failure(
-        self, what: str, *, expected: object = None, found: object, remedy: str | None
-    ) -> FetchError:
-        """Describe a failure that will not pass."""
-        at = self._location
-        return FetchError(
-            explain(f"{at.label}: {what}", where=at, expected=expected, found=found, remedy=remedy)
-        )
+    def failure(self, what: str, **facts: Any) -> FetchError:
+        """Describe a failure that will not pass, with the facts that `explain` takes."""
+        return FetchError(f"{self._location.label}: {what}", where=self._location, **facts)
 
-    def transient(
-        self, what: str, *, expected: object = None, found: object = None, remedy: str | None = None
-    ) -> TransientError:
+    def transient(self, what: str, **facts: Any) -> TransientError:
         """Describe a failure that may pass."""
-        final = self.failure(what, expected=expected, found=found, remedy=remedy)
-        error = TransientError(str(final))
+        error = TransientError(f"{self._location.label}: {what}", where=self._location, **facts)
+        found, error.remedy = facts.get("found"), facts.get("remedy")
         error.reason = redact(what if found is None else f"{what} ({found})")
-        error.remedy = remedy
         return error
 
     def refused(
@@ -291,17 +282,14 @@ class FsspecFile(RemoteFile):
     ) -> None:
         super().__init__(location, options or TransferOptions(), control)
         self._size: int | None = None
-        self._lock = threading.Lock()
         try:
             self._filesystem, self._path = url_to_fs(location.address, **location.options())
         except Exception as error:  # file systems raise what they like
             raise UsageError(
-                explain(
-                    f"{location.label}: no file system for this URL",
-                    where=location,
-                    found=error,
-                    remedy="install the package that fsspec needs for it, for example s3fs",
-                )
+                f"{location.label}: no file system for this URL",
+                where=location,
+                found=error,
+                remedy="install the package that fsspec needs for it, for example s3fs",
             ) from error
 
     def _attempt(self, read: Callable[[], T]) -> T:
@@ -352,7 +340,6 @@ class FsspecFile(RemoteFile):
         return start, self.read_range(start, size)
 
     def _learn_size(self) -> int:
-        with self._lock:
-            if self._size is None:
-                self._size = self._pin(self.retry(self.probe))
-            return self._size
+        if self._size is None:
+            self._size = self._pin(self.retry(self.probe))
+        return self._size

@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from geogen_hf.errors import ArchiveError, GeoGenError, explain
+from geogen_hf.errors import ArchiveError, GeoGenError
 from geogen_hf.source.location import ArchiveFile, Location, SeekableFile
 
 MAX_MEMBER_BYTES = 256 * 2**20
@@ -120,13 +120,11 @@ class DirectoryBudget:
             found_bytes, found_entries = self._bytes, self._entries
         if found_bytes > MAX_DIRECTORY_BYTES or found_entries > MAX_ENTRIES:
             raise ArchiveError(
-                explain(
-                    "not a zip archive of this release",
-                    where=archive,
-                    expected=f"directories of at most {MAX_DIRECTORY_BYTES:,} bytes and "
-                    f"{MAX_ENTRIES:,} entries, all parts together",
-                    found=f"{found_bytes:,} bytes and {found_entries:,} entries, and perhaps more",
-                )
+                "not a zip archive of this release",
+                where=archive,
+                expected=f"directories of at most {MAX_DIRECTORY_BYTES:,} bytes and "
+                f"{MAX_ENTRIES:,} entries, all parts together",
+                found=f"{found_bytes:,} bytes and {found_entries:,} entries, and perhaps more",
             )
 
 
@@ -230,7 +228,7 @@ def _not_a_zip(archive: Location, found: str) -> ArchiveError:
     again = "delete the file and download this part again"
     remedy = "choose another source with base_url" if archive.remote else again
     what = "not a whole zip archive"
-    return ArchiveError(explain(what, where=archive, found=found, remedy=remedy))
+    return ArchiveError(what, where=archive, found=found, remedy=remedy)
 
 
 def _is_junk(name: str) -> bool:

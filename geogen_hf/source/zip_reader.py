@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from geogen_hf.errors import ArchiveError, explain
+from geogen_hf.errors import ArchiveError
 from geogen_hf.images import MAX_PIXELS, PNG_HEADER_BYTES, png_header
 from geogen_hf.source.location import ArchiveFile, Location
 from geogen_hf.source.prefetch import Limits, Run, stream_records
@@ -153,13 +153,11 @@ def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
 
 def _damaged(member: Member, expected: str, found: str) -> ArchiveError:
     return ArchiveError(
-        explain(
-            "a member is damaged",
-            where=member,
-            expected=expected,
-            found=found,
-            remedy="download this part again, or leave the subject out with on_bad_subject='skip'",
-        )
+        "a member is damaged",
+        where=member,
+        expected=expected,
+        found=found,
+        remedy="download this part again, or leave the subject out with on_bad_subject='skip'",
     )
 
 
