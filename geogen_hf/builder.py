@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.compat import BuilderHooks, ResumableShards
 from geogen_hf.durable import absolute_path, writing
-from geogen_hf.errors import GeoGenError, UsageError, explain
+from geogen_hf.errors import GeoGenError, UsageError, did_you_mean, explain
 from geogen_hf.release.rows import TableBuilder
 from geogen_hf.release.shards import Shard, ShardReader, split_shard
+from geogen_hf.release.splits import SPLITS
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.parts import folder_stamp, resolve_place, select_parts
 from geogen_hf.threads import read_ahead
@@ -187,7 +189,7 @@ def load_from(
         OutputError: The cache cannot be written.
         GeoGenError: The release cannot be read.
     """
-    _check_options(builder_class, config, streaming, num_proc, config_options)
+    _check_options(builder_class, config, split, streaming, num_proc, config_options)
     with writing(cache_dir or datasets.config.HF_DATASETS_CACHE, resumes=False):
         builder = builder_class(
             cache_dir=cache_dir and os.fspath(cache_dir),
@@ -227,19 +229,37 @@ def _absolute(data_dir: str | os.PathLike[str]) -> str:
 def _check_options(
     builder_class: type[ReleaseBuilder],
     config: str,
+    split: str | None,
     streaming: bool,
     num_proc: int | None,
     options: dict[str, Any],
 ) -> None:
     configs = builder_class.builder_configs
     if config not in configs:
-        raise UsageError(explain("unknown config", expected=", ".join(configs), found=repr(config)))
-    unknown = [name for name in options if not hasattr(configs[config], name)]
-    if unknown:
-        known = [n for n in vars(configs[config]) if n not in ("name", "version", "description")]
+        remedy = did_you_mean(config, configs)
+        if config in SPLITS or os.path.exists(config):  # noqa: PTH110 (Path refuses some names)
+            remedy = f"pass {'split' if config in SPLITS else 'data_dir'}={config!r}"
         raise UsageError(
-            explain("unknown option", expected=", ".join(known), found=", ".join(unknown))
+            explain(f"unknown config {config!r}", expected=", ".join(configs), remedy=remedy)
         )
+    for name in options:
+        if not hasattr(configs[config], name):
+            other = ("name", "version", "description", "data_files")
+            known = [known for known in vars(configs[config]) if known not in other]
+            raise UsageError(
+                explain(
+                    f"unknown option {name!r}",
+                    expected=", ".join(known),
+                    remedy=did_you_mean(name, known),
+                )
+            )
+    # datasets itself would say so once all is downloaded.
+    for name in re.findall(r"(?:^|\+)\s*(\w+)", split) if isinstance(split, str) else ():
+        if name not in (*SPLITS, "all"):
+            expected = f"{', '.join(SPLITS)}, or a slice such as 'train[:10%]'"
+            raise UsageError(
+                explain(f"no split {name!r}", expected=expected, remedy=did_you_mean(name, SPLITS))
+            )
     if streaming and num_proc is not None:
         raise UsageError(
             explain("num_proc does not go with streaming", remedy="use DataLoader workers instead")

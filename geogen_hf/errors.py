@@ -8,7 +8,8 @@ A message states what is wrong, where, what was expected, what was found and wha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 _USER_IN_URL = re.compile(r"(?<=://)[^/?#\s@]*@")
 _QUERY_OF_URL = re.compile(r"((?:://|with url: /)[^\s?'\"]*)\?[^\s'\")]*")
@@ -101,6 +102,24 @@ def explain(
     facts = {"where": where, "expected": expected, "found": found, "remedy": remedy}
     lines = [f"  {label}: {fact}" for label, fact in facts.items() if fact is not None]
     return redact("\n".join([what, *lines]))
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str | None:
+    """Suggest, as a remedy, the known name that is most like one that is not known.
+
+    Example:
+        >>> did_you_mean(17, ["subj_00016", "subj_00017"]), did_you_mean("sequence", ["sequences"])
+        ("did you mean 'subj_00017'?", "did you mean 'sequences'?")
+    """
+    text, known = str(name), list(known)
+    near = sorted((n for n in known if n.startswith(text) or n.endswith(text)), key=len)
+    near = near or get_close_matches(text, known, 1)
+    return f"did you mean {near[0]!r}?" if near else None
+
+
+def install(extra: str) -> str:
+    """Say, as a remedy, how to install one of the package's extras."""
+    return f'pip install "geogen-hf[{extra}]"; in a checkout, pip install ".[{extra}]"'
 
 
 def redact(text: str) -> str:

@@ -561,11 +561,11 @@ def test_splits_and_subjects_are_chosen(by_subject: Path, tmp_path: Path) -> Non
     assert found == {name for name in names if split_of(name) != "train"}
     assert done.subjects == done.written == len(found)
     for arguments, complaint in (
-        ({"splits": ["testing"]}, "no such split"),
-        ({"subjects": ["subj_1"]}, "no such subject"),
+        ({"splits": ["testing"]}, "(?s)no split 'testing'.*did you mean 'test'"),
+        ({"subjects": ["subj_1"]}, "(?s)no subject 'subj_1'.*did you mean 'subj_000"),
         ({"subjects": [min(found)], "splits": ["train"]}, "no subject to convert"),
     ):
-        with pytest.raises(UsageError, match=complaint):
+        with pytest.raises(GeoGenError, match=complaint):
             convert(str(by_subject), tmp_path / "none", "eg3d", **arguments)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="unknown format"):
         convert(str(by_subject), tmp_path / "none", "obj")  # type: ignore[arg-type]

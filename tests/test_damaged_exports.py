@@ -62,7 +62,7 @@ def test_identities_of_an_export_are_those_of_its_release(
             )  # fmt: skip
             np.testing.assert_allclose(one.extrinsics, other.extrinsics, atol=1e-6)
             np.testing.assert_allclose(one.intrinsics, other.intrinsics, rtol=1e-6)
-        with pytest.raises(KeyError, match="no subject 'subj_7' in this export"):
+        with pytest.raises(KeyError, match="no subject 'subj_7'"):
             export["subj_7"]
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import geogen_hf
-from geogen_hf import GeoGenError
 from geogen_hf.cameras.poses import invert_rigid, unproject
 from geogen_hf.errors import UsageError
 from geogen_hf.release.release import Identity, UnknownSubjectError
@@ -68,12 +67,6 @@ def test_names_from_outside_are_escaped(identity: Identity) -> None:
     html = facts_table(placed, ConventionText([HOSTILE, HOSTILE], [HOSTILE]))
     assert "<img" not in html
     assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 4
-
-
-def test_without_viser_the_remedy_is_named(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "viser", None)
-    with pytest.raises(GeoGenError, match=r"pip install .*view"):
-        geogen_hf.view(parts)
 
 
 def test_nothing_heavy_is_imported_before_the_viewer_is_asked_for() -> None:

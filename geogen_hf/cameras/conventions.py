@@ -152,7 +152,10 @@ class Convention:
 def _unknown(name: str) -> UsageError:
     directions, axes = ", ".join(get_args(Direction)), ", ".join(AXES_SIGNS)
     expected = f"DIRECTION AXES [transposed], DIRECTION one of {directions} and AXES one of {axes}"
-    return UsageError(explain("no such camera convention", expected=expected, found=repr(name)))
+    remedy = 'name both, such as "camera_to_world opengl"'
+    return UsageError(
+        explain("no such camera convention", expected=expected, found=repr(name), remedy=remedy)
+    )
 
 
 CANONICAL = Convention("world_to_camera", "opencv")

@@ -38,7 +38,7 @@ from geogen_hf.export.card import split_front_matter
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.splits import SPLITS, Split
 from geogen_hf.source.location import Location, options_for
-from geogen_hf.source.parts import Place, resolve_place
+from geogen_hf.source.parts import METADATA_PART, Place, resolve_place
 
 CARD, SUMS, MANIFEST, PROVENANCE = "README.md", "SHA256SUMS", "splits.csv", "provenance.json"
 SHARD_NAME = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet", re.ASCII)
@@ -154,13 +154,16 @@ class ExportedFolder:
         with self._reading("the folder"):
             if not self._filesystem.isdir(self._root):
                 raise PartsError(explain("no such folder", where=self.place))
+        zips = METADATA_PART.name in self.names
         raise PartsError(
             explain(
-                "not a complete export",
+                "these are the zips, and no export of them" if zips else "not a complete export",
                 where=self.place,
                 expected=f"{CARD} and {SUMS}",
                 found=", ".join(self.names[:8]) or "nothing",
-                remedy="run geogen export again: it resumes",
+                remedy="write one first: geogen export SRC OUT; geogen push --raw mirrors the zips"
+                if zips
+                else "run geogen export again: it resumes",
             )
         )
 

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 
 from geogen_hf.errors import PartsError, ReleaseError, explain
 from geogen_hf.export.exported import DataFile, ExportedFolder
-from geogen_hf.release.release import Identities, Identity, UnknownSubjectError
+from geogen_hf.release.release import Identities, Identity, unknown_subject
 from geogen_hf.release.splits import SPLITS
-from geogen_hf.report import some_of
 from geogen_hf.source.location import open_parquet
 from geogen_hf.source.parts import Place
 
@@ -100,12 +99,7 @@ class ExportIdentities(Identities):
         """
         split = self._splits.get(subject_id)
         if split is None:
-            raise UnknownSubjectError(
-                explain(
-                    f"no subject {subject_id!r} in this export",
-                    expected=f"one of {some_of(self._splits)}",
-                )
-            )
+            raise unknown_subject(subject_id, self._splits)
         # Rows are in the order of splits.csv, and the files share them evenly. So the first guess
         # is nearly always right; the other files are tried where identities were left out.
         files = [file for file in self._files if file.split == split]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError, did_you_mean, explain
 from geogen_hf.release.features import FEATURES
 
 ImageFormat = Literal["png", "webp", "jpeg"]
@@ -52,7 +52,8 @@ class ExportOptions:
         unknown = [name for name in self.configs if name not in FEATURES]
         if unknown or not self.configs or len(set(self.configs)) < len(self.configs):
             yield explain("bad configs", expected=f"some of {', '.join(FEATURES)}, each once",
-                          found=", ".join(self.configs) or "none")  # fmt: skip
+                          found=", ".join(self.configs) or "none",
+                          remedy=did_you_mean("".join(unknown[:1]), FEATURES))  # fmt: skip
         if self.image_format not in IMAGE_FORMATS:
             yield explain("unknown image format", expected=", ".join(IMAGE_FORMATS),
                           found=self.image_format)  # fmt: skip

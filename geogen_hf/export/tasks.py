@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geogen_hf.durable import RESUMES, OutputFolder, write_durably, writing
-from geogen_hf.errors import OutputError, UsageError, explain, one_line
+from geogen_hf.errors import OutputError, UsageError, explain, install, one_line
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import transcode_subject
@@ -250,7 +250,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:
-        message = explain("Dask is not installed", remedy="pip install 'geogen-hf[dask]'")
+        message = explain("Dask is not installed", remedy=install("dask"))
         raise UsageError(message) from error
     try:
         client = Client(address, timeout=_DASK_TIMEOUT_S, set_as_default=False)

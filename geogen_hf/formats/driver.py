@@ -26,15 +26,16 @@ from geogen_hf.durable import (
     sync_folder,
     write_durably,
 )
-from geogen_hf.errors import CameraError, ReleaseError, UsageError, explain
+from geogen_hf.errors import CameraError, ReleaseError, UsageError, did_you_mean, explain
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
 from geogen_hf.formats.layout import MANIFEST, Format, write_index
 from geogen_hf.formats.prepare import Preparer, settle_options
 from geogen_hf.formats.scene import LayoutOptions, Scene
 from geogen_hf.formats.sources import Source, open_source
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import unknown_subject
 from geogen_hf.release.splits import SPLITS, Split
-from geogen_hf.report import Policy, some_of
+from geogen_hf.report import Policy
 from geogen_hf.source.parts import Place, resolve_place
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,11 @@ def convert(
     """
     if to not in FORMATS:
         raise UsageError(
-            explain("unknown format to convert to", expected=", ".join(FORMATS), found=repr(to))
+            explain(
+                f"unknown format {to!r}",
+                expected=", ".join(FORMATS),
+                remedy=did_you_mean(to, FORMATS),
+            )
         )
     form = FORMATS[to]
     options = settle_options(
@@ -274,7 +279,8 @@ def choose(
     """Choose identities by split and name, in the order of `known`.
 
     Raises:
-        UsageError: A split or identity does not exist, or none is left.
+        UsageError: A split does not exist, or no identity is left.
+        UnknownSubjectError: An identity does not exist.
 
     Example:
         >>> choose({"b": "train", "a": "test", "c": "train"}, ["train"], None)
@@ -282,13 +288,11 @@ def choose(
     """
     wanted_splits = set(SPLITS if splits is None else splits)
     wanted = set(known if subjects is None else subjects)
-    for kind, unknown, expected in (
-        ("split", wanted_splits - set(SPLITS), ", ".join(SPLITS)),
-        ("subject", wanted - known.keys(), f"some of {some_of(known)}"),
-    ):
-        if unknown:
-            found = some_of(map(str, unknown))
-            raise UsageError(explain(f"no such {kind}", expected=expected, found=found))
+    for split in sorted(wanted_splits - set(SPLITS), key=str):
+        remedy = did_you_mean(split, SPLITS)
+        raise UsageError(explain(f"no split {split!r}", expected=", ".join(SPLITS), remedy=remedy))
+    for subject_id in sorted(wanted - known.keys(), key=str):
+        raise unknown_subject(subject_id, known)
     chosen = [s for s, split in known.items() if split in wanted_splits and s in wanted]
     if not chosen:
         raise UsageError(

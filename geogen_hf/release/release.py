@@ -26,6 +26,8 @@ from geogen_hf.errors import (
     FetchError,
     GeoGenError,
     ReleaseError,
+    UsageError,
+    did_you_mean,
     explain,
     join_failures,
 )
@@ -134,6 +136,9 @@ def read_release(
     part = directories[METADATA_PART]
     members, document_problems = _document_members(part)
     cameras = cameras or CameraOptions()
+    if not isinstance(cameras, CameraOptions):
+        remedy = f"pass cameras=CameraOptions({cameras!r})"
+        raise UsageError(explain("bad cameras", found=repr(cameras), remedy=remedy))
     schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
     complete = set(IMAGE_PARTS) <= set(locations)
     documents = _documents(part, members)
@@ -219,6 +224,18 @@ class UnknownSubjectError(GeoGenError, KeyError):
     """No identity has this name."""
 
     __str__ = Exception.__str__  # KeyError shows the repr of its message
+
+
+def unknown_subject(subject_id: object, known: Iterable[str]) -> UnknownSubjectError:
+    """Describe that a name is none of those that are known, and suggest one that is."""
+    known = list(known)
+    return UnknownSubjectError(
+        explain(
+            f"no subject {subject_id!r}",
+            expected=f"one of {some_of(known)}",
+            remedy=did_you_mean(subject_id, known),
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -339,12 +356,7 @@ class ReleaseIdentities(Identities):
         """
         subject = self._subjects.get(subject_id)
         if subject is None:
-            raise UnknownSubjectError(
-                explain(
-                    f"no subject {subject_id!r} in this release",
-                    expected=f"one of {some_of(self._subjects)}",
-                )
-            )
+            raise unknown_subject(subject_id, self._subjects)
         (records,) = self._archives.records([subject.images])
         images = tuple(map(unpack_png, subject.images, records))
         subject = subject.at_sizes(list(map(png_size, subject.images, images)))

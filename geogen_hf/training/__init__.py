@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from geogen_hf.errors import explain
+from geogen_hf.errors import explain, install
 
 if find_spec("torch") is None:
-    raise ImportError(
-        explain(
-            "geogen_hf.training needs torch",
-            remedy='pip install "geogen-hf[torch,fast]", in a checkout pip install ".[torch,fast]"',
-        )
-    )
+    raise ImportError(explain("geogen_hf.training needs torch", remedy=install("torch,fast")))
 
 from geogen_hf.images import decode_rgb
 from geogen_hf.training.choices import AllViews, RandomViews, SourceTargetViews

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from geogen_hf.durable import absolute_path
-from geogen_hf.errors import GeoGenError, UsageError, explain, one_line
+from geogen_hf.errors import GeoGenError, UsageError, explain, install, one_line
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.source.parts import Place
 from geogen_hf.viewer.drawing import Drawing
@@ -294,7 +294,7 @@ def view(
         ...     viewer.save_html("17.html")
     """
     if find_spec("viser") is None:
-        raise GeoGenError(explain("the viewer needs viser", remedy="pip install 'geogen-hf[view]'"))
+        raise GeoGenError(explain("the viewer needs viser", remedy=install("view")))
     port = _free_port(host, port)
     opened = open_place(place, cameras, storage_options)
     try:
