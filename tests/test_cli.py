@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,17 +16,9 @@ import numpy as np
 import pytest
 from conftest import ReleaseMaker
 from PIL import Image
+from warm import GEOGEN, Child, geogen
 
 pytestmark = pytest.mark.datasets
-
-GEOGEN = [sys.executable, "-m", "geogen_hf.cli"]
-
-
-def geogen(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*GEOGEN, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
-    )
-
 
 Demo = tuple[subprocess.CompletedProcess[str], Path]
 """What it printed, and where it ran."""
@@ -56,7 +49,9 @@ def test_the_command_that_the_demo_suggests_works(demo: Demo, tmp_path: Path) ->
     suggestions = run.stdout.split("Next:\n")[1].strip().splitlines()
     assert len(suggestions) == 3
     for suggestion in suggestions:
-        command = re.sub("^geogen ", f"{' '.join(GEOGEN)} ", suggestion.strip())
+        command = re.sub(
+            "^geogen ", f"{shlex.join([sys.executable, *GEOGEN])} ", suggestion.strip()
+        )
         command = command.replace("python -c", f"{sys.executable} -c")
         environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
         subprocess.run(command, shell=True, check=True, cwd=place, env=environment)
@@ -126,20 +121,15 @@ def test_help_and_version(tmp_path: Path) -> None:
 
 def test_interrupting_leaves_nothing_half_written(tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    process = subprocess.Popen(
-        [*GEOGEN, "sample", str(out), "--subjects", "500", "--size", "64"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = Child(*GEOGEN, "sample", out, "--subjects", 500, "--size", 64)
     deadline = time.monotonic() + 30
     while not list(out.glob(".sample-*/*.zip")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode != 0
-    assert "Traceback" not in stderr
+    ended = process.finish()
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
     assert list(out.iterdir()) == []
 
 

@@ -5,23 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from conftest import ReleaseMaker
 from origin_server import Faults, OriginServer
+from warm import GEOGEN, Child, geogen
 
 from geogen_hf.source.parts import ALL_PARTS
-
-GEOGEN = [sys.executable, "-m", "geogen_hf.cli"]
-
-
-def geogen(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*GEOGEN, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def same_files(one: Path, other: Path) -> bool:
@@ -91,19 +82,16 @@ def test_ctrl_c_ends_quietly_and_the_same_command_goes_on(
     source, out = maker.write(), tmp_path / "out"
     with OriginServer(source) as origin:
         origin.faults["images_batch_1.zip"] = Faults(trickle_s=0.2, piece=64)
-        process = subprocess.Popen(
-            [*GEOGEN, "download", str(out), "--base-url", origin.url],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+        process = Child(*GEOGEN, "download", out, "--base-url", origin.url)
         deadline = time.monotonic() + 30
         while len(list(out.glob("*.zip"))) < 7 and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert "Traceback" not in stderr
-        assert "run the same command again" in stderr
+        ended = process.finish()
+        assert ended.returncode == 130
+        assert "Traceback" not in ended.stderr
+        assert "run the same command again" in ended.stderr
         origin.faults.clear()
         assert geogen("download", out, "--base-url", origin.url).returncode == 0
     assert same_files(source, out)

@@ -12,9 +12,8 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from conftest import ReleaseMaker
 from numpy.typing import NDArray
 from origin_server import OriginServer
 from typer.testing import CliRunner
+from warm import Child
 
 from geogen_hf.cameras.poses import project
 from geogen_hf.cli.convert import convert as convert_command
@@ -618,8 +618,8 @@ CONVERT_SLOWLY = textwrap.dedent(
 
     def progress(done, total):
         print(done, flush=True)
-        if sys.argv[4:]:
-            sys.stdin.readline()
+        while sys.argv[4:] and not Path(sys.argv[4]).exists():
+            time.sleep(0.01)
         time.sleep(0.002)
 
     convert(sys.argv[1], Path(sys.argv[2]), sys.argv[3], progress=progress)
@@ -629,13 +629,16 @@ CONVERT_SLOWLY = textwrap.dedent(
 
 def kill_after(subjects: int, source: Path, out: Path, to: str) -> None:
     """Convert in a process of its own, and kill it in the midst of one identity or another."""
-    command = [sys.executable, "-c", CONVERT_SLOWLY, str(source), str(out), to]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for _ in range(subjects):
-            assert process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    process = Child("-c", CONVERT_SLOWLY, source, out, to)
+    wait_for_lines(process, subjects)
+    process.kill()
+    assert process.finish().returncode == -signal.SIGKILL
+
+
+def wait_for_lines(process: Child, count: int) -> None:
+    while len(process.stdout.splitlines()) < count:
+        assert process.poll() is None
+        time.sleep(0.001)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
@@ -690,16 +693,14 @@ def test_what_a_killed_run_may_leave_does_no_harm(tiny: Path, tmp_path: Path) ->
 
 
 def test_two_processes_do_not_write_to_one_folder(tiny: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CONVERT_SLOWLY, str(tiny), str(tmp_path / "out"), "eg3d"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([*command, "wait for a line"], **pipes) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        for to in ("eg3d", "colmap"):
-            with pytest.raises(ReleaseError, match="another process"):
-                convert(str(tiny), tmp_path / "out", to, overwrite=True)
-        process.communicate(b"\n" * 7)
-    assert process.returncode == 0
+    go_on = tmp_path / "go on"
+    process = Child("-c", CONVERT_SLOWLY, tiny, tmp_path / "out", "eg3d", go_on)
+    wait_for_lines(process, 1)
+    for to in ("eg3d", "colmap"):
+        with pytest.raises(ReleaseError, match="another process"):
+            convert(str(tiny), tmp_path / "out", to, overwrite=True)
+    go_on.touch()
+    assert process.finish().returncode == 0
     convert(str(tiny), tmp_path / "alone", "eg3d")
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 

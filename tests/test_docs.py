@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import datasets
 import pytest
 import yaml
 from typer.testing import CliRunner
+from warm import run
 
 import geogen
 from geogen_hf.cli import app
@@ -136,10 +135,8 @@ def test_snippets_run(page: Path, folder: Path, tmp_path: Path) -> None:
     # Each page runs in a copy of the folder: what one leaves behind does not help another.
     shutil.copytree(folder, tmp_path / "reader")
     program = tmp_path / "reader" / "page.py"
-    program.write_text(f"if __name__ == '__main__':\n{textwrap.indent(snippets(page), '    ')}")
+    body = f"import warnings\nwarnings.simplefilter('ignore')\n{snippets(page)}"
+    program.write_text(f"if __name__ == '__main__':\n{textwrap.indent(body, '    ')}")
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", program],
-        cwd=program.parent, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    done = run(program, cwd=program.parent, env=environment)
+    assert done.returncode == 0, done.stderr

@@ -6,14 +6,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from conftest import SUBJECTS
+from warm import Child, run
 
 from geogen_hf.release.splits import split_of
 
@@ -37,7 +36,7 @@ def command(exported: Path, tmp_path: Path) -> list[str]:
         "save-every": SAVE_EVERY,
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, str(SCRIPT), *arguments]
+    return [str(SCRIPT), *arguments]
 
 
 def log_lines(path: Path) -> list[dict[str, object]]:
@@ -46,14 +45,14 @@ def log_lines(path: Path) -> list[dict[str, object]]:
 
 
 def kill_in_second_epoch(command: list[str], environment: dict[str, str], log: Path) -> None:
-    process = subprocess.Popen(command, env=environment)
+    process = Child(*command, env=environment)
     give_up = time.monotonic() + 60
     while sum(line["epoch"] == 1 for line in log_lines(log)) < SAVE_EVERY + 1:
         assert process.poll() is None
         assert time.monotonic() < give_up
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert process.finish().returncode == -signal.SIGKILL
 
 
 def test_killed_it_continues_and_learns(command: list[str], tmp_path: Path) -> None:
@@ -66,9 +65,8 @@ def test_killed_it_continues_and_learns(command: list[str], tmp_path: Path) -> N
     kept = torch.load(tmp_path / "pose" / "checkpoint.pt", weights_only=True)["progress"]
     assert kept["epoch"] == 1
     assert kept["data"]  # in the midst of the epoch
-    finished = subprocess.run(
-        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
+    finished = run(*command, env=environment)
+    assert finished.returncode == 0, finished.stderr
 
     lines = log_lines(log)
     assert lines[before]["step"] == kept["step"] + 1

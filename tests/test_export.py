@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from datasets.utils.metadata import MetadataConfigs
 from filelock import FileLock
 from huggingface_hub import DatasetCardData
 from PIL import Image
+from warm import Child, run
 
 import geogen
 from geogen_hf.errors import ArchiveError, OutputError, ReleaseError, UsageError
@@ -448,15 +448,14 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(
     script.write_text(SCRIPT)
     moments = random.Random(5)
     for workers, reached in ((1, temporary_files), (2, records)):
-        command = [sys.executable, str(script), str(unmarked), str(folder), str(workers)]
         before = reached(folder)
-        process = subprocess.Popen(command, start_new_session=True)
+        process = Child(script, unmarked, folder, workers)
         while not reached(folder) - before:
             assert process.poll() is None
             time.sleep(0.001)
         time.sleep(moments.random() * 0.03)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.finish()
         assert not (folder / "README.md").exists()
     assert records(folder)
     kept = {
@@ -667,10 +666,8 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_every_thread_within_a_subject(unmarked: Path, tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "geogen"
     script.write_text(INTERRUPTED)
-    done = subprocess.run(
-        [sys.executable, str(script), str(unmarked), str(folder)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = run(script, unmarked, folder)
+    assert done.returncode == 0, done.stderr
     worked_s, threads = done.stdout.split()
     # An identity takes a third of a second of a core; two threads' shards of eight take five.
     assert float(worked_s) < 2

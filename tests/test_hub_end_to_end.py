@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from hub_release import unmark
 from hub_server import HubServer, hub_environment
 from pushing import exported
 from typer.testing import CliRunner
+from warm import geogen, run
 
 from geogen_hf.cli import app
 from geogen_hf.release.splits import SPLITS
@@ -55,21 +54,14 @@ class Lab:
 
     def geogen(self, *arguments: object, token: str | None = None) -> str:
         """Run a command of the package, and return what it says."""
-        command = [sys.executable, "-m", "geogen_hf.cli", *map(str, arguments)]
-        env = self.env(token, "home-of-geogen")
-        done = subprocess.run(
-            command, env=env, cwd=self.root, capture_output=True, text=True, check=False
-        )
+        done = geogen(*arguments, env=self.env(token, "home-of-geogen"), cwd=self.root)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         return done.stdout
 
     def read(self, function: str, env: dict[str, str], **arguments: Any) -> Any:
         """Read in a process; an `AssertionError` says what it raised."""
-        command = [sys.executable, "-m", "hub_reading", function, json.dumps(arguments)]
-        done = subprocess.run(
-            command, env=env, cwd=self.root, capture_output=True, text=True, check=False
-        )
+        done = run("-m", "hub_reading", function, json.dumps(arguments), env=env, cwd=self.root)
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout.splitlines()[-1])
         if "error" in said:

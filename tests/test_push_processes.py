@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import random
+import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from hub_server import Fault, HubServer, hub_environment
 from huggingface_hub import HfApi
 from pushing import REPO, commits, digests, exported, push, served, there
 from typer.testing import CliRunner, Result
+from warm import GEOGEN, Child
 
 from geogen_hf.cli import app
 from geogen_hf.errors import UsageError
@@ -47,21 +47,12 @@ def new(unmarked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(unmarked, tmp_path_factory.mktemp("push") / "new", configs=configs)
 
 
-def start(
-    hub: HubServer, home: Path, *arguments: object, **options: object
-) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "geogen_hf.cli", "push", *map(str, arguments)]
+def start(hub: HubServer, home: Path, *arguments: object, stderr: str | None = None) -> Child:
     env = hub_environment(hub, home, token=hub.tokens.owner)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen(command, env=env, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+    return Child(*GEOGEN, "push", *arguments, env=env, stderr=stderr)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err or ""
-
-
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(reached: Callable[[], bool], process: Child) -> None:
     until = time.monotonic() + 60
     while not reached() and process.poll() is None:
         assert time.monotonic() < until
@@ -97,7 +88,7 @@ def test_killed_at_a_random_moment_a_rerun_sends_the_rest(
     process = start(server, tmp_path / "home", new, REPO, "--tag", "v1")
     wait_until(lambda: uploaded(server) >= moment, process)
     process.kill()
-    finish(process)
+    process.finish()
     server.faults = []
     check_reader(server, tmp_path / "killed", old)
     push(server, new, tag="v1")
@@ -113,7 +104,7 @@ def test_killed_while_it_commits(server: HubServer, old: Path, new: Path, tmp_pa
     push(server, old)
     process = start(server, tmp_path / "home", new, REPO, "--tag", "v1")
     server.faults = [Fault("commit", on_call=process.kill)]
-    assert finish(process)[0] == -signal.SIGKILL
+    assert process.finish().returncode == -signal.SIGKILL
     check_reader(server, tmp_path / "killed", old, new)
     server.counters.reset()
     push(server, new, tag="v1")
@@ -127,11 +118,11 @@ def test_ctrl_c_and_what_it_says(server: HubServer, new: Path, tmp_path: Path) -
     process = start(server, tmp_path / "home", new, REPO)
     wait_until(lambda: uploaded(server) > 0, process)
     process.send_signal(signal.SIGINT)
-    status, out, err = finish(process)
-    assert status == 130
-    assert "run the same command again" in err
-    assert "Traceback" not in err
-    assert not out
+    ended = process.finish()
+    assert ended.returncode == 130
+    assert "run the same command again" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not ended.stdout
     assert there(server) == {}
 
 
@@ -159,7 +150,8 @@ def test_progress_on_a_terminal_and_the_url_beside_it(
 ) -> None:
     server.faults = [Fault("lfs-upload", times=None, bytes_per_s=4 * BYTES_PER_S)]
     leader, follower = pty.openpty()
-    process = start(server, tmp_path / "home", new, REPO, stderr=follower)
+    process = start(server, tmp_path / "home", new, REPO, stderr=os.ttyname(follower))
+    wait_until(lambda: bool(select.select([leader], [], [], 0)[0]), process)
     os.close(follower)
     shown = b""
     try:
@@ -169,9 +161,9 @@ def test_progress_on_a_terminal_and_the_url_beside_it(
         pass
     finally:
         os.close(leader)
-    status, out, _ = finish(process)
-    assert status == 0
+    ended = process.finish()
+    assert ended.returncode == 0
     assert b"checking" in shown
     assert b"uploading" in shown
-    assert out.splitlines()[-1] == f"{server.url}/datasets/{REPO}"
-    assert "\x1b" not in out
+    assert ended.stdout.splitlines()[-1] == f"{server.url}/datasets/{REPO}"
+    assert "\x1b" not in ended.stdout

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from conftest import SUBJECTS
 
 import geogen
@@ -126,10 +125,7 @@ def test_an_unsettled_release_stops_with_the_scores_and_loads_by_name(
     with pytest.raises(CameraError, match="cannot be told from the data") as caught:
         geogen.load("cameras", **options)
     assert "world_to_camera opencv" in str(caught.value)
-    run = subprocess.run(
-        [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    run = warm.geogen("inspect", folder)
     assert run.returncode == 1
     assert "camera convention: not settled" in run.stdout
     # Inconclusive: what is stated is taken, with a warning.
@@ -142,10 +138,9 @@ def test_inspect_prints_the_convention_and_puts_it_into_json(
 ) -> None:
     convention = Convention("camera_to_world", "opengl")
     folder = rewritten(two_heads, tmp_path / "parts", "list", convention, 2, SIZE)
-    inspect = [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder)]
-    run = subprocess.run(inspect, capture_output=True, text=True, check=True)
+    run = warm.geogen("inspect", folder)
     assert "camera convention: camera_to_world opengl" in run.stdout
-    run = subprocess.run([*inspect, "--json"], capture_output=True, text=True, check=True)
+    run = warm.geogen("inspect", folder, "--json")
     found = json.loads(run.stdout)["camera_convention"]
     assert found["convention"] == "camera_to_world opengl"
     assert found["evidence"]["scores"][0]["convention"] == "camera_to_world opengl"
@@ -168,10 +163,7 @@ def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -
     schema = tmp_path / "schema.toml"
     schema.write_text('rotation = "q17"\ntranslation = "q18"\nintrinsics = "q19"\n')
     assert opened(folder, CameraOptions(schema=schema)).camera_convention.convention == CANONICAL
-    run = subprocess.run(
-        [sys.executable, "-m", "geogen_hf.cli", "inspect", str(folder), "--camera-schema", schema],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    run = warm.geogen("inspect", folder, "--camera-schema", schema)
     assert run.returncode == 0, run.stdout
 
 

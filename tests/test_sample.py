@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from warm import run
 
 from geogen_hf.cameras.poses import look_at, pixel_centres, project, rays
 from geogen_hf.errors import UsageError
@@ -32,7 +30,6 @@ from geogen_hf.sample.shape import BOUND_CENTRE, BOUND_RADIUS
 PARTS = [*(f"images_batch_{number}.zip" for number in range(1, 8)), "metadata_files.zip"]
 SMALL = {"subjects": 4, "views": 7, "size": 16}
 EVERY_STYLE = [f"subj_{index:05d}" for index in range(len(HAIR_STYLES))]
-PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +166,7 @@ def test_interrupted_run_leaves_the_folder_as_it_was(tmp_path):
 
 def run_script(path, text):
     path.write_text(text)
-    environment = {**os.environ, "PYTHONPATH": PACKAGE_ROOT}
-    return subprocess.run(
-        [sys.executable, str(path)], env=environment, capture_output=True, text=True, check=False
-    )
+    return run(path)
 
 
 def test_killed_run_leaves_no_half_zip(tmp_path):

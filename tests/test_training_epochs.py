@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import SUBJECTS, Once
+from warm import run
 
 from geogen_hf.release.splits import split_of
 
@@ -31,18 +29,13 @@ def runs(by_subject: Path, exported: Path, once: Once) -> Path:
     shards = list((exported / "data/sequences").glob("train-*"))
     assert 1 < len(shards) < 12  # fewer than nodes times workers
 
-    def run(folder: Path) -> None:
+    def train(folder: Path) -> None:
         (folder / "parts").symlink_to(by_subject)
         (folder / "geogen").symlink_to(exported)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        command = [sys.executable, str(Path(__file__).with_name("training_runs.py")), str(folder)]
-        with (folder / "log").open("w") as log:
-            subprocess.run(
-                command, stdout=log, stderr=log, env=environment, timeout=240, check=False
-            )
-        assert (folder / "scenarios.json").exists(), (folder / "log").read_text()[-4000:]
+        done = run("-m", "training_runs", folder)
+        assert done.returncode == 0, done.stderr[-4000:]
 
-    return once("training", run)
+    return once("training", train)
 
 
 @pytest.fixture(scope="module")

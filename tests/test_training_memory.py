@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import torch
 from numbered_batches import BATCHES, SIZE_WH, Numbered
 from torch.utils.data import DataLoader
+from warm import run
 
 from geogen_hf.training.shared_memory import MAX_PIECES, MemoryPool, process_pool
 
@@ -113,7 +112,8 @@ assert status == 0, "a forked process uses its parent's memory"
 
 
 def test_a_forked_process_has_a_pool_of_its_own() -> None:
-    subprocess.run([sys.executable, "-c", FORKED], check=True)
+    done = run("-c", FORKED)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_the_private_name_of_torch_there_is_no_pool(
