@@ -25,7 +25,7 @@ CUT = 200_000
 QUICK = TransferOptions(
     retry=quick_retry(3),
     read_s=2,
-    sync_bytes=65_536,
+    sync_s=0.0,
 )
 
 

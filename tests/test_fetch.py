@@ -26,7 +26,7 @@ QUICK = TransferOptions(
     retry=quick_retry(3),
     max_retry_after_s=0.05,
     read_s=5,
-    sync_bytes=65_536,
+    sync_s=0.0,
 )
 
 

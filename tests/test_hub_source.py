@@ -32,7 +32,7 @@ pytestmark = pytest.mark.datasets
 RAW = "hf://datasets/lab/geogen-raw"
 QUICK = TransferOptions(
     retry=quick_retry(3),
-    sync_bytes=4_096,
+    sync_s=0.0,
 )
 
 

@@ -60,7 +60,7 @@ def download(
     threads: int,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Run jobs in threads; one that fails leaves the others alone.
+    """Run jobs in threads; return the paths. One that fails leaves the others alone.
 
     Args:
         jobs: What to download; none twice.
@@ -68,9 +68,6 @@ def download(
         control: That of the jobs' files.
         threads: Files at a time.
         progress: Called in this thread.
-
-    Returns:
-        The path of each file.
 
     Raises:
         FetchError: Some files could not be fetched, or the disk has too little space for what is
@@ -339,8 +336,7 @@ class PartialFile:
                 digest.update(rest[:written])
             self.offset += written
             rest = rest[written:]
-        due = self.offset >= self._synced + self._options.sync_bytes
-        if due or time.monotonic() >= self._synced_at + self._options.sync_s:
+        if time.monotonic() >= self._synced_at + self._options.sync_s:
             self.sync()
 
     def sync(self) -> None:

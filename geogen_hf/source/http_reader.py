@@ -140,8 +140,9 @@ class HttpFile(RemoteFile):
 
     def read_range(self, start: int, stop: int) -> bytearray:
         """See `RemoteFile`."""
-        if self._info is not None and self._info.size is not None:
-            stop = min(stop, self._info.size)
+        known = self.location.version
+        if known is not None and known.size is not None:
+            stop = min(stop, known.size)
         buffer = bytearray()
         if start < stop:
             self.retry(lambda: self._read_missing(start, stop, buffer), lambda: len(buffer))

@@ -10,11 +10,12 @@ from __future__ import annotations
 import io
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsspec import available_protocols
 
@@ -97,25 +98,26 @@ def options_for(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in storage_options.items() if key not in protocols}
 
 
-class ArchiveFile(Protocol):
-    """An open archive whose bytes any thread can read at any offset."""
+class ArchiveFile(ABC):
+    """An open archive whose bytes any thread can read at any offset.
 
-    @property
-    def location(self) -> Location:
-        """Its description, with the version that is read once that is known."""
-        ...
+    Attributes:
+        location: Its description, with the version that is read once that is known.
+    """
 
+    location: Location
+
+    @abstractmethod
     def read_range(self, start: int, stop: int) -> bytes | bytearray:
         """Read `[start, stop)`; fewer bytes where the file ends earlier."""
-        ...
 
+    @abstractmethod
     def read_tail(self, length: int) -> tuple[int, bytes | bytearray]:
         """Read the last bytes, all where the file is shorter: the offset of the first, and they."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Close it; reads that other threads wait for give up."""
-        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,7 +177,7 @@ class Location:
         return open_remote(self)
 
 
-class LocalFile:
+class LocalFile(ArchiveFile):
     """A file on disk, read at any offset by any thread.
 
     It is not mapped into memory: mapped pages count as resident for as long as the mapping lives

@@ -8,7 +8,7 @@ else that is not HTTP (`FsspecFile`). `http_reader` holds the other reader.
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
@@ -17,7 +17,7 @@ import urllib3
 from fsspec.core import url_to_fs
 
 from geogen_hf.errors import FetchError, UsageError, one_line, redact
-from geogen_hf.source.location import Location, RemoteInfo
+from geogen_hf.source.location import ArchiveFile, Location, RemoteInfo
 from geogen_hf.threads import Control
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,7 @@ class TransferOptions:
         connect_s: Longest wait for a connection, seconds.
         read_s: Longest wait for the next bytes, seconds; also the time within which the status
             line and all headers have to be here, and in which at least 1 KiB of a body has to come.
-        sync_bytes: Bytes that may arrive between two syncs to disk: what a power cut can cost.
-        sync_s: Seconds after which the next bytes are synced anyway.
+        sync_s: Time between two syncs to disk, seconds: what a power cut can cost.
         digest: Whether to hash what comes, for a lock file.
     """
 
@@ -79,7 +78,6 @@ class TransferOptions:
     max_retry_after_s: float = 300.0
     connect_s: float = 10.0
     read_s: float = 60.0
-    sync_bytes: int = 32 * 2**20
     sync_s: float = 2.0
     digest: bool = True
 
@@ -105,12 +103,12 @@ class Stream:
     abort: Callable[[], None] = lambda: None
 
 
-class RemoteFile(ABC):
+class RemoteFile(ArchiveFile):
     """A file behind a URL, of which one version is read.
 
-    `probe` and `open` are single attempts, for downloads. `read_range` and `read_tail` (see
-    `ArchiveFile`) retry, and may be called by any thread. Nothing here is picklable or survives a
-    fork: a `Location` travels between processes, and each process connects for itself.
+    `probe` and `open` are single attempts, for downloads. `read_range` and `read_tail` retry, and
+    raise `FetchError` where the file cannot be read, or was replaced. Nothing here is picklable or
+    survives a fork: a `Location` travels between processes, and each connects for itself.
 
     Args:
         location: Where it is, and the version to insist on; nothing is connected to yet.
@@ -122,13 +120,8 @@ class RemoteFile(ABC):
         self, location: Location, options: TransferOptions, control: Control | None = None
     ) -> None:
         self.options = options
-        self._location, self._info = location, location.version
+        self.location = location
         self._control = control or Control()
-
-    @property
-    def location(self) -> Location:
-        """Its description, with the version that is read once that is known."""
-        return replace(self._location, version=self._info)
 
     @abstractmethod
     def probe(self) -> RemoteInfo:
@@ -149,14 +142,6 @@ class RemoteFile(ABC):
             TransientError: Another attempt may succeed.
             FetchError: It will not.
         """
-
-    @abstractmethod
-    def read_range(self, start: int, stop: int) -> bytes | bytearray:
-        """Read `[start, stop)`; raises `FetchError` if it cannot be read, or was replaced."""
-
-    @abstractmethod
-    def read_tail(self, length: int) -> tuple[int, bytes | bytearray]:
-        """Read the last bytes and learn size and version; raises as `read_range` does."""
 
     def close(self) -> None:
         """Make reads and waits in other threads give up."""
@@ -184,7 +169,7 @@ class RemoteFile(ABC):
                 self._control.check()
                 wait_s = min(error.retry_after_s, self.options.max_retry_after_s)
                 if error.rate_limited:
-                    label = self._location.label
+                    label = self.location.label
                     self._control.tell_once(f"{label}: the server limits requests; waiting for it")
                     self._control.wait(max(wait_s, _LEAST_RATE_LIMIT_WAIT_S))
                     continue
@@ -207,11 +192,11 @@ class RemoteFile(ABC):
 
     def failure(self, what: str, **facts: Any) -> FetchError:
         """Describe a failure that will not pass, with the facts that `explain` takes."""
-        return FetchError(f"{self._location.label}: {what}", where=self._location, **facts)
+        return FetchError(f"{self.location.label}: {what}", where=self.location, **facts)
 
     def transient(self, what: str, **facts: Any) -> TransientError:
         """Describe a failure that may pass."""
-        error = TransientError(f"{self._location.label}: {what}", where=self._location, **facts)
+        error = TransientError(f"{self.location.label}: {what}", where=self.location, **facts)
         found, error.remedy = facts.get("found"), facts.get("remedy")
         error.reason = redact(what if found is None else f"{what} ({found})")
         return error
@@ -226,18 +211,18 @@ class RemoteFile(ABC):
     def _changed(self, found: object) -> FetchError:
         what = "changed upstream while it was being read"
         remedy = "load the data set anew, to read the new version"
-        return self.failure(what, expected=self._info, found=found, remedy=remedy)
+        return self.failure(what, expected=self.location.version, found=found, remedy=remedy)
 
     def _pin(self, found: RemoteInfo) -> int:
         """Refuse another version than the first one; return the file's size."""
-        known = self._info
+        known = self.location.version
         if known is not None and not known.same_version(found):
             raise self._changed(found)
         size = found.size if found.size is not None or known is None else known.size
         if size is None:
             raise self.refused("the size of the file", found)
         if known is None:
-            self._info = found
+            self.location = replace(self.location, version=found)
         return size
 
 

@@ -41,14 +41,13 @@ def unpack_member(member: Member, record: Record) -> bytes:
     """Take a member's uncompressed bytes out of its record, as `[start, stop)` of the archive.
 
     Raises:
-        ArchiveError: The record is cut short, or local header, data descriptor, size or CRC-32 are
-            not as the directory says.
+        ArchiveError: The record is cut short, or local header, size or CRC-32 are not as the
+            directory says.
     """
     data_start = _check_header(member, record)
     packed = memoryview(record)[data_start : data_start + member.compressed_size]
     if len(packed) < member.compressed_size:
         raise _damaged(member, f"{member.compressed_size:,} bytes", f"{len(packed):,}: cut short")
-    _check_descriptor(member, record, data_start)
     # One byte more than the directory says, so that a member that lies about its size stops early.
     data = _decompress(member, packed, member.size + 1)
     if len(data) != member.size:
@@ -121,24 +120,6 @@ def _zip64_sizes(packed_size: int, size: int, extra: bytes) -> tuple[int, int]:
             return packed_size, long_size if size == _IN_ZIP64 else size
         place += 4 + length
     return packed_size, size
-
-
-def _check_descriptor(member: Member, record: Record, data_start: int) -> None:
-    """Compare CRC-32 and sizes behind the data, where the local header leaves them out.
-
-    Their sizes have 4 or 8 bytes, and a signature may precede them (APPNOTE 4.3.9).
-    """
-    checks = _checks(member)
-    if not member.flags & _DESCRIPTOR or _LOCAL_HEADER.unpack_from(record)[6:9] == checks:
-        return
-    behind = bytes(record[data_start + member.compressed_size :][:24])
-    bare = behind.removeprefix(b"PK\x07\x08")
-    allowed = (struct.pack("<LLL", *checks), struct.pack("<LQQ", *checks))
-    # Without a signature, the CRC-32 itself may look like one.
-    if not (bare.startswith(allowed) or behind.startswith(allowed)):
-        sizes = f"{member.compressed_size:,} and {member.size:,} bytes"
-        expected = f"a data descriptor with CRC-32 {member.crc:08x}, {sizes}"
-        raise _damaged(member, expected, repr(behind))
 
 
 def _decompress(member: Member, packed: memoryview, max_size: int) -> bytes:
