@@ -6,6 +6,7 @@ import signal
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -48,6 +49,15 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
     """A Hub without any repo."""
     with HubServer(tmp_path / "hub") as server:
         yield server
+
+
+@pytest.fixture
+def ray() -> Iterator[Any]:
+    """Ray with two workers, where it is installed: its wheel is too large for the extra `test`."""
+    module = pytest.importorskip("ray", reason="Ray is not installed")
+    module.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    yield module
+    module.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pushing import digests, exported
 
 from geogen_hf import export_release
-
-ray = pytest.importorskip("ray", reason="ray is not installed: it is no dependency of any extra")
-
-# What Ray itself does on import and in its start.
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 PAGE = Path(__file__).parents[1] / "docs/publish.md"
 
@@ -28,11 +24,8 @@ def documented() -> type[Executor]:
     return names["RayExecutor"]
 
 
-def test_ray_writes_the_same_bytes(by_subject: Path, tmp_path: Path) -> None:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        executor = documented()()
-        there = export_release(by_subject, tmp_path / "ray", executor=executor).folder
-    finally:
-        ray.shutdown()
+@pytest.mark.filterwarnings("ignore")  # what Ray itself does on import and in its start
+def test_ray_writes_the_same_bytes(ray: Any, by_subject: Path, tmp_path: Path) -> None:
+    executor = documented()()
+    there = export_release(by_subject, tmp_path / "ray", executor=executor).folder
     assert digests(there) == digests(exported(by_subject, tmp_path / "threads"))

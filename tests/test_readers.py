@@ -25,6 +25,7 @@ from geogen_hf.release.release import Identity, read_release
 from geogen_hf.source.parts import locate_parts
 
 SUBJECT = "subj_00011"
+OF_RAY = pytest.mark.filterwarnings("ignore")  # what Ray itself does
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,8 @@ def test_daft(exported: Path, published: Identity) -> None:
     check(published, row["images"], row["extrinsics"], row["intrinsics"])
 
 
-def test_ray(exported: Path, published: Identity) -> None:
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
+@OF_RAY
+def test_ray(ray: Any, exported: Path, published: Identity) -> None:
     rows = ray.data.read_parquet(str(exported / "data" / "sequences"))
     (row,) = rows.filter(lambda row: row["subject_id"] == SUBJECT).take_all()
     check(published, row["images"], row["extrinsics"], row["intrinsics"])
@@ -218,6 +219,7 @@ def test_croissant_gives_every_column_of_every_row(
 
 
 @OF_MLCROISSANT
+@OF_RAY
 def test_snippets_of_the_card_run(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(exported)
     card = (exported / "README.md").read_text()
