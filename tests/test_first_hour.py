@@ -108,3 +108,24 @@ def test_without_an_extra_both_ways_to_install_it_are_named(
     remedy = r'pip install "geogen-hf\[[a-z,]+\]"; in a checkout, pip install "\.\[[a-z,]+\]"'
     with pytest.raises((GeoGenError, ImportError), match=f"remedy: {remedy}"):
         use()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("geogen ins", ["inspect"]),
+        ("geogen inspect --pi", ["--picture"]),
+        ("geogen convert parts out --to ne", ["nerfstudio"]),
+    ],
+)
+def test_the_shell_completes_commands_options_and_choices(typed: str, completed: list[str]) -> None:
+    # What the script of `geogen --install-completion` asks for in bash.
+    count = str(len(typed.split()) - 1)
+    asked = {"_GEOGEN_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": count}
+    run = CliRunner().invoke(app, [], prog_name="geogen", env=asked)
+    assert run.output.split() == completed
+
+
+def test_the_list_of_commands_has_whole_sentences() -> None:
+    listed = CliRunner().invoke(app, ["--help"]).output.split("Commands:\n")[1]
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines())

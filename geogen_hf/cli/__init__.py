@@ -71,7 +71,10 @@ for _command in (demo, sample, download, inspect, export, verify, preview, view,
 
 def main() -> None:
     """Run the command line; a known error ends with its message and status 1."""
-    if not console.on_terminal():
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows ? for what it lacks, and nothing fails.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if not sys.stderr.isatty():
         # Read by datasets when it is imported: its own bars would fill a log file.
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:

@@ -48,30 +48,33 @@ ConventionName = Annotated[
     str,
     typer.Option(
         "--camera-convention",
-        help='What the matrices mean, such as "camera_to_world opengl"; it is checked, unless '
-        '"unchecked" follows. auto finds it out.',
+        help='Convention of the stored matrices, such as "camera_to_world opengl"; it is checked '
+        'unless "unchecked" follows; auto finds it out.',
     ),
 ]
 SchemaFile = Annotated[
     Path | None,
     typer.Option(
-        "--camera-schema", help="TOML or JSON file that says where the metadata has its cameras."
+        "--camera-schema", help="TOML or JSON file that says where the cameras are in the metadata."
     ),
 ]
 UpstreamLens = Annotated[
     bool,
     typer.Option(
-        "--default-intrinsics", help="Where there are none, assume 50 mm on a 36 mm sensor."
+        "--default-intrinsics",
+        help="Where the metadata has no intrinsics, assume 50 mm on a 36 mm sensor.",
     ),
 ]
 PartNumbers = Annotated[
     list[int] | None,
     typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
 ]
-SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of the split.")]
+SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of the splits.")]
 OnBadSubject = Annotated[
     Policy,
-    typer.Option("--on-bad-subject", help="Stop at identities that do not add up, or skip them."),
+    typer.Option(
+        "--on-bad-subject", help="Stop if identities are damaged or incomplete, or skip them."
+    ),
 ]
 
 
@@ -109,7 +112,7 @@ def _printable_line(line: str) -> str:
 
 def say(text: object = "") -> None:
     """Print a line, or several, on standard output."""
-    _write(sys.stdout, text)
+    print(printable(str(text)))
 
 
 def counts(numbers: Mapping[str, int] | Mapping[int, int]) -> str:
@@ -119,14 +122,7 @@ def counts(numbers: Mapping[str, int] | Mapping[int, int]) -> str:
 
 def complain(text: object) -> None:
     """Print a line, or several, on standard error."""
-    _write(sys.stderr, text)
-
-
-def _write(stream: object, text: object) -> None:
-    line = printable(str(text))
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    # A terminal of another encoding shows ? for what it lacks, and nothing fails.
-    print(line.encode(encoding, "replace").decode(encoding), file=stream)  # type: ignore[call-overload]
+    print(printable(str(text)), file=sys.stderr)
 
 
 def checked_picture_path(path: Path) -> Path:
@@ -170,11 +166,6 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format a record, and escape what a terminal would obey."""
         return printable(super().format(record))
-
-
-def on_terminal() -> bool:
-    """Tell whether progress can be shown: whether standard error is a terminal."""
-    return Console(stderr=True).is_terminal
 
 
 @contextmanager

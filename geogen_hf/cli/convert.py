@@ -16,11 +16,17 @@ def convert(
         str,
         typer.Argument(
             metavar="SRC",
-            help="Folder with the eight zips, their base URL, or a folder made by geogen export.",
+            help="Folder with the eight zips, their base URL, or an exported folder.",
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
-    to: Annotated[FormatName, typer.Option("--to", help="The tool that is to read it.")],
+    to: Annotated[
+        FormatName,
+        typer.Option(
+            "--to",
+            help="Format to write: blender is NeRF's, co3d is PyTorch3D's, 3DGS reads colmap.",
+        ),
+    ],
     split: Annotated[
         list[str] | None,
         typer.Option("--split", help="Only this split: train, validation or test. Repeatable."),
@@ -37,39 +43,42 @@ def convert(
         bool | None,
         typer.Option(
             "--masks/--no-masks",
-            help="Derive foreground masks from the even background. Default: for co3d only.",
+            help="Write foreground masks, found from the plain background.  [default: for co3d]",
         ),
     ] = None,
     holdout: Annotated[
         str,
         typer.Option(
-            metavar="N|none", help="Views of each identity, its last, held out of training."
+            metavar="N|none",
+            help="How many views of each identity, the last ones, are held out of training.",
         ),
     ] = "2",
     centre: Annotated[
-        bool, typer.Option("--centre", help="Move the world so that cameras look at its origin.")
+        bool,
+        typer.Option("--centre", help="Move the world so that the cameras look at its origin."),
     ] = False,
     radius: Annotated[
         float | None,
         typer.Option(
-            help="With --centre: distance of the cameras. Default: what the tool expects."
+            help="Distance of the cameras, with --centre.  [default: what the tool expects]"
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Scale images: pixels of the longer side.")
+        int | None,
+        typer.Option(help="Resize images to this longer side in pixels; intrinsics follow."),
     ] = None,
     mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="Add mirrored copies, with their cameras (eg3d).")
+        bool, typer.Option("--mirrored", help="Add mirrored images with mirrored cameras (eg3d).")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew where OUT holds another conversion.")
+        bool, typer.Option("--overwrite", help="Replace another conversion in OUT.")
     ] = False,
 ) -> None:
     """Write images and cameras as another tool reads them.
 
-    Images are not changed unless an option says so. Interrupted in any way, the same command goes
-    on where it stopped. Of the views held out, the second half is for testing and the first half
-    for validation.
+    Images are not changed unless an option says so. Of the views that are held out of training,
+    the first half is for validation and the second half for testing.
+    An interrupted run continues when the same command is run again.
 
     Example: geogen convert parts scenes --to nerfstudio --masks --holdout 1
     """

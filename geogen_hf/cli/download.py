@@ -14,26 +14,34 @@ def download(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the zips.")],
     part: Annotated[
         list[int] | None,
-        typer.Option("--part", help="Fetch only this part, 1 to 8 (8: cameras). Repeatable."),
+        typer.Option(
+            "--part", help="Fetch only this part: 1 to 7 are images, 8 is the cameras. Repeatable."
+        ),
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option(help="A mirror: any URL fsspec opens.  [default: the publisher's]")
+        str | None,
+        typer.Option(
+            help="Base URL of a mirror (https://, hf://, s3://).  [default: the publisher's]"
+        ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=16, help="Parts at a time.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, max=16, help="Parts to fetch at a time.")] = 4,
     locked: Annotated[
-        bool, typer.Option("--locked", help="Refuse what differs from OUT/parts.lock.json.")
+        bool, typer.Option("--locked", help="Refuse zips that differ from OUT/parts.lock.json.")
     ] = False,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Take parts that changed upstream.")
+        bool,
+        typer.Option(
+            "--accept-changes", help="Accept zips that have changed since the last download."
+        ),
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash parts that are there already.")
+        bool, typer.Option("--verify", help="Check the SHA-256 of zips that are here already.")
     ] = False,
 ) -> None:
     """Download the eight zips, or some of them, into a folder.
 
-    Interrupted in any way, the same command goes on where it stopped. Each part is checked before
-    it gets its name. OUT/parts.lock.json keeps sizes, validators and SHA-256 as first seen.
+    An interrupted run continues when the same command is run again. OUT/parts.lock.json records
+    the size and SHA-256 of each zip, so that a later run notices when one has changed.
 
     Example: geogen download parts --part 1 --part 8
     """

@@ -25,32 +25,35 @@ def export(
     ] = None,
     part: console.PartNumbers = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads.  [default: one more than cores]")
+        int | None,
+        typer.Option(min=1, help="Number of threads.  [default: one more than there are cores]"),
     ] = None,
     image_format: Annotated[
         Literal["png", "webp", "jpeg"],
-        typer.Option(help="png as published, webp without loss, jpeg with."),
+        typer.Option(help="png: as published; webp: lossless; jpeg: lossy."),
     ] = "png",
     image_size: Annotated[
-        int | None, typer.Option(help="Resize to this longer side, pixels; cameras follow.")
+        int | None,
+        typer.Option(help="Resize images to this longer side in pixels; intrinsics follow."),
     ] = None,
-    quality: Annotated[int, typer.Option(help="Of jpeg, 1 to 95.")] = 92,
+    quality: Annotated[int, typer.Option(help="Quality of jpeg, 1 to 95.")] = 92,
     split_seed: console.SplitSeed = 0,
     on_bad_subject: console.OnBadSubject = "raise",
     camera_convention: console.ConventionName = "auto",
     camera_schema: console.SchemaFile = None,
     default_intrinsics: console.UpstreamLens = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew where OUT holds an export.")
+        bool, typer.Option("--overwrite", help="Replace another export in OUT.")
     ] = False,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="tcp://…", help="Run on the Dask cluster of this scheduler."),
     ] = None,
 ) -> None:
-    """Write a folder that is a dataset repository: Parquet, card, split manifest, checksums.
+    """Write a folder that is a dataset repository for the Hub.
 
-    Interrupted in any way, the same command goes on where it stopped.
+    It holds Parquet files, a dataset card, a list of the splits and checksums.
+    An interrupted run continues when the same command is run again.
 
     Example: geogen export parts geogen --config sequences --image-size 256
     """

@@ -18,16 +18,22 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="X.png", help="Draw the proof of the camera convention there."),
+        typer.Option(
+            metavar="X.png",
+            help="Also draw heads over their outlines, to see that the cameras fit.",
+        ),
     ] = None,
     split_seed: console.SplitSeed = 0,
     camera_convention: console.ConventionName = "auto",
     camera_schema: console.SchemaFile = None,
     default_intrinsics: console.UpstreamLens = False,
 ) -> None:
-    """Say what the zips hold: subjects, views, sizes, splits, camera convention, problems.
+    """Say what the zips hold, and every problem in them.
 
-    The exit status is 1 if there are problems, or if the camera convention cannot be settled.
+    Prints the number of subjects and views, image sizes, splits and the camera convention with its
+    evidence.
+
+    The exit status is 1 if there are problems, or if the camera convention is not certain.
 
     Example: geogen inspect parts --picture proof.png
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def push(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="An exported folder; the zips, with --raw.")
+        Path, typer.Argument(metavar="FOLDER", help="An exported folder, or the zips with --raw.")
     ],
     repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="Such as lab/geogen.")],
     private: Annotated[
@@ -31,40 +31,49 @@ def push(
     gated: Annotated[
         Literal["auto", "manual", "off"] | None,
         typer.Option(
-            help="Who can read: all who accept the terms, those you approve, anyone."
+            help="Who can read: all who accept the terms, those you approve, or anyone."
             "  [default: auto if new, else as it is]"
         ),
     ] = None,
     tag: Annotated[str | None, typer.Option(help="Name for the commit, such as v1.0.0.")] = None,
-    revision: Annotated[str, typer.Option(metavar="BRANCH", help="Branch.")] = "main",
+    revision: Annotated[str, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = "main",
     create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Open a pull request instead.")
+        bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")
     ] = False,
     token: Annotated[
-        str | None, typer.Option(help="With write access.  [default: HF_TOKEN, or as logged in]")
+        str | None,
+        typer.Option(
+            help="Token with write access.  [default: HF_TOKEN, or that of hf auth login]"
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Change nothing; list what would be done. Needs no token."),
+        typer.Option(
+            "--dry-run", help="List what would be done and change nothing. Needs no token."
+        ),
     ] = False,
     accept_license: Annotated[
         bool,
         typer.Option(
             "--accept-license",
-            help="Without a gate: I bind every recipient to the R-UDA myself.",
+            help="With --gated off: I bind every recipient to Microsoft's licence myself.",
         ),
     ] = False,
     remove_script: Annotated[
         bool,
-        typer.Option("--remove-script", help="Delete a loading script that datasets 4 refuses."),
+        typer.Option(
+            "--remove-script",
+            help="Delete a loading script in the repository, which datasets 4 refuses.",
+        ),
     ] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="FOLDER holds the eight original zips: mirror those.")
+        bool, typer.Option("--raw", help="Publish the eight original zips, which are in FOLDER.")
     ] = False,
 ) -> None:
-    """Publish an exported folder on the Hub: one commit, gated before anything is uploaded, tagged.
+    """Publish an exported folder on the Hub, in one commit.
 
-    Interrupted in any way, the same command continues. An unchanged folder makes no commit.
+    A new repository is private and gated before anything is uploaded. A folder that has not changed
+    makes no commit. An interrupted run continues when the same command is run again.
 
     Example: geogen push geogen lab/geogen --dry-run
     """

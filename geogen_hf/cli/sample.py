@@ -18,27 +18,28 @@ if TYPE_CHECKING:
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the eight zips.")],
     subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
-    views: Annotated[int, typer.Option(min=1, help="Views of each.")] = 7,
-    size: Annotated[int, typer.Option(min=8, help="Side of an image, pixels.")] = 128,
-    seed: Annotated[int, typer.Option(help="Other heads, other cameras.")] = 0,
+    views: Annotated[int, typer.Option(min=1, help="Views of each head.")] = 7,
+    size: Annotated[int, typer.Option(min=8, help="Width and height of an image in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Another seed gives other heads and cameras.")] = 0,
     layout: Annotated[
         Literal["by-subject", "by-view"],
-        typer.Option(help="Whole identities in each image zip, or one view of each."),
+        typer.Option(help="Each image zip holds whole identities, or one view of each."),
     ] = "by-subject",
     schema: Annotated[
         str,
-        typer.Option(help="How the metadata is written (geogen_hf.sample.schemas)."),
+        typer.Option(help="Layout of the metadata; geogen_hf.sample.schemas lists them."),
     ] = "list",
     convention: Annotated[
-        str | None, typer.Option(help='Of the matrices written, such as "camera_to_world opengl".')
+        str | None,
+        typer.Option(help='Convention of the matrices, such as "camera_to_world opengl".'),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace sample zips that are in OUT.")
     ] = False,
 ) -> None:
-    """Write a small release of rendered heads: the publisher's eight zips, with exact cameras.
+    """Write eight zips like the publisher's, with rendered heads.
 
-    The same arguments give the same bytes. No network is needed.
+    Their cameras are known exactly. The same arguments give the same bytes. No network is needed.
 
     Example: geogen sample parts --subjects 24 --size 128
     """
@@ -65,7 +66,9 @@ def demo(
         Path, typer.Argument(metavar="[OUT]", help="Where to put it.", show_default=True)
     ] = Path("geogen_demo"),
     subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
-    size: Annotated[int, typer.Option(min=16, help="Side of an image, pixels.")] = 128,
+    size: Annotated[
+        int, typer.Option(min=16, help="Width and height of an image in pixels.")
+    ] = 128,
 ) -> None:
     """Render a small release, load it and draw it. No network is needed.
 

@@ -25,14 +25,16 @@ def verify(
         str, typer.Argument(metavar="SRC", help="An exported folder, or its URL (hf://datasets/…).")
     ],
     quick: Annotated[
-        bool, typer.Option("--quick", help="Checksums, counts and schema only; decode nothing.")
+        bool,
+        typer.Option("--quick", help="Check only checksums, counts and columns; decode no image."),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Files at a time.  [default: one a core]")
+        int | None,
+        typer.Option(min=1, help="Files to check at a time.  [default: number of cores]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check everything that an exported folder promises: files, rows, images, cameras, splits.
+    """Check an exported folder: files, images, cameras, splits.
 
     The exit status is 1 if anything is wrong.
 

@@ -17,7 +17,7 @@ Subjects = Annotated[
     list[str] | None,
     typer.Option(
         "--subject",
-        help="Show this identity. Repeatable.  [default: all of them; preview: the first six]",
+        help="Show only this identity. Repeatable.",
     ),
 ]
 _PREVIEWED = 6
@@ -31,25 +31,25 @@ def view(
         typer.Option(
             "--html",
             metavar="X.html",
-            help="Write one identity as a file that needs no server, and end.",
+            help="Write one identity to an HTML file that needs no server, then exit.",
         ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            help="Port to listen on; 0 for any free one.  [default: 8080, or any if it is taken]"
+            help="Port to listen on; 0 for any free port.  [default: 8080, or a free one]"
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+        str, typer.Option(help="Address to listen on; with 0.0.0.0, other machines can connect.")
     ] = "127.0.0.1",
     camera_convention: console.ConventionName = "auto",
     camera_schema: console.SchemaFile = None,
     default_intrinsics: console.UpstreamLens = False,
 ) -> None:
-    """Look at identities in the browser: pictures at the poses of their cameras, in 3-D.
+    """Show identities in the browser: their images and cameras in 3-D.
 
-    SRC may be an exported folder, too. Ctrl-C ends it. Needs viser: pip install "geogen-hf[view]".
+    SRC may also be an exported folder. Ctrl-C ends the viewer. Needs the extra view.
 
     Example: geogen view parts --subject 17 --html 17.html
     """
@@ -83,18 +83,19 @@ def preview(
     source: console.Source = None,
     subject: Subjects = None,
     picture: Annotated[
-        Path, typer.Option("--out", metavar="X.png", help="Where to put the contact sheet.")
+        Path, typer.Option("--out", metavar="X.png", help="File of the contact sheet.")
     ] = Path("geogen.png"),
     cell: Annotated[
-        int, typer.Option(min=16, max=1024, help="Side of an image in it, pixels.")
+        int, typer.Option(min=16, max=1024, help="Width and height of an image in it, pixels.")
     ] = 128,
     camera_convention: console.ConventionName = "auto",
     camera_schema: console.SchemaFile = None,
     default_intrinsics: console.UpstreamLens = False,
 ) -> None:
-    """Draw identities (rows) by azimuth (columns), and the first one's cameras in 3-D.
+    """Draw a contact sheet of identities, and their cameras.
 
-    SRC may be an exported folder, too. The cameras are drawn beside the contact sheet: X-rig.png.
+    The contact sheet has an identity a row, by azimuth. The cameras of the first identity go into
+    X-rig.png. SRC may also be an exported folder.
 
     Example: geogen preview parts --out heads.png
     """
