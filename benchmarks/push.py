@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks.hub import REPO, LocalHub, finish, hub_variables, open_hub
 from benchmarks.measure import folder_bytes
 from benchmarks.releases import big_release
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.verify import verify_export
 from geogen_hf.release.release import read_release
@@ -46,8 +46,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="geogen-push-") as scratch:
         place = Path(scratch)
         old, new = place / "old", place / "new"
-        write_export(release, old, ExportOptions(("cameras",)), split_seed=1)
-        write_export(release, new)
+        export_release(release, old, ExportOptions(("cameras",)), split_seed=1)
+        export_release(release, new)
         files = [path for path in new.rglob("*") if path.is_file()]
         size, largest = folder_bytes(new), max(path.stat().st_size for path in files)
         print(f"{len(files)} files, {size / 1e6:.1f} MB, the largest {largest / size:.2%}")

@@ -72,13 +72,13 @@ def transcoded(subjects: int, size: int, **options: object) -> Path:
 
 def export(parts: Path, out: Path, **options: object) -> None:
     """Write the folder that `geogen export` writes."""
-    from geogen_hf.export.folder import write_export
+    from geogen_hf.export.folder import export_release
     from geogen_hf.export.options import ExportOptions
     from geogen_hf.release.release import read_release
     from geogen_hf.source.parts import locate_parts
 
     release = read_release(locate_parts(parts))
-    write_export(release, out, ExportOptions(configs=("sequences",), **options))  # type: ignore[arg-type]
+    export_release(release, out, ExportOptions(configs=("sequences",), **options))  # type: ignore[arg-type]
 
 
 def _once(out: Path, write: Callable[[Path], object]) -> None:

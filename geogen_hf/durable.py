@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geogen_hf.errors import GeoGenError, OutputError, ReleaseError, UsageError, explain
+from geogen_hf.errors import GeoGenError, OutputError, ReleaseError, UsageError
 
 Plan = dict[str, Any]
 """JSON values that decide the bytes of an output: options, and what identifies the source."""
@@ -141,8 +141,7 @@ def writing(where: object, *, resumes: bool = True) -> Iterator[None]:
     except OSError as error:
         remedy = _DISK_REMEDIES.get(error.errno or 0, "fix the cause")
         remedy += f"; {RESUMES}" if resumes else ""
-        message = explain("cannot write", where=where, found=error, remedy=remedy)
-        raise OutputError(message) from error
+        raise OutputError("cannot write", where=where, found=error, remedy=remedy) from error
 
 
 @dataclass(frozen=True)

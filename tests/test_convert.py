@@ -40,7 +40,7 @@ from geogen_hf.errors import (
     ReleaseError,
     UsageError,
 )
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.formats import FormatName, driver
 from geogen_hf.formats.driver import FORMATS
@@ -482,7 +482,7 @@ def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("export") / "geogen"
     release = read_release(locate_parts(by_subject))
     options = ExportOptions(("cameras", "sequences"))
-    write_export(release, folder, options, split_seed=5, workers=1)
+    export_release(release, folder, options, split_seed=5, workers=1)
     return folder
 
 
@@ -520,7 +520,7 @@ def test_an_export_converts_as_its_parts_do(
 def test_a_transcoded_export_keeps_its_bytes(by_subject: Path, tmp_path: Path) -> None:
     release = read_release(locate_parts(by_subject))
     options = ExportOptions(("sequences",), image_format="webp", image_size=12)
-    write_export(release, tmp_path / "webp", options, workers=1)
+    export_release(release, tmp_path / "webp", options, workers=1)
     one = ["subj_00004"]
     convert(str(tmp_path / "webp"), tmp_path / "out", "nerfstudio", subjects=one)
     meta = json.loads((tmp_path / "out" / one[0] / "transforms.json").read_text())
@@ -538,7 +538,7 @@ def test_exports_that_do_not_serve_are_refused(
         convert(str(exported), tmp_path / "out", "eg3d", split_seed=1)
     release = read_release(locate_parts(by_subject))
     folder = tmp_path / "views"
-    write_export(release, folder, ExportOptions(("cameras",)), workers=1)
+    export_release(release, folder, ExportOptions(("cameras",)), workers=1)
     with pytest.raises(PartsError, match="sequences"):
         convert(str(folder), tmp_path / "out", "eg3d")
     (folder / "SHA256SUMS").unlink()

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import geogen_hf
 from geogen_hf.cli.export import export
 from geogen_hf.errors import GeoGenError, OutputError
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.tasks import dask_executor
 from geogen_hf.release.release import read_release
@@ -96,7 +96,7 @@ def test_the_same_bytes_from_a_cluster(
     options = ExportOptions(("sequences", "views", "cameras", "metadata"))
     monkeypatch.chdir(tmp_path)  # where the workers are not
     with dask_executor(address) as executor:
-        done = write_export(release, Path("cluster"), options, executor=executor)
+        done = export_release(release, Path("cluster"), options, executor=executor)
     assert contents(tmp_path / "cluster") == contents(exported)
     assert done.written == 5
 
@@ -119,7 +119,7 @@ def test_errors_come_back_from_the_cluster(address: str, by_subject: Path, tmp_p
     for part in ALL_PARTS:
         (parts / part.name).unlink()  # gone when the workers look for them
     with dask_executor(address) as executor, pytest.raises(GeoGenError, match="images_batch"):
-        write_export(release, tmp_path / "geogen", executor=executor)
+        export_release(release, tmp_path / "geogen", executor=executor)
     assert not (tmp_path / "geogen" / "README.md").exists()
 
 

@@ -35,7 +35,7 @@ from warm import Child, run
 
 import geogen
 from geogen_hf.errors import ArchiveError, OutputError, ReleaseError, UsageError
-from geogen_hf.export.folder import EXPORT, Exported, write_export
+from geogen_hf.export.folder import EXPORT, Exported, export_release
 from geogen_hf.export.options import DEFAULT_CONFIGS, ExportOptions
 from geogen_hf.export.tasks import file_count
 from geogen_hf.export.verify import verify_export
@@ -73,13 +73,15 @@ def release(unmarked: Path) -> Release:
 def exported(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """All three configs, in a folder named `geogen`."""
     folder = tmp_path_factory.mktemp("export") / "geogen"
-    return write_export(release, folder, EVERYTHING, workers=1)
+    return export_release(release, folder, EVERYTHING, workers=1)
 
 
 @pytest.fixture(scope="module")
 def default(release: Release, once: Once) -> Path:
     """An export with the default options."""
-    return once("default", lambda out: write_export(release, out / "geogen", workers=1)) / "geogen"
+    return (
+        once("default", lambda out: export_release(release, out / "geogen", workers=1)) / "geogen"
+    )
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ OTHER = ExportOptions(configs=("cameras",))
 @pytest.fixture(scope="module")
 def other(release: Release, once: Once) -> Path:
     """An export of `OTHER`, with other splits."""
-    return once("other", lambda out: write_export(release, out, OTHER, split_seed=1, workers=1))
+    return once("other", lambda out: export_release(release, out, OTHER, split_seed=1, workers=1))
 
 
 SLOW = ExportOptions(image_size=112, image_format="webp")
@@ -103,7 +105,7 @@ SLOW = ExportOptions(image_size=112, image_format="webp")
 @pytest.fixture(scope="module")
 def slow(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An undisturbed export of `SLOW`."""
-    return write_export(release, tmp_path_factory.mktemp("slow"), SLOW, workers=2)
+    return export_release(release, tmp_path_factory.mktemp("slow"), SLOW, workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +240,7 @@ def test_cards_yaml_is_what_datasets_itself_would_write(exported: Exported) -> N
 
 def test_the_body_of_the_card_tells_of_this_export(release: Release, tmp_path: Path) -> None:
     options = ExportOptions(configs=("views",), image_format="jpeg", image_size=12, quality=80)
-    folder = write_export(release, tmp_path / "geogen", options, workers=1).folder
+    folder = export_release(release, tmp_path / "geogen", options, workers=1).folder
     body = (folder / "README.md").read_text().split("---\n", 2)[2]
     assert "| `views` (default) | one image |" in body
     assert "`sequences`" not in body
@@ -329,7 +331,7 @@ def test_parquet_is_made_for_streaming(maker: ReleaseMaker, tmp_path: Path) -> N
         for name in maker.zips[part.name]:  # what follows a PNG's end belongs to the file, too
             maker.zips[part.name][name] += noise.randbytes(300_000)
     parts = maker.write(zipfile.ZIP_STORED)
-    folder = write_export(opened(parts), tmp_path / "geogen", EVERYTHING, workers=1).folder
+    folder = export_release(opened(parts), tmp_path / "geogen", EVERYTHING, workers=1).folder
     for config in ALL_CONFIGS:
         path = next((folder / "data" / config).glob("train-*"))
         metadata = pq.read_metadata(path)
@@ -392,21 +394,21 @@ def executors() -> Iterator[Executor]:
 
 
 def test_the_same_bytes_whatever_the_executor(two_views: Release, tmp_path: Path) -> None:
-    one = write_export(two_views, tmp_path / "one", EVERYTHING, workers=1)
-    two = write_export(two_views, tmp_path / "two", EVERYTHING, workers=2)
+    one = export_release(two_views, tmp_path / "one", EVERYTHING, workers=1)
+    two = export_release(two_views, tmp_path / "two", EVERYTHING, workers=2)
     wanted = contents(one.folder)
     assert contents(two.folder) == wanted
     assert (two.rows, two.size, two.written) == (one.rows, one.size, one.written)
     for number, executor in enumerate(executors()):
         folder = tmp_path / str(number)
-        write_export(two_views, folder, EVERYTHING, executor=executor)
+        export_release(two_views, folder, EVERYTHING, executor=executor)
         assert contents(folder) == wanted
 
 
 def test_the_same_rows_from_either_layout_of_the_parts(
     exported: Exported, by_view: Path, tmp_path: Path
 ) -> None:
-    folder = write_export(opened(by_view), tmp_path / "x", EVERYTHING, workers=1).folder
+    folder = export_release(opened(by_view), tmp_path / "x", EVERYTHING, workers=1).folder
     one, other = contents(exported.folder), contents(folder)
     assert {n: d for n, d in one.items() if n.startswith("data/")} == {
         n: d for n, d in other.items() if n.startswith("data/")
@@ -416,7 +418,7 @@ def test_the_same_rows_from_either_layout_of_the_parts(
 
 def test_progress_tells_every_image(two_views: Release, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    write_export(two_views, tmp_path / "x", workers=2, progress=lambda a, b: told.append((a, b)))
+    export_release(two_views, tmp_path / "x", workers=2, progress=lambda a, b: told.append((a, b)))
     assert told[-1] == (SUBJECTS * 2, SUBJECTS * 2)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
@@ -466,7 +468,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(
     }
     left = folder / EXPORT.state / "work" / "cameras-test-00000-of-00001.parquet.abc"
     left.write_text("left by a process that was killed")
-    continued = write_export(release, folder, SLOW, workers=2)
+    continued = export_release(release, folder, SLOW, workers=2)
     assert {path: path.stat().st_ino for path in kept} == kept
     assert contents(folder) == contents(slow.folder)
     assert continued.written == slow.written - len(kept)
@@ -476,12 +478,12 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(
 def test_a_finished_export_is_left_alone(release: Release, finished: Path) -> None:
     folder = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    again = write_export(release, folder, workers=1)
+    again = export_release(release, folder, workers=1)
     assert again.written == 0
     assert sum(again.rows["sequences"].values()) == SUBJECTS
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     next(folder.glob("data/cameras/test-*")).unlink()  # incomplete again
-    assert write_export(release, folder, workers=1).written > 0
+    assert export_release(release, folder, workers=1).written > 0
     assert verify_export(folder, workers=1).failures == ()
 
 
@@ -490,11 +492,11 @@ def test_another_export_is_refused_with_the_reason(
 ) -> None:
     before = contents(finished)
     with pytest.raises(ReleaseError, match=r"difference in options\.split_seed\n.*--overwrite"):
-        write_export(release, finished, split_seed=1)
+        export_release(release, finished, split_seed=1)
     with pytest.raises(ReleaseError, match=r"difference in parts\.images_batch_1\.zip"):
-        write_export(opened(by_view), finished)
+        export_release(opened(by_view), finished)
     assert contents(finished) == before
-    write_export(release, finished, OTHER, split_seed=1, overwrite=True, workers=1)
+    export_release(release, finished, OTHER, split_seed=1, overwrite=True, workers=1)
     assert contents(finished) == contents(other)
 
 
@@ -502,7 +504,7 @@ def test_overwriting_the_same_export_starts_anew(release: Release, finished: Pat
     before = contents(finished)
     shard = next(finished.glob("data/sequences/train-*"))
     shard.write_bytes(bytes(shard.stat().st_size))
-    again = write_export(release, finished, overwrite=True, workers=1)
+    again = export_release(release, finished, overwrite=True, workers=1)
     assert again.written > 0
     assert contents(finished) == before
 
@@ -517,11 +519,11 @@ def test_an_interrupted_overwrite_can_go_on(release: Release, finished: Path, ot
 
     options: dict[str, Any] = {"split_seed": 1, "workers": 1}
     with pytest.raises(KeyboardInterrupt):
-        write_export(release, finished, OTHER, overwrite=True, progress=interrupt, **options)
+        export_release(release, finished, OTHER, overwrite=True, progress=interrupt, **options)
     with pytest.raises(ReleaseError, match=r"difference in options\.configs"):
-        write_export(release, finished, **options)
+        export_release(release, finished, **options)
     assert records(finished)
-    write_export(release, finished, OTHER, **options)  # no --overwrite: this is its own now
+    export_release(release, finished, OTHER, **options)  # no --overwrite: this is its own now
     assert contents(finished) == contents(other)
 
 
@@ -529,10 +531,10 @@ def test_other_peoples_folders_are_not_touched(two_views: Release, tmp_path: Pat
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(ReleaseError, match="not empty and holds no export"):
-            write_export(two_views, tmp_path, overwrite=overwrite)
+            export_release(two_views, tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="not a folder"):
-        write_export(two_views, tmp_path / "thesis.tex")
+        export_release(two_views, tmp_path / "thesis.tex")
 
 
 def test_two_exports_into_one_folder_are_not_mixed(two_views: Release, tmp_path: Path) -> None:
@@ -542,9 +544,9 @@ def test_two_exports_into_one_folder_are_not_mixed(two_views: Release, tmp_path:
         FileLock(str(state / "lock")),
         pytest.raises(ReleaseError, match="another process is writing"),
     ):
-        write_export(two_views, tmp_path / "geogen", workers=1)
+        export_release(two_views, tmp_path / "geogen", workers=1)
     # And what is left of one that ended before it had planned anything is in nobody's way.
-    assert write_export(two_views, tmp_path / "geogen", workers=1).written > 0
+    assert export_release(two_views, tmp_path / "geogen", workers=1).written > 0
 
 
 def test_what_was_left_out_comes_back_where_it_must_not_be(
@@ -555,10 +557,10 @@ def test_what_was_left_out_comes_back_where_it_must_not_be(
     damage(parts / zip_name, member)
     release = opened(parts)
     with pytest.raises(ArchiveError, match=member):
-        write_export(release, tmp_path / "geogen", workers=1)
+        export_release(release, tmp_path / "geogen", workers=1)
     assert not (tmp_path / "geogen" / "README.md").exists()
     with caplog.at_level(logging.WARNING):
-        done = write_export(release, tmp_path / "geogen", on_bad_subject="skip", workers=1)
+        done = export_release(release, tmp_path / "geogen", on_bad_subject="skip", workers=1)
     subject_id = member.split("/")[0]
     assert subject_id in caplog.text
     assert sum(done.rows["sequences"].values()) == 6
@@ -581,10 +583,10 @@ def test_records_without_the_damaged_serve_only_who_may_leave_them_out(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_export(release, folder, on_bad_subject="skip", workers=1, progress=stop)
+        export_release(release, folder, on_bad_subject="skip", workers=1, progress=stop)
     assert records(folder)
     with pytest.raises(ArchiveError, match=member):
-        write_export(release, folder, on_bad_subject="raise", workers=1)
+        export_release(release, folder, on_bad_subject="raise", workers=1)
 
 
 def damage(path: Path, member: str) -> None:
@@ -617,12 +619,12 @@ def test_a_full_disk_is_told_and_outlived(
 ) -> None:
     folder = small_disk / "geogen"
     with pytest.raises(OutputError, match=r"No space left on device(.|\n)*free some space"):
-        write_export(release, folder, workers=workers)
+        export_release(release, folder, workers=workers)
     assert not (folder / "README.md").exists()
     assert not list(folder.rglob("*.parquet.*"))
     larger = ["mount", "-o", "remount,size=64m", str(small_disk)]
     subprocess.run(larger, check=True)
-    write_export(release, folder, workers=workers)
+    export_release(release, folder, workers=workers)
     assert contents(folder) == contents(default)
 
 
@@ -636,10 +638,10 @@ def test_a_process_that_dies_is_told_and_outlived(
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         told = r"an exporting process died(.|\n)*resumes"
         with pytest.raises(OutputError, match=told):
-            write_export(release, tmp_path / "x", SLOW, executor=pool, progress=kill_one)
+            export_release(release, tmp_path / "x", SLOW, executor=pool, progress=kill_one)
     kept = len(records(tmp_path / "x"))
     assert kept >= 1
-    assert write_export(release, tmp_path / "x", SLOW).written <= slow.written - kept
+    assert export_release(release, tmp_path / "x", SLOW).written <= slow.written - kept
     assert contents(tmp_path / "x") == contents(slow.folder)
 
 

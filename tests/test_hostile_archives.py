@@ -18,7 +18,7 @@ from origin_server import OriginServer
 from reading import list_archive, read_member, read_png_size
 
 from geogen_hf.errors import ArchiveError, GeoGenError, ReleaseError
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.inspection import inspect_release
 from geogen_hf.release.release import MAX_METADATA_BYTES, read_release
@@ -257,7 +257,7 @@ def test_export_and_inspect_refuse_exchanged_pictures(maker: ReleaseMaker, tmp_p
     folder = maker.write()
     swap_names(folder / zip_name, first, second)
     with pytest.raises(ArchiveError, match="in the local header, as in the directory"):
-        write_export(
+        export_release(
             read_release(locate_parts(folder)), tmp_path / "out", ExportOptions(), workers=1
         )
     found = inspect_release(folder)

@@ -18,7 +18,7 @@ from PIL import Image
 
 import geogen_hf
 from geogen_hf.export import parquet
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.release import Identity, read_release
@@ -35,7 +35,7 @@ def exported(unmarked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.setattr(parquet, "ROW_GROUP_BYTES", 20_000)
         folder = tmp_path_factory.mktemp("readers") / "geogen"
         release = read_release(locate_parts(unmarked))
-        return write_export(release, folder, ExportOptions(tuple(FEATURES))).folder
+        return export_release(release, folder, ExportOptions(tuple(FEATURES))).folder
 
 
 @pytest.fixture(scope="module")

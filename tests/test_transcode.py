@@ -18,7 +18,7 @@ from PIL import Image, ImageChops
 
 from geogen_hf.cameras.poses import project
 from geogen_hf.errors import ArchiveError, UsageError
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.transcode import fit_size, transcode_subject
 from geogen_hf.release.release import read_release
@@ -229,14 +229,14 @@ def test_identities_with_damaged_images_are_left_out_where_asked(
     release = read_release(locate_parts(maker.write()))
     options = ExportOptions(image_format="webp")
     with pytest.raises(ArchiveError, match=member) as raised:
-        write_export(release, tmp_path / "x", options, workers=1)
+        export_release(release, tmp_path / "x", options, workers=1)
     if Path("/proc/self/fd").exists():  # closed by now, though the error still holds every frame
         assert raised.tb is not None
         opened = [
             str(place.readlink()) for place in Path("/proc/self/fd").iterdir() if place.is_symlink()
         ]
         assert not [name for name in opened if name.startswith(str(maker.folder))]
-    done = write_export(release, tmp_path / "x", options, on_bad_subject="skip", workers=1)
+    done = export_release(release, tmp_path / "x", options, on_bad_subject="skip", workers=1)
     assert sum(done.rows["sequences"].values()) == 6
     assert sum(done.rows["cameras"].values()) == 42
 

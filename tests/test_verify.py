@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from geogen_hf.errors import PartsError
-from geogen_hf.export.folder import write_export
+from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import portable_schema
 from geogen_hf.export.verify import Verification, verify_export
@@ -99,7 +99,7 @@ def test_a_sound_folder_passes(exported: Path, workers: int) -> None:
 def test_transcoded_folders_pass(by_subject: Path, tmp_path: Path, image_format: str) -> None:
     options = ExportOptions(CONFIGS, image_format=image_format, image_size=12)  # type: ignore[arg-type]
     release = read_release(locate_parts(by_subject))
-    done = write_export(release, tmp_path / "x", options, workers=1)
+    done = export_release(release, tmp_path / "x", options, workers=1)
     assert verified(done.folder).failures == ()
 
 
@@ -107,7 +107,7 @@ def test_other_numbers_of_views_are_told(tmp_path: Path) -> None:
     parts = write_release(tmp_path / "parts", subjects=3, views=5, size=16)
     named = CameraOptions("world_to_camera opencv")  # five views prove none
     release = read_release(locate_parts(parts), named)
-    found = verified(write_export(release, tmp_path / "x", workers=1).folder)
+    found = verified(export_release(release, tmp_path / "x", workers=1).folder)
     assert found.failures == ()
     assert found.other_view_counts == {5: 3}
 

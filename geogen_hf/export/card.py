@@ -17,7 +17,7 @@ from datasets import DatasetInfo
 from datasets.splits import SplitDict, SplitInfo
 
 from geogen_hf.compat import yaml_of
-from geogen_hf.errors import ReleaseError, explain, one_line
+from geogen_hf.errors import ReleaseError, one_line
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
 from geogen_hf.release.features import FEATURES
@@ -88,8 +88,7 @@ def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
         front = yaml.safe_load(rest[0])
     # PyYAML lets errors of its constructors through, such as that of `!!timestamp x`.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        message = explain("the YAML of a card cannot be read", found=one_line(error))
-        raise ReleaseError(message) from error
+        raise ReleaseError("the YAML of a card cannot be read", found=one_line(error)) from error
     if not isinstance(front, dict):
         raise ReleaseError("the YAML of a card is not a mapping", found=repr(front)[:60])
     return front, rest[1]

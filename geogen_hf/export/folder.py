@@ -77,7 +77,7 @@ class Exported:
 
 
 def export_release(
-    place: Place,
+    place: Place | Release,
     out: str | os.PathLike[str],
     options: ExportOptions | None = None,
     *,
@@ -98,7 +98,8 @@ def export_release(
     number of workers.
 
     Args:
-        place: Folder with the zips, or a base URL; None for the publisher's host.
+        place: Folder with the zips, or a base URL; None for the publisher's host. Or a release that
+            was read already, however the parts, the cameras and the options of storage are given.
         out: Folder to write: new, empty, or left by an earlier run of the same export.
         options: How the files are written; None for the defaults.
         parts: Numbers (1 … 7) of the image parts to use; None for all.
@@ -130,43 +131,21 @@ def export_release(
         >>> export_release(parts, tmp_path / "geogen", workers=1).rows["cameras"]
         {'train': 14, 'validation': 7}
     """
-    source = resolve_place(place)
-    if isinstance(source, Path):
-        refuse_source_in(out, source)
-    release = read_release(locate_parts(place, select_parts(parts), storage_options), cameras)
-    return write_export(
-        release,
-        out,
-        options,
-        on_bad_subject=on_bad_subject,
-        split_seed=split_seed,
-        overwrite=overwrite,
-        workers=workers,
-        executor=executor,
-        progress=progress,
-    )
-
-
-def write_export(
-    release: Release,
-    out: str | os.PathLike[str],
-    options: ExportOptions | None = None,
-    *,
-    on_bad_subject: Policy = "raise",
-    split_seed: int = 0,
-    overwrite: bool = False,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-) -> Exported:
-    """Write a release that was read already; otherwise as `export_release`."""
+    if isinstance(place, Release):
+        release = place
+    else:
+        source_place = resolve_place(place)
+        if isinstance(source_place, Path):
+            refuse_source_in(out, source_place)
+        release = read_release(locate_parts(place, select_parts(parts), storage_options), cameras)
     options = options or ExportOptions()
     subjects = release.sound_subjects(on_bad_subject)
     source = describe_source(release, subjects, options, split_seed)
     output = OutputFolder(out, EXPORT, source)
-    if not overwrite and output.holds_finished() and _is_intact(output.path):
-        logger.info("%s: complete already", output.path)
-        return _as_found(output.path)
+    if not overwrite and output.holds_finished():
+        there = _found_intact(output.path)
+        if there is not None:
+            return there
     tasks = plan_tasks(output, subjects, options, split_seed, on_bad_subject)
     shown, undecodable = _decode_shown(tasks, on_bad_subject)
     tasks = [task.without(undecodable) for task in tasks]
@@ -194,20 +173,18 @@ def write_export(
     )
 
 
-def _is_intact(folder: Path) -> bool:
-    """Whether all files of a finished export have the content that they had at its end."""
+def _found_intact(folder: Path) -> Exported | None:
+    """Describe a finished export, if all of its files have the content they had at its end."""
     try:
-        damaged = ExportedFolder(folder).damaged_files()
+        export = ExportedFolder(folder)
+        damaged, rows = export.damaged_files(), export.provenance.rows
     except GeoGenError as error:
         logger.warning("%s: export again: %s", folder, error)
-        return False
+        return None
     if damaged:
         logger.warning("%s: export again: files are damaged: %s", folder, some_of(damaged))
-    return not damaged
-
-
-def _as_found(folder: Path) -> Exported:
-    rows = ExportedFolder(folder).provenance.rows
+        return None
+    logger.info("%s: complete already", folder)
     size = sum(path.stat().st_size for path in folder.glob("data/*/*.parquet"))
     return Exported(folder=folder, rows=rows, size=size, written=0)
 
@@ -240,7 +217,10 @@ def _write_rest(
 ) -> None:
     """Write all files that are not Parquet, the card last."""
     images = sum(record.images for record in records)
-    _remove_other_data(output.path, files)
+    ours = {output.path / file.path for file in files}
+    for path in (output.path / "data").rglob("*"):
+        if path.is_file() and path not in ours:  # the patterns of the card would match it
+            path.unlink()
     contents = {
         MANIFEST: _manifest(tasks, records),
         PROVENANCE: _json(provenance(source, count_rows(files), left_out)),
@@ -250,20 +230,10 @@ def _write_rest(
     }
     sums = {file.path: file.sha256 for file in files}
     sums |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    card = contents.pop(CARD)
-    contents[SUMS] = "".join(
-        f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())
-    ).encode()
-    for name, content in (*contents.items(), (CARD, card)):
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items()))
+    contents = {SUMS: "".join(lines).encode(), **contents}
+    for name, content in contents.items():
         output.write(name, content)
-
-
-def _remove_other_data(folder: Path, files: Sequence[FileRecord]) -> None:
-    """Remove data files that this export did not write: the patterns of the card would match."""
-    ours = {folder / file.path for file in files}
-    for path in (folder / "data").rglob("*"):
-        if path.is_file() and path not in ours:
-            path.unlink()
 
 
 def _manifest(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> bytes:

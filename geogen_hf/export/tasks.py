@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geogen_hf.durable import RESUMES, OutputFolder, write_durably, writing
-from geogen_hf.errors import OutputError, UsageError, explain, install, one_line
+from geogen_hf.errors import OutputError, UsageError, install, one_line
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import transcode_subject
@@ -49,13 +49,10 @@ _DASK_TIMEOUT_S = 30
 class ShardTask:
     """All that a worker needs to write one shard; picklable.
 
-    The shard is number `index` of `count` in its split. `state` and `work` are the folders of
-    `OutputFolder`: the first holds the record of a finished task.
+    The shard is number `index` of `count` in its split.
     """
 
-    folder: Path
-    state: Path
-    work: Path
+    output: OutputFolder
     split: Split
     index: int
     count: int
@@ -65,7 +62,7 @@ class ShardTask:
     @property
     def record_path(self) -> Path:
         """File that exists when the task is finished."""
-        return self.state / f"{self.split}-{self.index:05d}-of-{self.count:05d}.json"
+        return self.output.state / f"{self.split}-{self.index:05d}-of-{self.count:05d}.json"
 
     def without(self, subject_ids: Collection[str]) -> ShardTask:
         """The same task without some subjects."""
@@ -107,7 +104,7 @@ def plan_tasks(
         ordered, split_seed=split_seed, on_bad_subject=on_bad_subject, count_of=file_count
     )
     return [
-        ShardTask(output.path, output.state, output.work, split, i, len(of_split), shard, options)
+        ShardTask(output, split, i, len(of_split), shard, options)
         for split, of_split in shards.items()
         for i, shard in enumerate(of_split)
     ]
@@ -140,7 +137,7 @@ def finished(task: ShardTask) -> TaskRecord | None:
     try:
         values = json.loads(task.record_path.read_bytes())
         files = tuple(FileRecord(**value) for value in values["files"])
-        whole = all((task.folder / f.path).stat().st_size == f.size for f in files)
+        whole = all((task.output.path / f.path).stat().st_size == f.size for f in files)
         record = TaskRecord(files, tuple(values["subject_ids"]), values["images"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -151,7 +148,7 @@ def finished(task: ShardTask) -> TaskRecord | None:
 def _write(task: ShardTask, control: Control | None) -> TaskRecord:
     subject_ids: list[str] = []
     images_written = 0
-    with writing(task.folder), ExitStack() as stack:
+    with writing(task.output.path), ExitStack() as stack:
         writers = {
             config: stack.enter_context(_writer(task, config)) for config in task.options.configs
         }
@@ -173,8 +170,8 @@ def _write(task: ShardTask, control: Control | None) -> TaskRecord:
 def _writer(task: ShardTask, config: str) -> ShardWriter:
     path = shard_name(config, task.split, task.index, task.count)
     if config not in IMAGE_CONFIGS:
-        path = f"{task.state.name}/{path}"
-    return ShardWriter(task.folder, task.work, path, config, task.split)
+        path = f"{task.output.state.name}/{path}"
+    return ShardWriter(task.output.path, task.output.work, path, config, task.split)
 
 
 def join_files(output: OutputFolder, records: Sequence[TaskRecord]) -> list[FileRecord]:
@@ -192,10 +189,8 @@ def join_files(output: OutputFolder, records: Sequence[TaskRecord]) -> list[File
     for (config, split), parts in small.items():
         path = shard_name(config, split, index=0, count=1)
         tables = [pq.read_table(output.path / part.path) for part in parts]
-        with (
-            writing(output.path),
-            ShardWriter(output.path, output.work, path, config, split) as writer,
-        ):
+        writer = ShardWriter(output.path, output.work, path, config, split)
+        with writing(output.path), writer:
             writer.add_table(pa.concat_tables(tables))
         joined.append(writer.record())
     return joined
@@ -226,8 +221,9 @@ def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> I
             yield lambda task: threads.submit(run_task, task, control)
     except BrokenExecutor as error:
         remedy = f'{RESUMES}; a script that starts processes needs `if __name__ == "__main__":`'
-        message = explain("an exporting process died", found=one_line(error), remedy=remedy)
-        raise OutputError(message) from error
+        raise OutputError(
+            "an exporting process died", found=one_line(error), remedy=remedy
+        ) from error
 
 
 @contextmanager
@@ -250,24 +246,22 @@ def dask_executor(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:
-        message = explain("Dask is not installed", remedy=install("dask"))
-        raise UsageError(message) from error
+        raise UsageError("Dask is not installed", remedy=install("dask")) from error
     try:
         client = Client(address, timeout=_DASK_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        message = explain(
+        raise OutputError(
             "the Dask scheduler does not answer", where=address, found=str(error) or repr(error)
-        )
-        raise OutputError(message) from error
+        ) from error
     with client:
         try:
             client.wait_for_workers(1, timeout=_DASK_TIMEOUT_S)
         except TimeoutError as error:
             remedy = f"start some with: dask worker {address}"
-            message = explain("the Dask cluster has no workers", where=address, remedy=remedy)
-            raise OutputError(message) from error
+            raise OutputError(
+                "the Dask cluster has no workers", where=address, remedy=remedy
+            ) from error
         try:
             yield client.get_executor()
         except KilledWorker as error:
-            message = explain("Dask workers died", found=error, remedy=RESUMES)
-            raise OutputError(message) from error
+            raise OutputError("Dask workers died", found=error, remedy=RESUMES) from error

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsspec import available_protocols
 
-from geogen_hf.errors import ArchiveError, PartsError, explain, redact
+from geogen_hf.errors import ArchiveError, PartsError, redact
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -191,8 +191,7 @@ class LocalFile(ArchiveFile):
         try:
             self._file: BinaryIO = open(location.address, "rb", buffering=0)  # noqa: SIM115
         except IsADirectoryError as error:
-            message = explain("not a zip archive", where=location, found="a folder")
-            raise ArchiveError(message) from error
+            raise ArchiveError("not a zip archive", where=location, found="a folder") from error
         except OSError as error:  # deleted meanwhile, or not for this user to read
             kind = PartsError if isinstance(error, FileNotFoundError) else ArchiveError
             raise kind(
