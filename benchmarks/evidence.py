@@ -25,7 +25,7 @@ from geogen_hf.cameras import crop_intrinsics, intrinsics_from_focal_mm, look_at
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise, express
 from geogen_hf.cameras.proof import score_conventions
 from geogen_hf.sample import head_of, subject_cameras
-from geogen_hf.sample.render import render_all
+from geogen_hf.sample.render import render
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator
@@ -233,7 +233,7 @@ def prove(kind: Kind, seed: int, subjects: int) -> tuple[str | None, float | Non
     for index in range(subjects):
         name = f"subj_{index:05d}"
         extrinsics, intrinsics = kind.rig(name, seed)
-        pictures = render_all(head_of(name, seed), extrinsics, intrinsics, SIZE)
+        pictures = render(head_of(name, seed), extrinsics, intrinsics, SIZE)
         subject = Subject(pictures, extrinsics, intrinsics.copy())
         for change in kind.changes:
             change(subject, rng)

@@ -64,8 +64,7 @@ def _pictures(size: int) -> list[bytes]:
     for index in range(DISTINCT_HEADS):
         subject_id = subject_name(index)
         extrinsics, intrinsics = subject_cameras(subject_id, views=VIEWS, size=128)
-        for view in range(VIEWS):
-            small = render(head_of(subject_id), extrinsics[view], intrinsics[view], 128)
+        for small in render(head_of(subject_id), extrinsics, intrinsics, 128):
             large = Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC)
             pixels = np.asarray(large).astype(np.float64)
             head = np.abs(pixels - pixels[0, 0]).max(axis=-1, keepdims=True) > 4

@@ -21,7 +21,7 @@ from geogen_hf.cameras.scores import ConventionResult
 from geogen_hf.cameras.silhouettes import filled, outline, silhouette
 from geogen_hf.errors import CameraError, UsageError
 from geogen_hf.sample import head_of, subject_cameras
-from geogen_hf.sample.render import render_all
+from geogen_hf.sample.render import render
 
 Array = NDArray[np.float64]
 Pictures = NDArray[np.uint8]
@@ -38,7 +38,7 @@ def subject_id(index: int) -> str:
 @functools.cache
 def pictures_of(index: int) -> Pictures:
     cameras = subject_cameras(subject_id(index), size=SIZE)
-    return render_all(head_of(subject_id(index)), *cameras, SIZE)
+    return render(head_of(subject_id(index)), *cameras, SIZE)
 
 
 @functools.cache
@@ -323,7 +323,7 @@ def test_light_clothes_before_a_light_background(tone: int) -> None:
     extrinsics, lenses = cameras_of(2)
     white = dict.fromkeys(("cloth_rgb", "accent_rgb", "collar_rgb"), (tone,) * 3)
     dressed = {
-        index: render_all(
+        index: render(
             replace(head_of(subject_id(index)), **white), extrinsics[index], lenses[index], SIZE
         )
         for index in range(2)
@@ -385,7 +385,7 @@ def scattered_cameras(index: int) -> tuple[Array, Array]:
 def test_cameras_that_stand_on_no_circle_and_look_at_no_one_point() -> None:
     both = [scattered_cameras(index) for index in range(2)]
     shown = {
-        index: render_all(head_of(subject_id(index)), *cameras, SIZE)
+        index: render(head_of(subject_id(index)), *cameras, SIZE)
         for index, cameras in enumerate(both)
     }
     stored = [express(pose, C2W_OPENGL) for pose, _ in both]
@@ -399,7 +399,7 @@ def test_cameras_level_with_their_target_leave_up_and_down_open() -> None:
     outward = np.stack([np.sin(azimuth), np.zeros(7), np.cos(azimuth)], axis=-1)
     extrinsics = look_at(target + 0.68 * outward, target, (0, 1, 0))
     lens = np.tile(intrinsics_matrix(1.4 * SIZE, 1.4 * SIZE, SIZE / 2, SIZE / 2), (7, 1, 1))
-    shown = {0: render_all(head_of(subject_id(0)), extrinsics, lens, SIZE)}
+    shown = {0: render(head_of(subject_id(0)), extrinsics, lens, SIZE)}
     result = score_conventions([extrinsics], [lens], shown.get)
     assert not result.settled
     first_two = {row.convention.name for row in result.scores[:2]}

@@ -16,7 +16,7 @@ from geogen_hf.cameras.proof import score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult
 from geogen_hf.errors import CameraError
 from geogen_hf.sample import head_of, subject_cameras
-from geogen_hf.sample.render import render_all
+from geogen_hf.sample.render import render
 
 Array = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ IDS = tuple(f"subj_{index:05d}" for index in range(SUBJECTS))
 def pictures() -> NDArray[np.uint8]:
     return np.stack(
         [
-            render_all(head_of(name, SEED), *subject_cameras(name, size=SIZE, seed=SEED), SIZE)
+            render(head_of(name, SEED), *subject_cameras(name, size=SIZE, seed=SEED), SIZE)
             for name in IDS
         ]
     )
@@ -170,7 +170,7 @@ def test_an_unsettled_result_names_the_difference_and_the_option() -> None:
         subject[:] = look_at(orbit.centre + outward, orbit.centre, (0, 1, 0))
     shown = np.stack(
         [
-            render_all(head_of(name, SEED), pose, lens, SIZE)
+            render(head_of(name, SEED), pose, lens, SIZE)
             for name, pose, lens in zip(IDS[:3], level, intrinsics, strict=False)
         ]
     )

@@ -9,9 +9,10 @@ from a true one by its outline alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,9 @@ HairStyle = Literal[
 CollarStyle = Literal["crew", "turtleneck", "shirt"]
 ClothPattern = Literal["plain", "stripes", "zigzag", "dots", "knit"]
 
-HAIR_STYLES: tuple[HairStyle, ...] = (
-    "short", "long", "mohawk", "bun", "cropped", "bob", "swept", "balding", "curly", "ponytail",
-)  # fmt: skip
-COLLARS: tuple[CollarStyle, ...] = ("crew", "turtleneck", "shirt")
-PATTERNS: tuple[ClothPattern, ...] = ("plain", "stripes", "zigzag", "dots", "knit")
+HAIR_STYLES: tuple[HairStyle, ...] = get_args(HairStyle)
+COLLARS: tuple[CollarStyle, ...] = get_args(CollarStyle)
+PATTERNS: tuple[ClothPattern, ...] = get_args(ClothPattern)
 
 # sRGB, 0..255: chosen by eye.
 SKIN_TONES = (
@@ -65,15 +64,13 @@ _AZIMUTH_JITTER = 0.22  # share of the even spacing; below 0.5 the views keep th
 
 @dataclass(frozen=True)
 class Head:
-    """One subject. Lengths in metres, angles in radians, colours sRGB 0..255.
+    """One subject. Lengths in metres, colours sRGB 0..255.
 
     `side` is +1 where hair and the higher shoulder are on the subject's own left, else -1;
     `stubble` is how much of the jaw's colour is hair, 0..1.
     """
 
     side: float
-    yaw: float
-    roll: float
     skull_radii: Vector
     jaw_width: float
     chin_length: float
@@ -106,12 +103,7 @@ class Head:
 
 
 def subject_name(index: int) -> str:
-    """The id of the subject of this number.
-
-    Example:
-        >>> subject_name(10)
-        'subj_00010'
-    """
+    """The id of the subject of this number: `"subj_00010"` for 10."""
     return f"subj_{index:05d}"
 
 
@@ -120,40 +112,20 @@ def subject_index(subject_id: str) -> int:
 
     Raises:
         UsageError: The id is not written `subj_<5 digits>`.
-
-    Example:
-        >>> subject_index("subj_00010")
-        10
     """
     match = _SUBJECT_ID.fullmatch(subject_id)
     if match is None:
-        raise UsageError(
-            explain(
-                "not a subject id",
-                expected="subj_<5 digits>, as subj_00012",
-                found=repr(subject_id),
-            )
-        )
+        expected = "subj_<5 digits>, as subj_00012"
+        raise UsageError(explain("not a subject id", expected=expected, found=repr(subject_id)))
     return int(match.group(1))
 
 
 @lru_cache(maxsize=64)
 def head_of(subject_id: str, seed: int = 0) -> Head:
-    """Draw a subject's head; it depends on the seed and its own number only.
-
-    Args:
-        subject_id: `subj_<5 digits>`.
-        seed: Seed of the release, not negative.
-
-    Returns:
-        The head.
+    """Draw a subject's head; it depends on the seed of the release and its own number only.
 
     Raises:
         UsageError: Unknown form of the id, or a negative seed.
-
-    Example:
-        >>> head_of("subj_00003") == head_of("subj_00003", seed=0) != head_of("subj_00003", seed=1)
-        True
     """
     index = subject_index(subject_id)
     if seed < 0:
@@ -174,8 +146,6 @@ def head_of(subject_id: str, seed: int = 0) -> Head:
     stubble, full_beard = _beard(rng, style)
     return Head(
         side=side,
-        yaw=yaw,
-        roll=roll,
         skull_radii=(between(0.071, 0.079), between(0.085, 0.092), between(0.093, 0.102)),
         jaw_width=between(0.046, 0.058),
         chin_length=between(-0.006, 0.01),
@@ -244,13 +214,9 @@ def subject_cameras(
     elevation = np.radians(rng.uniform(*ELEVATION_RANGE_DEG, views))
     distance_m = rng.uniform(*_DISTANCE_RANGE_M)
     target = np.array(_TARGET_M) + rng.uniform(-_TARGET_JITTER_M, _TARGET_JITTER_M, (views, 3))
+    level = np.cos(elevation)
     outward = np.stack(
-        [
-            np.sin(azimuth) * np.cos(elevation),
-            np.sin(elevation),
-            np.cos(azimuth) * np.cos(elevation),
-        ],
-        axis=-1,
+        [np.sin(azimuth) * level, np.sin(elevation), np.cos(azimuth) * level], axis=-1
     )
     extrinsics = look_at(target + distance_m * outward, target, (0.0, 1.0, 0.0))
     intrinsics = intrinsics_from_focal_mm(FOCAL_MM, SENSOR_MM, size, size)
@@ -268,11 +234,11 @@ def _beard(rng: np.random.Generator, style: HairStyle) -> tuple[float, bool]:
 
 def _tone(rng: np.random.Generator, tone: tuple[int, int, int], spread: int) -> Vector:
     varied = np.array(tone) + rng.uniform(-spread, spread, 3)
-    return _vector(np.clip(varied, 4, 250).tolist())
+    return _vector(np.clip(varied, 4, 250))
 
 
-def _vector(values: tuple[int, int, int] | list[float]) -> Vector:
-    first, second, third = (float(v) for v in values)
+def _vector(values: Iterable[float]) -> Vector:
+    first, second, third = map(float, values)
     return first, second, third
 
 

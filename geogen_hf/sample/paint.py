@@ -6,13 +6,11 @@ head's own frame for skin and hair and in the world frame for clothes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.sample.heads import Head, Vector
-from geogen_hf.sample.shape import Array, Layer, Points, to_head_frame
+from geogen_hf.sample.shape import Array, Points, to_head_frame
 
 Colour = NDArray[np.float32]
 
@@ -31,16 +29,10 @@ def _rgb(linear: Vector) -> Colour:
 def albedo(head: Head, layer: NDArray[np.intp], points: Points) -> Colour:
     """Colour of surface points before light falls on them: `(N, 3)` float32 linear light.
 
-    `layer` is `(N,)` of `Layer`; points are in the world frame.
+    `layer` is `(N,)` indices of `shape.layer_distances`; points are in the world frame.
     """
-    paints: dict[Layer, Callable[[Head, Points], Colour]] = {
-        Layer.SKIN: _skin,
-        Layer.HAIR: _hair,
-        Layer.CLOTH: _cloth,
-        Layer.COLLAR: _collar,
-    }
     colours = np.empty((len(layer), 3), dtype=np.float32)
-    for kind, paint in paints.items():
+    for kind, paint in enumerate((_skin, _hair, _cloth, _collar)):
         chosen = np.flatnonzero(layer == kind)
         if len(chosen):
             x, y, z = (p[chosen] for p in points)

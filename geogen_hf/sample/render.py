@@ -31,15 +31,14 @@ _SKY, _GROUND = 0.5, 0.26
 _GLOSS = (0.05, 0.06, 0.008, 0.01)  # by layer
 _NORMAL_STEP_M = 6e-4
 _EDGE_CONTRAST = 34  # of 255: strand-to-strand contrast stays below, features of the face above
-_SUBPIXELS = ((0.125, 0.375), (0.375, -0.125), (-0.125, -0.375), (-0.375, 0.125))
-_BLOCK = 1 << 14
+_SUBPIXELS = np.array([[5, 7], [7, 3], [3, 1], [1, 5]]) / 8  # x, y from a pixel's corner
+_BLOCK = 1 << 16  # rays at a time: bounds the memory
 
-TILE_PX = 8
+_TILE_PX = 8
 _HIT_PX = 0.02  # a ray this near to the surface has hit it: as much fatter are outlines
 _LEAST_CURVATURE_M = 0.01  # radius of the finest features whose outlines must not be stepped over
 _CONE_STOP_M = 2e-3
 _MAX_CONE_STEPS = 72
-_TRACE_BLOCK = 1 << 16  # rays at a time: bounds the memory
 
 
 def render_view(
@@ -56,85 +55,56 @@ def render_view(
 
     Returns:
         `(H, W, 3)` uint8 sRGB.
-
-    Example:
-        >>> render_view("subj_00000", 2, size=16)[0, 0].tolist()
-        [213, 213, 213]
     """
     extrinsics, intrinsics = subject_cameras(subject_id, views=views, size=size, seed=seed)
-    return render(head_of(subject_id, seed), extrinsics[view], intrinsics[view], size)
+    camera = extrinsics[view, None], intrinsics[view, None]
+    return np.asarray(render(head_of(subject_id, seed), *camera, size)[0])
 
 
 def render(
     head: Head, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64], size: int
 ) -> NDArray[np.uint8]:
-    """Draw a head as a `(4, 4)`, `(3, 3)` camera sees it: `(H, W, 3)` uint8 sRGB."""
-    return np.asarray(render_all(head, world_to_camera[None], intrinsics[None], size)[0])
-
-
-def render_all(
-    head: Head, world_to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64], size: int
-) -> NDArray[np.uint8]:
-    """Draw a head as `(V, 4, 4)` cameras see it: `(V, H, W, 3)` uint8.
+    """Draw a head as `(V, 4, 4)`, `(V, 3, 3)` cameras see it: `(V, H, W, 3)` uint8 sRGB.
 
     All views at once, because small pictures spend their time in calls and not in pixels.
     """
     views = Views.of(world_to_camera, intrinsics)
-    count = len(views.eyes)
-    starts = tile_starts(head, views, size)
-    every = np.arange(count * size * size)
-    colours, hit = _shoot(head, views, starts, _Samples.at(every, size, (0.0, 0.0)))
-    edges = np.flatnonzero(_edges(colours, hit, (count, size, size)))
+    shape = len(views.eyes), size, size
+    starts = _tile_starts(head, views, size)
+    view, row, column = (index.ravel() for index in np.indices(shape))
+    colours, hit = _shoot(head, views, starts, view, column + 0.5, row + 0.5)
+    edges = np.flatnonzero(_edges(colours, hit, shape))
     if len(edges):
-        finer = _Samples.joined([_Samples.at(edges, size, offset) for offset in _SUBPIXELS])
-        several, _ = _shoot(head, views, starts, finer)
-        colours[edges] = several.reshape(len(_SUBPIXELS), len(edges), 3).mean(axis=0)
-    return _srgb(colours).reshape(count, size, size, 3)
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """Places in pictures to send rays through: view number and pixel coordinates, `(N,)` each."""
-
-    view: NDArray[np.intp]
-    x_px: NDArray[np.float64]
-    y_px: NDArray[np.float64]
-
-    @classmethod
-    def at(cls, pixels: NDArray[np.intp], size: int, offset: tuple[float, float]) -> _Samples:
-        """The centres of pixels, flat indices into (V, H, W), moved by an offset in pixels."""
-        view, rest = np.divmod(pixels, size * size)
-        row, column = np.divmod(rest, size)
-        return cls(view, column + (0.5 + offset[0]), row + (0.5 + offset[1]))
-
-    @classmethod
-    def joined(cls, samples: list[_Samples]) -> _Samples:
-        """One after the other: a ray costs less the more there are in an array."""
-        return cls(
-            np.concatenate([s.view for s in samples]),
-            np.concatenate([s.x_px for s in samples]),
-            np.concatenate([s.y_px for s in samples]),
+        x_px, y_px = (
+            (each[edges] + _SUBPIXELS[:, k, None]).ravel() for k, each in enumerate((column, row))
         )
+        several, _ = _shoot(head, views, starts, np.tile(view[edges], len(_SUBPIXELS)), x_px, y_px)
+        colours[edges] = several.reshape(len(_SUBPIXELS), len(edges), 3).mean(axis=0)
+    return _srgb(colours).reshape(*shape, 3)
 
 
 def _shoot(
-    head: Head, views: Views, starts: Array, samples: _Samples
+    head: Head,
+    views: Views,
+    starts: Array,
+    view: NDArray[np.intp],
+    x_px: NDArray[np.float64],
+    y_px: NDArray[np.float64],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Linear colour `(N, 3)` and hit `(N,)` of a ray through each sample."""
-    row, column = (axis.astype(np.intp) // TILE_PX for axis in (samples.y_px, samples.x_px))
-    start = starts[samples.view, row, column]
+    """Linear colour `(N, 3)` and hit `(N,)` of rays through places in pictures, `(N,)` each."""
+    row, column = (axis.astype(np.intp) // _TILE_PX for axis in (y_px, x_px))
+    start = starts[view, row, column]
     colours = np.tile(linear_from_srgb(BACKGROUND_RGB), (len(start), 1))
-    near = np.flatnonzero(np.isfinite(start))
-    origins, directions = views.rays(samples.view[near], samples.x_px[near], samples.y_px[near])
-    reached = trace(head, origins, directions, start[near], views.pixel_angle)
-    on = np.flatnonzero(np.isfinite(reached))
-    for first in range(0, len(on), _BLOCK):
-        part = on[first : first + _BLOCK]
-        toward = directions[:, part]
-        points = points_at(origins[:, part], toward, reached[part])
-        colours[near[part]] = _shade(head, points, toward)
     hit = np.zeros(len(start), dtype=np.bool_)
-    hit[near[on]] = True
+    near = np.flatnonzero(np.isfinite(start))
+    for first in range(0, len(near), _BLOCK):
+        part = near[first : first + _BLOCK]
+        origins, directions = views.rays(view[part], x_px[part], y_px[part])
+        reached = trace(head, origins, directions, start[part], views.pixel_angle)
+        on = np.flatnonzero(np.isfinite(reached))
+        toward = directions[:, on]
+        colours[part[on]] = _shade(head, _along(origins[:, on], toward, reached[on]), toward)
+        hit[part[on]] = True
     return colours, hit
 
 
@@ -190,11 +160,9 @@ def _edges(
     for axis in (1, 2):
         step = np.abs(np.diff(encoded, axis=axis)).max(axis=-1) > _EDGE_CONTRAST
         step |= np.diff(covered, axis=axis)
-        low = [slice(None)] * 3
-        high = [slice(None)] * 3
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        edge[tuple(low)] |= step
-        edge[tuple(high)] |= step
+        beside, step = np.moveaxis(edge, axis, 0), np.moveaxis(step, axis, 0)
+        beside[:-1] |= step
+        beside[1:] |= step
     return edge.ravel()
 
 
@@ -245,15 +213,15 @@ class Views:
         return self.eyes[view].T.astype(np.float32, order="C"), directions.astype(np.float32)
 
 
-def tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
+def _tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
     """How far the rays of each tile may go untested: `(V, T, T)` float32 metres, inf for a miss."""
-    tiles = -(-size // TILE_PX)
+    tiles = -(-size // _TILE_PX)
     count = len(views.eyes)
     view, row, column = (i.ravel() for i in np.indices((count, tiles, tiles)))
-    origins, directions = views.rays(view, (column + 0.5) * TILE_PX, (row + 0.5) * TILE_PX)
+    origins, directions = views.rays(view, (column + 0.5) * _TILE_PX, (row + 0.5) * _TILE_PX)
     # A pixel's distance from the tile's centre over the focal length is at least their angle.
     focal_inverse = np.maximum(views.inverse[:, 0, 0], views.inverse[:, 1, 1]).astype(np.float32)
-    widening = (focal_inverse * np.float32(TILE_PX * 0.5**0.5))[view]
+    widening = (focal_inverse * np.float32(_TILE_PX * 0.5**0.5))[view]
     centre_m, _ = _bound(origins, directions)
     travelled = np.maximum(np.float32(0.0), centre_m - np.float32(BOUND_RADIUS))
     leaves = centre_m + np.float32(BOUND_RADIUS)
@@ -282,28 +250,12 @@ def trace(
 
     Origins and unit directions are `(3, N)` float32 in the world frame, `start` `(N,)` metres known
     to be free along each ray, `pixel_angle` the angle between neighbouring pixels' rays, radians.
-    """
-    reached = np.full(len(start), np.inf, dtype=np.float32)
-    for first in range(0, len(start), _TRACE_BLOCK):
-        part = slice(first, first + _TRACE_BLOCK)
-        rays = origins[:, part], directions[:, part]
-        _trace_block(head, *rays, start[part], pixel_angle, reached[part])
-    return reached
 
-
-def _trace_block(
-    head: Head,
-    origins: Array,
-    directions: Array,
-    start: Array,
-    pixel_angle: float,
-    reached: Array,
-) -> None:
-    """Sphere tracing with a least step, so that rays that graze the surface come past it.
-
-    A step of s goes unnoticed through a bulge of radius r no deeper than s * s / (8 * r). So the
+    This is sphere tracing with a least step, so that rays that graze the surface come past it. A
+    step of s goes unnoticed through a bulge of radius r no deeper than s * s / (8 * r). So the
     least step that keeps outlines within `_HIT_PX` grows with the square root of the pixel's size.
     """
+    reached = np.full(len(start), np.inf, dtype=np.float32)
     centre_m, half_chord = _bound(origins, directions)
     leaves = centre_m + half_chord
     here = np.maximum(start, centre_m - half_chord)
@@ -327,11 +279,7 @@ def _trace_block(
             active, here, leaves = active[going], here[going], leaves[going]
             room, step = room[going], step[going]
             origins, directions = origins[:, going], directions[:, going]
-
-
-def points_at(origins: Array, directions: Array, distance: Array) -> Points:
-    """Points along rays: three `(N,)` arrays."""
-    return _along(origins, directions, distance)
+    return reached
 
 
 def _along(origins: Array, directions: Array, distance: Array) -> Points:

@@ -10,11 +10,11 @@ import io
 import os
 import tempfile
 import zipfile
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,7 +24,7 @@ from geogen_hf.cameras.conventions import Convention
 from geogen_hf.durable import absolute_path, writing
 from geogen_hf.errors import UsageError, explain
 from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
-from geogen_hf.sample.render import render_all
+from geogen_hf.sample.render import render
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 from geogen_hf.threads import worker_processes
 
@@ -32,6 +32,7 @@ Layout = Literal["by-subject", "by-view"]
 
 IMAGE_PARTS = tuple(f"images_batch_{number}.zip" for number in range(1, 8))
 METADATA_PART = "metadata_files.zip"
+_NAMES = (*IMAGE_PARTS, METADATA_PART)
 SAMPLE_COMMENT = b"geogen-hf sample heads: rendered, not part of Microsoft's GeoGen release"
 """Comment of every zip. Exports of marked zips carry a card of their own; see `zip_directory`."""
 
@@ -138,13 +139,16 @@ def _write_in_place(
         tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch,
     ):
         _write_zips(Path(scratch), plan, pool, progress)
-        for name in (*IMAGE_PARTS, METADATA_PART):
+        for name in _NAMES:
+            with open(Path(scratch, name), "rb+") as file:
+                os.fsync(file.fileno())  # so that the new name never shows half
+        for name in _NAMES:
             Path(scratch, name).replace(out / name)
 
 
 def _refuse_zips(out: Path, overwrite: bool) -> None:
     """Never replace zips that somebody downloaded, which may have taken hours."""
-    zips = [name for name in (*IMAGE_PARTS, METADATA_PART) if (out / name).exists()]
+    zips = [name for name in _NAMES if (out / name).exists()]
     others = [name for name in zips if not _is_sample(out / name)]
     if (out / "parts.lock.json").exists():
         others.append("parts.lock.json")
@@ -177,20 +181,14 @@ def _check(plan: _Plan, workers: int | None) -> None:
             what = f"{name} must be a whole number of at least {low}"
             raise UsageError(explain(what, found=repr(value)))
     if plan.size > _MAX_SIZE_PX:
-        raise UsageError(
-            explain("size is too large", expected=f"<= {_MAX_SIZE_PX}", found=plan.size)
-        )
+        expected = f"<= {_MAX_SIZE_PX}"
+        raise UsageError(explain("size is too large", expected=expected, found=plan.size))
     if workers is not None and workers < 1:
         raise UsageError(explain("workers must be at least 1, or None", found=workers))
-    for name, choices in (
-        ("layout", get_args(Layout)),
-        ("schema", tuple(SCHEMAS)),
-    ):
-        if getattr(plan, name) not in choices:
+    for name, choices in (("layout", get_args(Layout)), ("schema", tuple(SCHEMAS))):
+        if (found := getattr(plan, name)) not in choices:
             expected = " or ".join(choices)
-            raise UsageError(
-                explain(f"unknown {name}", expected=expected, found=repr(getattr(plan, name)))
-            )
+            raise UsageError(explain(f"unknown {name}", expected=expected, found=repr(found)))
     if plan.convention is not None:
         SCHEMAS[plan.schema].demand(plan.convention)
 
@@ -208,20 +206,26 @@ def _write_zips(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     with ExitStack() as stack:
-        zips = {
-            name: stack.enter_context(_SyncedZip(folder / name))
-            for name in (*IMAGE_PARTS, METADATA_PART)
-        }
-        # Closed with the zips: an exception's traceback would keep the processes alive otherwise.
-        rendered = stack.enter_context(closing(_rendered(plan, pool)))
-        for index, pictures in enumerate(rendered):
+        zips = {name: stack.enter_context(zipfile.ZipFile(folder / name, "w")) for name in _NAMES}
+        for each in zips.values():
+            each.comment = SAMPLE_COMMENT
+        for index, pictures in enumerate(_rendered(plan, pool)):
             subject_id = subject_name(index)
             for view, png in enumerate(pictures):
-                zips[plan.part_of(index, view)].add(f"{subject_id}/{view}.png", png)
+                _add(zips[plan.part_of(index, view)], f"{subject_id}/{view}.png", png)
             if progress is not None:
                 progress(index + 1, plan.subjects)
         for name, text in SCHEMAS[plan.schema].members(_cameras(plan), plan.convention):
-            zips[METADATA_PART].add(name, text.encode())
+            _add(zips[METADATA_PART], name, text.encode())
+
+
+def _add(zipped: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Append a member whose header says nothing of time, owner or platform."""
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.create_system = 3  # Unix, whatever writes it: else the bytes differ on Windows
+    member.external_attr = 0o100644 << 16
+    zipped.writestr(member, content, compresslevel=6)
 
 
 def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
@@ -230,53 +234,23 @@ def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
         yield CamerasOf(subject_id, *exact, plan.size)
 
 
-def _rendered(plan: _Plan, pool: ProcessPoolExecutor | None) -> Generator[list[bytes], None, None]:
+def _rendered(plan: _Plan, pool: ProcessPoolExecutor | None) -> Iterator[list[bytes]]:
     """The PNGs of each subject, in order, whoever renders them."""
+    draw, every = partial(_subject_pngs, plan), range(plan.subjects)
     if pool is None:
-        yield from (_subject_pngs(plan, index) for index in range(plan.subjects))
+        yield from map(draw, every)
         return
-    most = 2 * (os.cpu_count() or 1) + 2  # bounds how many finished pictures wait in memory
-    waiting: deque[Future[list[bytes]]] = deque()
-    for index in range(plan.subjects):
-        waiting.append(pool.submit(_subject_pngs, plan, index))
-        if len(waiting) > most:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    most = 16 * (os.cpu_count() or 1)  # bounds how many finished pictures wait in memory
+    for first in every[::most]:
+        yield from pool.map(draw, every[first : first + most])
 
 
 def _subject_pngs(plan: _Plan, index: int) -> list[bytes]:
     subject_id = subject_name(index)
     cameras = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
     pngs = []
-    for pixels in render_all(head_of(subject_id, plan.seed), *cameras, plan.size):
+    for pixels in render(head_of(subject_id, plan.seed), *cameras, plan.size):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=6, optimize=False)
         pngs.append(buffer.getvalue())
     return pngs
-
-
-class _SyncedZip:
-    """A new zip whose bytes are on the disk when it closes, so that a rename never shows half."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._zip = zipfile.ZipFile(self._file, "w")
-        self._zip.comment = SAMPLE_COMMENT
-
-    def __enter__(self) -> _SyncedZip:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        with self._file:
-            self._zip.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def add(self, name: str, content: bytes) -> None:
-        """Append a member whose header says nothing of time, owner or platform."""
-        member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-        member.compress_type = zipfile.ZIP_DEFLATED
-        member.create_system = 3  # Unix, whatever writes it: else the bytes differ on Windows
-        member.external_attr = 0o100644 << 16
-        self._zip.writestr(member, content, compresslevel=6)

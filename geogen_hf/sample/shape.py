@@ -13,14 +13,15 @@ head of 23 cm, chin to crown.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.sample.heads import Head, Vector, head_of
+from geogen_hf.sample.heads import HairStyle, Head, Vector, head_of
 
 Array = NDArray[np.floating[Any]]
 Points = tuple[Array, Array, Array]
@@ -31,15 +32,6 @@ BOUND_RADIUS = 0.4
 
 _SKULL: Vector = (0.0, 0.03, -0.015)
 _TUFT_WAVES_PER_M = 210.0  # radians a metre: a tuft every 3 cm
-
-
-class Layer(IntEnum):
-    """What a surface is made of; also the row of `layer_distances`."""
-
-    SKIN = 0
-    HAIR = 1
-    CLOTH = 2
-    COLLAR = 3
 
 
 def signed_distance(subject_id: str, points: ArrayLike, *, seed: int = 0) -> NDArray[np.float64]:
@@ -77,18 +69,22 @@ def surface_distance(head: Head, points: Points) -> Array:
 
 
 def layer_distances(head: Head, points: Points) -> tuple[Array, Array, Array, Array]:
-    """Signed distances to each `Layer`, in its order; the smallest is the surface."""
+    """Signed distances to skin, hair, cloth and collar; the smallest is the surface."""
     head_points = to_head_frame(head, points)
-    cloth, collar = _clothes(head, points)
-    hair = hair_distance(head, head_points)
+    hair = _hair(head, head_points)
     if head.full_beard:
-        hair = np.minimum(hair, beard_distance(head, head_points))
-    return _skin(head, points, head_points), hair, cloth, collar
+        hair = np.minimum(hair, _beard(head, head_points))
+    return _skin(head, points, head_points), hair, _cloth(head, points), _collar(head, points)
 
 
 def to_head_frame(head: Head, points: Points) -> Points:
-    """World points in the frame that turns and tilts with the head; the origin is shared."""
-    return rotated(points, head.head_rows)
+    """World points in the frame that turns and tilts with the head; the origin is shared.
+
+    Written out, as a matrix product's rounding may depend on BLAS and its threads.
+    """
+    x, y, z = points
+    first, second, third = (x * row[0] + y * row[1] + z * row[2] for row in head.head_rows)
+    return first, second, third
 
 
 def nose_tip(head: Head) -> NDArray[np.float64]:
@@ -111,9 +107,8 @@ def _skin(head: Head, points: Points, head_points: Points) -> Array:
     chin = -0.094 - head.chin_length
     solid = blend(solid, ellipsoid(head_points, jaw, (head.jaw_width, 0.042, 0.052)), 0.03)
     solid = blend(solid, ellipsoid(head_points, (0.0, chin, 0.066), (0.02, 0.018, 0.02)), 0.025)
-    solid = carve(
-        solid, ellipsoid(pair, (head.eye_spacing, 0.0, 0.1), (0.017, 0.013, 0.019)), 0.016
-    )
+    socket = ellipsoid(pair, (head.eye_spacing, 0.0, 0.1), (0.017, 0.013, 0.019))
+    solid = carve(solid, socket, 0.016)
     brow = taper(pair, (0.0, 0.016, 0.082), (0.04, 0.019, 0.068), 0.009, 0.006)
     solid = blend(solid, brow, 0.016)
     eye = ellipsoid(pair, (head.eye_spacing, 0.0, 0.069), (0.0135, 0.0135, 0.0135))
@@ -123,25 +118,17 @@ def _skin(head: Head, points: Points, head_points: Points) -> Array:
     nose = taper(head_points, (0.0, 0.008, 0.082), tip, 0.55 * wide, wide)
     wings = taper(pair, (0.0, -0.039, tip[2] - 0.012), (wide, -0.041, 0.085), 0.008, 0.007)
     solid = blend(solid, blend(nose, wings, 0.008), 0.01)
-    lips = taper(
-        pair, (0.0, head.mouth_y, 0.086), (head.mouth_width, head.mouth_y, 0.074), 0.007, 0.004
-    )
-    solid = blend(solid, lips, 0.008)
+    corner = (head.mouth_width, head.mouth_y, 0.074)
+    solid = blend(solid, taper(pair, (0.0, head.mouth_y, 0.086), corner, 0.007, 0.004), 0.008)
     size = head.ear_size
     ear = taper(pair, (0.075, -0.022, -0.006), (0.083, 0.014 * size, -0.016), 0.009, 0.0135 * size)
     solid = blend(solid, ear, 0.01)
-    neck = taper(
-        points,
-        (0.0, -0.06, -0.022),
-        (0.0, -0.21, -0.045),
-        head.neck_radius,
-        head.neck_radius + 0.006,
-    )
-    return blend(solid, neck, 0.022)
+    top, foot, wide = (0.0, -0.06, -0.022), (0.0, -0.21, -0.045), head.neck_radius
+    return blend(solid, taper(points, top, foot, wide, wide + 0.006), 0.022)
 
 
-def _clothes(head: Head, points: Points) -> tuple[Array, Array]:
-    """Cloth and collar; the world frame, as the body does not turn with the head."""
+def _cloth(head: Head, points: Points) -> Array:
+    """In the world frame, as the body does not turn with the head."""
     body = ellipsoid(points, (0.0, -0.36, -0.025), (head.shoulder_width + 0.01, 0.165, 0.12))
     base = (0.0, -0.2, -0.05)
     for sign in (1.0, -1.0):
@@ -150,7 +137,7 @@ def _clothes(head: Head, points: Points) -> tuple[Array, Array]:
         body = blend(body, taper(points, base, shoulder, 0.068, 0.055), 0.045)
         arm = (sign * (head.shoulder_width + 0.012), height - 0.13, -0.03)
         body = blend(body, taper(points, shoulder, arm, 0.053, 0.05), 0.02)
-    return body, _collar(head, points)
+    return body
 
 
 def _collar(head: Head, points: Points) -> Array:
@@ -170,25 +157,13 @@ def _collar(head: Head, points: Points) -> Array:
     return carve(band, notch, 0.004)
 
 
-def hair_distance(head: Head, points: Points) -> Array:
-    """Signed distance to the hair of a head, `points` in the head's frame."""
-    bulk = {
-        "cropped": _cropped,
-        "short": _short,
-        "swept": _swept,
-        "bob": _bob,
-        "long": _long,
-        "mohawk": _mohawk,
-        "bun": _bun,
-        "ponytail": _ponytail,
-        "balding": _balding,
-        "curly": _curly,
-    }[head.hair_style](head, points)
+def _hair(head: Head, points: Points) -> Array:
+    bulk = _HAIR[head.hair_style](head, points)
     return _tufted(bulk, points, 0.003 if head.hair_style == "curly" else 0.0012)
 
 
-def beard_distance(head: Head, points: Points) -> Array:
-    """Signed distance to a full beard: round the jaw, open at the mouth."""
+def _beard(head: Head, points: Points) -> Array:
+    """A full beard: round the jaw, open at the mouth."""
     chin = (0.0, -0.08 - head.chin_length, 0.045)
     width = head.jaw_width + 0.008
     solid = ellipsoid(points, chin, (width, 0.05, 0.057))
@@ -228,6 +203,11 @@ def _short(head: Head, points: Points) -> Array:
     return blend(_cap(head, points, 0.011), top, 0.02)
 
 
+def _bun(head: Head, points: Points) -> Array:
+    knot = ellipsoid(points, (head.side * 0.062, 0.118, -0.055), (0.04, 0.036, 0.04))
+    return blend(_cap(head, points, 0.007, -0.05), knot, 0.008)
+
+
 def _swept(head: Head, points: Points) -> Array:
     side = head.side
     cap = blend(
@@ -238,14 +218,6 @@ def _swept(head: Head, points: Points) -> Array:
     fringe = taper(points, (-side * 0.03, 0.1, 0.06), (side * 0.068, 0.048, 0.055), 0.02, 0.017)
     lock = taper(points, (side * 0.068, 0.048, 0.05), (side * 0.086, -0.02, 0.025), 0.018, 0.006)
     return blend(cap, blend(fringe, lock, 0.015), 0.015)
-
-
-def _bob(head: Head, points: Points) -> Array:
-    return _curtains(head, points, reach=-0.07, longer=0.05, back=-0.1)
-
-
-def _long(head: Head, points: Points) -> Array:
-    return _curtains(head, points, reach=-0.13, longer=0.08, back=-0.2)
 
 
 def _curtains(head: Head, points: Points, reach: float, longer: float, back: float) -> Array:
@@ -268,11 +240,6 @@ def _mohawk(head: Head, points: Points) -> Array:
     foot = ellipsoid(points, (0.3 * lean, 0.1, -0.01), (0.024, 0.045, 0.085))
     crest = ellipsoid(points, (lean, 0.128, 0.005), (0.026, 0.04, 0.078))
     return blend(_cap(head, points, 0.003), blend(foot, crest, 0.02), 0.01)
-
-
-def _bun(head: Head, points: Points) -> Array:
-    knot = ellipsoid(points, (head.side * 0.062, 0.118, -0.055), (0.04, 0.036, 0.04))
-    return blend(_cap(head, points, 0.007, -0.05), knot, 0.008)
 
 
 def _ponytail(head: Head, points: Points) -> Array:
@@ -299,15 +266,25 @@ def _curly(head: Head, points: Points) -> Array:
     return blend(_cap(head, points, 0.012), carve(cloud, face, 0.015), 0.02)
 
 
+_HAIR: dict[HairStyle, Callable[[Head, Points], Array]] = {
+    "cropped": _cropped,
+    "short": _short,
+    "swept": _swept,
+    "bob": partial(_curtains, reach=-0.07, longer=0.05, back=-0.1),
+    "long": partial(_curtains, reach=-0.13, longer=0.08, back=-0.2),
+    "mohawk": _mohawk,
+    "bun": _bun,
+    "ponytail": _ponytail,
+    "balding": _balding,
+    "curly": _curly,
+}
+
+
 def ellipsoid(points: Points, centre: Vector, radii: Vector) -> Array:
     """Lower bound on the distance to an axis-aligned ellipsoid; exact where it is a sphere.
 
     Deliberately the crude bound `(|p / r| - 1) * min(r)`: the usual closer approximation overshoots
     near the centre.
-
-    Example:
-        >>> ellipsoid((np.array([3.0]), np.array([0.0]), np.array([0.0])), (0, 0, 0), (2, 2, 2))
-        array([1.])
     """
     x, y, z = points
     u = (x - centre[0]) * (1.0 / radii[0])
@@ -386,13 +363,3 @@ def carve(solid: Array, cutter: Array, width: float) -> Array:
 def mirrored(points: Points) -> Points:
     """Fold the x < 0 half onto the other, so that one solid stands for a pair."""
     return np.abs(points[0]), points[1], points[2]
-
-
-def rotated(points: Points, rows: tuple[Vector, Vector, Vector]) -> Points:
-    """Apply a 3x3 rotation written as rows, term by term.
-
-    A matrix product would hand this to BLAS, whose rounding may depend on its threads.
-    """
-    x, y, z = points
-    first, second, third = (x * row[0] + y * row[1] + z * row[2] for row in rows)
-    return first, second, third
