@@ -342,7 +342,7 @@ TINY_K = [[6, 0, 1.1], [0, 6, 1.1], [0, 0, 1]]
         ({"pose": POSE, "camera_angle_x": 40}, ["180 degrees"]),
         ({"pose": POSE, "K": K, "w": -3, "h": 7}, ["w, h to be an image's size"]),
         ({"pose": POSE[:2], "K": K}, ["4×4 or 3×4", "(2, 4)"]),
-        ({"pose": [[True, 0.5, 0.5, 0.5]] * 4, "K": K}, ["finite numbers", "no numbers"]),
+        ({"pose": [[True, 0.5, 0.5, 0.5]] * 4, "K": K}, ["finite numbers", "[[True, 0.5"]),
         ({"pose": [[1e200] * 4] * 4, "K": K}, ["over 1e+09"]),
         ({"pose": [[10**400] * 4] * 4, "K": K}, ["finite numbers"]),
         ({"landmarks": [1], "K": K}, ["keys 'name', 'cameras'", '{"extrinsics": "<key']),
@@ -588,7 +588,7 @@ def test_a_height_of_several_numbers_is_refused() -> None:
     ]
     size = {"w": 8, "h": [1, 2]}
     text = json.dumps({"fl_x": 9.0, "fl_y": 9.0, "cx": 4.0, "cy": 4.0, **size, "frames": frames})
-    with pytest.raises(MetadataError, match="expected h to be a finite number"):
+    with pytest.raises(MetadataError, match="h to be a finite number"):
         read_one(Document("subj_1.json", text.encode(), "subj_1.json"), views=range(3))
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from geogen_hf.metadata.groups import Composed, Group
 from geogen_hf.metadata.naming import Images, Reading
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.stored_poses import Claims
-from geogen_hf.metadata.tree import Trail, Tree
+from geogen_hf.metadata.table import Trail
 from geogen_hf.metadata.values import CameraValueError, join_texts
 from geogen_hf.report import Kind, Problem
 
@@ -99,7 +100,6 @@ class Assembly:
         self,
         images: Images,
         documents: Sequence[tuple[str, str, str]],
-        tree: Tree,
         reading: Reading,
         groups: Sequence[Group],
         main: Group,
@@ -109,13 +109,14 @@ class Assembly:
         self.cameras: dict[str, SubjectCameras] = {}
         self.problems: list[Problem] = []
         self.strangers: dict[str, str] = {}
-        numbers = [number for group in groups for number in group.documents]
+        self._numbers = {id(group): group.documents for group in groups}
+        numbers = [number for group in groups for number in self._numbers[id(group)]]
         trails = [trail for group in groups for trail in group.trails]
         owners: list[int | str] = reading.subjects.tolist()
         for row in np.flatnonzero(reading.subjects < 0).tolist():
             owners[row] = name = reading.name_of(row)
             self.strangers.setdefault(name, documents[numbers[row]][1])
-        texts = _Texts(documents, numbers, trails, owners, tree)
+        texts = _Texts(documents, groups, numbers, trails, owners)
         for group in groups:
             self._faults(group)
             if group.composed is not None:
@@ -126,7 +127,7 @@ class Assembly:
             self.problems.append(Problem("bad metadata", name, detail))
 
     def _source(self, group: Group, row: int) -> str:
-        return self._documents[group.documents[row]][1]
+        return self._documents[self._numbers[id(group)][row]][1]
 
     def _faults(self, group: Group) -> None:
         rows = slice(group.start, group.start + len(group))
@@ -172,7 +173,7 @@ class Assembly:
                 if name in self.cameras:
                     continue
             place = slice(low, high) if len(kept) == high - low else kept
-            files = len({group.documents[row] for row in rows[low:high]})
+            files = len({self._numbers[id(group)][row] for row in rows[low:high]})
             self.cameras[name] = SubjectCameras(
                 subject_id=name,
                 view_ids=tuple(numbers[each] for each in kept),
@@ -206,14 +207,15 @@ class _Texts:
     def __init__(
         self,
         documents: Sequence[tuple[str, str, str]],
+        groups: Sequence[Group],
         numbers: Sequence[int],
         trails: Sequence[Trail],
         owners: Sequence[int | str],
-        tree: Tree,
     ) -> None:
-        self._documents, self._tree = documents, tree
+        self._documents, self._groups = documents, groups
+        self._roots: dict[int, Any] = {}
         self._cutters: dict[int, _Cutter] = {}
-        self._heads: dict[int | str, dict[tuple[int, Trail], None]] = {}
+        self._heads: dict[int | str, dict[tuple[int, Trail], int]] = {}
         rows_of: dict[int, list[int]] = {}
         for row, number in enumerate(numbers):
             rows_of.setdefault(number, []).append(row)
@@ -227,7 +229,7 @@ class _Texts:
                 # The highest value that is this identity's alone.
                 heads = (trails[row][:length] for length in range(len(trails[row])))
                 head = next((each for each in heads if above[each] == owners[row]), trails[row])
-                self._heads.setdefault(owners[row], {})[number, head] = None
+                self._heads.setdefault(owners[row], {})[number, head] = row
 
     def of(self, owner: int) -> str:
         """The text of one identity."""
@@ -240,7 +242,7 @@ class _Texts:
                 return self._cutter(number).children(head[:-1], [above[-1] for _, above in heads])
             except KeyError:
                 pass  # one of arrays taken apart: it has no text of its own
-        texts = [self._cut(*each) for each in heads]
+        texts = [self._cut(*each, self._heads[owner][each]) for each in heads]
         return join_texts(texts) if len(texts) > 1 else texts[0]
 
     def _cutter(self, number: int) -> _Cutter:
@@ -248,16 +250,18 @@ class _Texts:
             self._cutters[number] = _Cutter(self._documents[number][0])
         return self._cutters[number]
 
-    def _cut(self, number: int, head: Trail) -> str:
-        text, _, path = self._documents[number]
+    def _cut(self, number: int, head: Trail, row: int) -> str:
+        text, _, _ = self._documents[number]
         if not head:
             return text
         try:
             _, start, stop = self._cutter(number).spans(head[:-1])[head[-1]]
             return text[start:stop]
         except KeyError:
-            found = self._tree.cameras(json.loads(text), path)
-            return json.dumps(next(each.node for each in found if each.where.trail == head))
+            if number not in self._roots:
+                self._roots[number] = json.loads(text)
+            group = next(each for each in self._groups if row < each.start + len(each))
+            return json.dumps(group.taken_apart(row - group.start, self._roots[number]))
 
 
 _SCANNER = json.JSONDecoder()

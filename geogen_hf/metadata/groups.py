@@ -1,165 +1,262 @@
-"""Cameras that stand alike in the metadata, with their numbers taken out of the decoded JSON.
+"""Cameras that stand alike in the metadata: what names them, and what their numbers are.
 
-A whole release of decoded JSON would take gigabytes: objects are kept until a few have gathered,
-then their numbers become arrays. A bad value is the fault of one camera and stops nobody else's.
-Open this module to see how numbers are batched and how a fault is kept.
+`find_groups` sorts everything that has a pose; what else belongs to these cameras is looked up in
+the table. A bad value is the fault of one camera and stops nobody else's. Open this module to see
+which columns make a camera, and how a fault is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.metadata.naming import Column, Label
-from geogen_hf.metadata.plan import CameraPlan
-from geogen_hf.metadata.stored_intrinsics import (
-    StoredIntrinsics,
-    compose_intrinsics,
-    read_intrinsics,
+from geogen_hf.metadata.keys import ACCEPTED, C2W, Role, RoleName, normalise_key, role_of
+from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label, Labels
+from geogen_hf.metadata.plan import (
+    INTRINSICS_PARTS,
+    POSE_PARTS,
+    IntrinsicsPlan,
+    PosePlan,
+    camera_of,
+    kind_of_square,
+    nearness,
+    plan_intrinsics,
+    plan_poses,
+    slots_of,
 )
-from geogen_hf.metadata.stored_poses import (
-    Poses,
-    Statements,
-    compose_poses,
-    read_poses,
-    read_statements,
-)
-from geogen_hf.metadata.tree import FoundCamera, Trail
-from geogen_hf.metadata.values import CameraValueError, Node, dotted
+from geogen_hf.metadata.schema import CameraSchema, StatedIntrinsics
+from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics, compose_intrinsics
+from geogen_hf.metadata.stored_poses import Poses, compose_poses, read_statement
+from geogen_hf.metadata.table import LABELS, MANY, STATEMENTS, Column, Table, Trail
+from geogen_hf.metadata.values import CameraValueError, Path, dotted, spoken
 
-_CHUNK = 64  # cameras whose objects are kept: more of them leave the processor's cache
+_MOST_COLUMNS = 62  # of one object that may be parts of poses
+_MOST_ABSENT = 0.5  # of the cameras: a value that more of them lack is not theirs
 
-_Numbers = list[tuple[FloatArray, ...]]
-"""Of some cameras: the values of each pose, and last those of the intrinsics."""
+Found = tuple[tuple[PosePlan, ...], bool, CameraValueError | None]
+"""As `plan_poses` gives them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Composed:
     """Poses and intrinsics of those cameras of a group, by `rows`, in which nothing is wrong."""
 
-    rows: NDArray[np.int64]
+    rows: IntArray
     poses: Poses
     intrinsics: StoredIntrinsics
 
 
 class Group:
-    """Cameras with the same pattern (the path to each) and plan.
+    """Cameras with values in the same columns.
 
     Attributes:
-        documents: Of each, the number of its document.
-        trails: Of each, the path in that.
+        pattern: The path to each.
+        codes: Of each, document and keys as `Table.codes` has them.
+        poses: Where the pose is; empty where a fault is all there is.
+        guessed: Whether only numbers tell that it is a pose.
+        intrinsics: Where the intrinsics are.
         faults: What is wrong with single cameras, by row.
         lent: Intrinsics of each that stand elsewhere, where that is so.
         start: The first of its cameras among all that were chosen.
         composed: Their numbers, where they can be read.
     """
 
-    def __init__(self, pattern: str, plan: CameraPlan) -> None:
-        self.pattern, self.plan = pattern, plan
-        self.documents: list[int] = []
-        self.trails: list[Trail] = []
-        self.faults: dict[int, CameraValueError] = {}
+    def __init__(
+        self, table: Table, pattern: Path, main: Column, codes: IntArray, found: Found
+    ) -> None:
+        self._table, self._main = table, main
+        self.pattern, self.codes = ".".join(pattern), codes
+        self.poses, self.guessed, fault = found
+        self.faults = {} if fault is None else dict.fromkeys(range(len(codes)), fault)
+        self.intrinsics, self._size = IntrinsicsPlan(), tuple[Column, ...]()
         self.lent: StoredIntrinsics | None = None
         self.start = 0
         self.composed: Composed | None = None
-        self._known_trails: dict[Trail, Trail] = {}  # one object for what is alike in all files
-        self._labels: dict[tuple[str, int], list[Label]] = {}
-        self._nodes: list[Node] = []
-        self._rows: list[Sequence[int]] = []
-        self._chunks: list[_Numbers] = []
-        self._said: Statements = {}
-        self._form = ""
         self._intrinsics_in_pose = False
+        self._rows: dict[Column, IntArray] = {}
 
     def __len__(self) -> int:
-        return len(self.trails)
+        return len(self.codes)
+
+    @property
+    def documents(self) -> list[int]:
+        """Of each camera, the number of its document."""
+        documents: list[int] = (self.codes // len(self._table.keys)).tolist()
+        return documents
+
+    @property
+    def keys(self) -> list[Trail]:
+        """Of each, what stands for the `*`."""
+        return [self._table.keys[at] for at in (self.codes % len(self._table.keys)).tolist()]
+
+    @property
+    def trails(self) -> list[Trail]:
+        """Of each, the path to its object, if it has one of its own."""
+        above = self._main.pattern[: self._main.depth]
+        known: dict[Trail, Trail] = {}
+        return [known.setdefault(keys, _filled(above, keys)) for keys in self.keys]
 
     @property
     def usable(self) -> bool:
         """Whether any camera has a pose."""
-        return bool(self._rows and self.plan.poses)
+        return bool(self.poses) and len(self.faults) < len(self)
 
     @property
     def form(self) -> str:
         """Where pose and intrinsics are, to tell schemas apart."""
-        return f"{self.pattern or 'root'}: {self.plan.keys}"
+        columns = [*(self.poses[0].columns if self.poses else ()), *self.intrinsics.columns]
+        keys = " + ".join(".".join(map(normalise_key, column.path)) for column in columns)
+        return f"{self.pattern or 'root'}: {keys}"
 
-    def add(self, found: FoundCamera, document: int) -> None:
-        """Add a camera of this pattern and plan."""
-        row, where = len(self), found.where
-        for place, label in zip(where.places, where.labels, strict=True):
-            labels = self._labels.setdefault(place, [])
-            if len(labels) <= row:  # the first of two places that are called alike
-                labels.extend([None] * (row - len(labels)))
-                labels.append(label)
-        self.documents.append(document)
-        self.trails.append(self._known_trails.setdefault(where.trail, where.trail))
-        if self.plan.fault is not None:
-            self.faults[row] = self.plan.fault
-            return
-        self._nodes.append(found.node)
-        if len(self._nodes) >= _CHUNK:
-            self.take_numbers()
-
-    def take_numbers(self) -> None:
-        """Take the numbers out of the objects at hand; of single bad ones, keep the fault."""
-        nodes, self._nodes = self._nodes, []
-        start = len(self) - len(nodes)
-        if nodes and self._take(nodes, range(start, len(self))) is not None:
-            for row, node in enumerate(nodes, start):
-                fault = self._take([node], [row])
-                if fault is not None:
-                    self.faults[row] = fault
-
-    def _take(self, nodes: list[Node], rows: Sequence[int]) -> CameraValueError | None:
+    def look_around(self, schema: CameraSchema | None) -> None:
+        """Find what else belongs to these cameras: intrinsics, sizes and statements."""
         try:
-            said = read_statements(self.plan, nodes)
-            numbers = [*read_poses(self.plan, nodes), read_intrinsics(self.plan, nodes)]
+            self._look_around(schema)
         except CameraValueError as fault:
-            return fault
-        if self._chunks and said != self._said:
-            return CameraValueError(0, f"{self._said}, as in others", str(said))
-        if self._chunks and _dims(numbers) != _dims(self._chunks[0]):
-            return CameraValueError(0, "numbers in the same form as in others", "another form")
-        self._said = said
-        self._form = "×".join(map(str, numbers[0][0].shape[1:])) if numbers[0] else ""
-        self._chunks.append(numbers)
-        self._rows.append(rows)
-        return None
+            self.faults = dict.fromkeys(range(len(self)), fault)
 
-    def columns(self) -> list[Column]:
-        """The labels of all cameras, by place; None where a camera has none there."""
-        for labels in self._labels.values():
-            labels.extend([None] * (len(self) - len(labels)))
-        return [Column(place, labels, tier) for (place, tier), labels in self._labels.items()]
+    def _look_around(self, schema: CameraSchema | None) -> None:
+        claims = schema.claims if schema is not None else {}
+        in_pose = [column for pose in self.poses for column in pose.columns]
+        columns = [column for column in self._table.columns.values() if column not in in_pose]
+        numbers = self._nearest([c for c in columns if c.numeric])
+        slots = slots_of(numbers)
+        if schema is not None and schema.intrinsics is not None:
+            self.intrinsics = self._stated(schema.intrinsics, columns)
+        else:
+            self.intrinsics = plan_intrinsics(slots)
+            unsaid = self.intrinsics.form in ("absent", "incomplete")
+            if unsaid and self.poses and self.poses[0].form == "label":
+                self.intrinsics = IntrinsicsPlan("label", self.poses[0].columns, "normalised")
+        if "intrinsics_units" in claims:
+            units: Any = claims["intrinsics_units"]
+            self.intrinsics = replace(self.intrinsics, units=units)
+        if "resolution" in slots:
+            self._size = (slots["resolution"][0],)
+        elif "width" in slots and "height" in slots:
+            self._size = (slots["width"][0], slots["height"][0])
+        for column in [*in_pose, *self.intrinsics.columns, *self._size]:
+            self._check(column)
+        for column in slots.get("distortion", ()):
+            wrong: Any = column.array.reshape(len(column), -1).any(axis=1)
+            for row in np.flatnonzero(wrong[self._rows[column]] & (self._rows[column] >= 0)):
+                expected = f"{dotted([column.path])} to be 0 (a pinhole camera)"
+                found = str(column.array[self._rows[column][row]])[:60]
+                self.faults.setdefault(int(row), CameraValueError(None, expected, found))
+        said: dict[str, Any] = {}
+        for column in self._nearest([c for c in columns if c.role.name in STATEMENTS]):
+            if not column.numeric:
+                said |= self._read(column, schema)
+        self.poses = tuple(
+            replace(pose, role=replace(pose.role, **{**said, **_claimed(pose, claims)}))
+            for pose in self.poses
+        )
 
-    def intrinsics(self) -> StoredIntrinsics:
-        """The intrinsics of cameras without a pose.
+    def _nearest(self, columns: Iterable[Column]) -> list[Column]:
+        """Those that are values of most of these cameras; of each role, the nearest."""
+        found: dict[RoleName, list[tuple[int, Column]]] = {}
+        for column in columns:
+            near = nearness(column, self._main)
+            if near < 0 or column.stars > self._main.stars:
+                continue
+            self._rows[column] = rows = self._table.find(column, self.codes)
+            if (rows < 0).mean() <= _MOST_ABSENT:
+                found.setdefault(column.role.name, []).append((near, column))
+        return [
+            column
+            for each in found.values()
+            for near, column in each
+            if near == max(near for near, _ in each)
+        ]
 
-        Raises:
-            CameraValueError: Those of any camera cannot be read.
-        """
-        for fault in self.faults.values():
-            raise fault
-        return compose_intrinsics(self.plan, self._joined()[-1], len(self))
+    def _stated(self, said: StatedIntrinsics, columns: Sequence[Column]) -> IntrinsicsPlan:
+        """Intrinsics at stated paths."""
+        parts: list[Column | float] = []
+        for part in said.parts:
+            if isinstance(part, float):
+                parts.append(part)
+                continue
+            every = self._nearest([c for c in columns if c.numeric and c.ends_with(part)])
+            if not every:
+                names = dotted([c.path for c in columns if nearness(c, self._main) >= 0])
+                expected = f"{dotted([part])}, as camera_schema says"
+                raise CameraValueError(None, expected, f"keys {names}")
+            alike = [column.path[-1] == part[-1] for column in every]
+            parts.append(every[alike.index(max(alike))])
+        return IntrinsicsPlan(said.form, tuple(parts), None, said.degrees)
 
-    def _joined(self) -> _Numbers:
-        """All numbers in one array each; chunks are given up one value after the other."""
-        self._labels = {}  # they have named what they can
-        by_part = [list(part) for part in zip(*self._chunks, strict=True)]
-        self._chunks.clear()
-        joined: _Numbers = []
-        while by_part:
-            values = [list(value) for value in zip(*by_part.pop(0), strict=True)]
-            joined.append(tuple(np.concatenate(values.pop(0)) for _ in range(len(values))))
-        return joined
+    def _check(self, column: Column) -> None:
+        """Note which cameras lack a value, or have a bad one."""
+        if column not in self._rows:
+            self._rows[column] = self._table.find(column, self.codes)
+        rows = self._rows[column]
+        bad = np.isin(rows, [-1, *column.faults])
+        for row in np.flatnonzero(bad).tolist():
+            shapes = ACCEPTED.get(column.role.name) or (column.dims or (),)
+            lacking = CameraValueError(
+                None, f"{dotted([column.path])} to be {spoken(shapes)}", "none"
+            )
+            self.faults.setdefault(row, column.faults.get(int(rows[row]), lacking))
 
-    def compose(self, subjects: NDArray[np.int64]) -> Composed:
+    def _read(self, column: Column, schema: CameraSchema | None) -> dict[str, Any]:
+        """What is said in words of all cameras; another word is the fault of one."""
+        rows = self._rows[column]
+        values = [column.values[row] if row >= 0 else None for row in rows.tolist()]
+        usual = max(set(values), key=values.count) if len(set(values)) > 1 else values[0]
+        if schema is not None and schema.overrules(column.role.name):
+            return {}
+        said = read_statement(column, usual)
+        if said:
+            expected = f"{dotted([column.path])} alike in all views"
+            for row, value in enumerate(values):
+                if value != usual:
+                    self.faults.setdefault(row, CameraValueError(None, expected, "another"))
+        return said
+
+    def columns(self, paths: Sequence[str]) -> list[Labels]:
+        """The labels of all cameras, by place; `paths` are the documents' names."""
+        keys = self.keys
+        found = [Labels("file", [paths[number] for number in self.documents], NAMED)]
+        stars = [at for at, step in enumerate(self._main.pattern) if step == MANY]
+        for star, at in enumerate(stars):
+            labels: list[Label] = [each[star] for each in keys]
+            name = ".".join(self._main.pattern[:at]) or "root"
+            named = type(labels[0]) is str
+            found.append(
+                Labels(f"key of {name}", list(map(str, labels)), NAMED)
+                if named
+                else Labels(f"order of {name}", labels, ORDERED)
+            )
+        for column in self._table.columns.values():
+            common = max(nearness(column, self._main), 0)
+            rest = "".join("*" if step == MANY else "." for step in column.pattern[common:])
+            if column.numeric or column.role.name not in LABELS or "*." in rest:
+                continue
+            rows = self._table.find(column, self.codes)
+            if (rows < 0).all() or ("*" in rest and (rows < 0).any()):
+                continue
+            tier = NAMED if any(map(role_of, column.path[-1:])) else MENTIONED
+            labels = [None if row < 0 else column.values[row] for row in rows.tolist()]
+            found.append(Labels(".".join(column.pattern), labels, tier))
+        return found
+
+    def taken_apart(self, row: int, root: Any) -> dict[str, Any]:
+        """The values of one camera whose document holds them in arrays."""
+        taken: dict[str, Any] = {}
+        for column in self._table.columns.values():
+            above = self._main.depth
+            alike = column.stars == self._main.stars and column.depth == above
+            if alike and column.pattern[:above] == self._main.pattern[:above]:
+                value = root
+                for step in _filled(column.pattern, self.keys[row]):
+                    value = value[step]
+                taken[".".join(column.path)] = value
+        return taken
+
+    def compose(self, subjects: IntArray) -> Composed:
         """Make poses and intrinsics of all numbers; a fault of a single camera is set aside.
 
         Args:
@@ -168,45 +265,147 @@ class Group:
         Raises:
             CameraValueError: It cannot be told what the numbers mean.
         """
-        rows = np.fromiter(chain.from_iterable(self._rows), np.int64)
-        numbers = self._joined()
-        said = self._said
         while True:
+            good = np.setdiff1d(np.arange(len(self)), list(self.faults))
             try:
-                poses = compose_poses(self.plan, numbers[:-1], said, subjects[rows])
-                intrinsics = compose_intrinsics(self.plan, numbers[-1], len(rows))
+                values = [[self._of(column, good) for column in p.columns] for p in self.poses]
+                poses = compose_poses(self.poses, values, subjects[good])
+                intrinsics = self.stored_intrinsics(good)
                 break
             except CameraValueError as fault:
-                if fault.row is None or len(self.faults) * 2 > len(self) or len(rows) < 2:
+                if fault.row is None or len(self.faults) * 2 > len(self) or len(good) < 2:
                     raise
-                bad = fault.row
-                self.faults[int(rows[bad])] = fault
-                rows = np.delete(rows, bad)
-                numbers = [tuple(np.delete(v, bad, axis=0) for v in part) for part in numbers]
+                self.faults[int(good[fault.row])] = fault
         if self.lent is not None:
-            intrinsics = self.lent.at(rows)
+            intrinsics = self.lent.at(good)
         elif poses.intrinsics is not None and intrinsics.kind == "absent":
             intrinsics = replace(intrinsics, kind="pixels", values=poses.intrinsics)
             self._intrinsics_in_pose = True
-        self.faults |= {int(rows[row]): fault for row, fault in poses.faults.items()}
-        return Composed(rows, poses, intrinsics)
+        self.faults |= {int(good[row]): fault for row, fault in poses.faults.items()}
+        return Composed(good, poses, intrinsics)
+
+    def stored_intrinsics(self, rows: IntArray) -> StoredIntrinsics:
+        """Intrinsics of some cameras; CameraValueError where it cannot be told what they are."""
+        parts = [
+            self._of(part, rows) if isinstance(part, Column) else np.full(len(rows), part)
+            for part in self.intrinsics.parts
+        ]
+        size = [self._of(column, rows) for column in self._size]
+        return compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
+
+    def _of(self, column: Column, rows: IntArray) -> Any:
+        return column.array[self._rows[column][rows]]
 
     def describe(self) -> str:
         """Where pose and intrinsics are, in words."""
-        stem = tuple(step for step in self.pattern.split(".") if step)
-        pose, said = self.plan.poses[0], self.plan.intrinsics
-        names = dotted([_words(stem, path) for path in pose.paths])
-        form = self._form if pose.form == "matrix" else pose.form
-        places = [_words(stem, p) if isinstance(p, tuple) else (f"{p:g}",) for p in said.paths]
+        pose, said = self.poses[0], self.intrinsics
+        names = ", ".join(column.name for column in pose.columns)
+        form = (
+            "×".join(map(str, pose.columns[0].dims or ())) if pose.form == "matrix" else pose.form
+        )
+        places = [part.name if isinstance(part, Column) else f"{part:g}" for part in said.parts]
         same = said.form == "label" or (said.form == "absent" and self._intrinsics_in_pose)
         elsewhere = "apart from the poses" if self.lent is not None else "none"
-        intrinsics = "in the same numbers" if same else dotted(places) or elsewhere
+        intrinsics = "in the same numbers" if same else ", ".join(places) or elsewhere
         return f"pose = {names} ({form}), intrinsics = {intrinsics}"
 
 
-def _words(stem: Sequence[str], path: Sequence[str]) -> tuple[str, ...]:
-    return tuple(step for step in (*stem, *path) if step) or ("root",)
+def find_groups(table: Table, schema: CameraSchema | None) -> list[Group]:
+    """Sort everything with a pose, or a key that promises one, into groups."""
+    stated = None if schema is None else schema.pose
+    families: dict[Path, list[Column]] = {}
+    for column in table.columns.values():
+        if column.numeric:
+            column.take_numbers()
+            if stated is not None:
+                depths = [len(path) for path in stated[1] if column.ends_with(path)]
+            else:
+                depths = [1] if column.role.name in POSE_PARTS else []
+            for depth in depths[:1]:
+                families.setdefault(camera_of(column.pattern, depth), []).append(column)
+    groups: list[Group] = []
+    for pattern, columns in families.items():
+        for present, codes in _alike(table, columns):
+            found = plan_poses(present) if stated is None else _stated_poses(present, stated)
+            if found[0] or found[2]:
+                main = found[0][0].columns[0] if found[0] else present[0]
+                groups.append(Group(table, pattern, main, codes, found))
+    return _merged(groups)
 
 
-def _dims(numbers: _Numbers) -> list[tuple[int, ...]]:
-    return [part.shape[1:] for values in numbers for part in values]
+def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
+    """Intrinsics that belong to no camera with a pose."""
+    families: dict[Path, list[Column]] = {}
+    for column in table.columns.values():
+        if column.numeric and column not in used:
+            square = kind_of_square(column) == "matrix"
+            if square or column.role.name in INTRINSICS_PARTS:
+                families.setdefault(camera_of(column.pattern), []).append(column)
+    groups = []
+    for pattern, columns in families.items():
+        for present, codes in _alike(table, columns):
+            group = Group(table, pattern, present[0], codes, ((), True, None))
+            group.look_around(None)
+            if group.faults or group.intrinsics.form != "absent":
+                groups.append(group)
+    return groups
+
+
+def _alike(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Column], IntArray]]:
+    """Columns that cameras have in common, and the codes of these cameras."""
+    columns = columns[:_MOST_COLUMNS]
+    codes = [table.codes(column) for column in columns]
+    every = np.unique(np.concatenate(codes))
+    present = sum(np.isin(every, each).astype(np.int64) << bit for bit, each in enumerate(codes))
+    for mask in np.unique(present).tolist():
+        yield [c for bit, c in enumerate(columns) if mask >> bit & 1], every[present == mask]
+
+
+def _merged(groups: Sequence[Group]) -> list[Group]:
+    """One group of all cameras that have everything at the same place."""
+    same: dict[Any, list[Group]] = {}
+    for group in groups:
+        key = (group.pattern, group.poses, str(group.faults.get(0)))
+        same.setdefault(key, []).append(group)
+    for first, *others in same.values():
+        if others:
+            first.codes = np.sort(np.concatenate([each.codes for each in (first, *others)]))
+            first.faults = dict.fromkeys(range(len(first)), first.faults[0]) if first.faults else {}
+    return [first for first, *_ in same.values()]
+
+
+def _stated_poses(columns: Sequence[Column], stated: tuple[Any, tuple[Path, ...]]) -> Found:
+    form, paths = stated
+    parts: list[Column] = []
+    for path in paths:
+        like = [column for column in columns if column.ends_with(path)]
+        like.sort(key=lambda column: column.path[-len(path) :] != path)
+        parts += like[:1]
+    if len(parts) < len(paths):
+        return (), True, None
+    if any(part.dims is None for part in parts):
+        return (), True, next(f for part in parts for f in part.faults.values())
+    if form == "matrix" and parts[0].dims == (25,):
+        return (PosePlan("label", tuple(parts), Role("pose", C2W, "opencv")),), False, None
+    role = Role("pose", "world_to_camera" if form in ("look_at", "spherical") else None)
+    role = replace(role, axes="opencv" if form == "look_at" else None)
+    return (PosePlan(form, tuple(parts), role),), False, None
+
+
+def _claimed(pose: PosePlan, said: Any) -> dict[str, Any]:
+    """What `camera_schema` says of a pose, as fields of its role."""
+    claims: dict[str, Any] = {key: said[key] for key in ("direction", "axes") if key in said}
+    if "layout" in said:
+        claims["column_major"] = said["layout"] == "column-major"
+    if "euler_units" in said:
+        claims["degrees"] = said["euler_units"] == "degrees"
+    order = "euler_order" if pose.form == "euler" else "quaternion_order"
+    if order in said:
+        claims["order"] = said[order]
+    return claims
+
+
+def _filled(pattern: Path, keys: Trail) -> Trail:
+    """A pattern with keys in the place of `*`, and those that are left behind it."""
+    left = iter(keys)
+    return (*(next(left) if step == MANY else step for step in pattern), *left)

@@ -42,7 +42,7 @@ NAMED, MENTIONED, ORDERED = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class Labels:
     """One label a camera, or None, from one place; the tier is `NAMED` and so on."""
 
     place: str
@@ -179,7 +179,7 @@ def _codes(subjects: IntArray, views: IntArray) -> IntArray:
 
 
 def find_readings(
-    columns: Sequence[Column],
+    columns: Sequence[Labels],
     images: Images,
     subject: str | None = None,
     view: str | None = None,
@@ -196,8 +196,8 @@ def find_readings(
         any_order: Whether identities may be told by order too, and by the order of any names.
 
     Example:
-        >>> files = Column("file", ["cam_1.json", "cam_1.json", "cam_2.json", "cam_2.json"], NAMED)
-        >>> order = Column("order of cameras", [0, 1, 0, 1], ORDERED)
+        >>> files = Labels("file", ["cam_1.json", "cam_1.json", "cam_2.json", "cam_2.json"], NAMED)
+        >>> order = Labels("order of cameras", [0, 1, 0, 1], ORDERED)
         >>> print(*find_readings([files, order], Images({"subj_01": [0, 1], "subj_02": [0, 1]})))
         subject = file, view = order of cameras
     """
@@ -234,7 +234,7 @@ def find_readings(
     return _disagreeing(nearly, columns, images, stated=subject is not None)
 
 
-def _names_views(columns: Sequence[Column], reading: Reading) -> bool:
+def _names_views(columns: Sequence[Labels], reading: Reading) -> bool:
     """Whether views have names of their own that were not understood: then order is no evidence."""
     known = reading.subjects >= 0
     subjects = reading.subjects[known]
@@ -262,7 +262,7 @@ def _stated(holes: list[Hole], place: str | None) -> list[Hole]:
 
 
 def _disagreeing(
-    readings: list[Reading], columns: Sequence[Column], images: Images, *, stated: bool
+    readings: list[Reading], columns: Sequence[Labels], images: Images, *, stated: bool
 ) -> list[Reading]:
     """The likeliest first, then those that fit and give most cameras another image."""
     if not readings:
@@ -317,7 +317,7 @@ def _by_rank(subjects: IntArray, order: IntArray, images: Images) -> IntArray:
     return views
 
 
-def _components(column: Column) -> Iterator[Column]:
+def _components(column: Labels) -> Iterator[Labels]:
     """A column of paths as several: the last name, the folder it is in, and the one above."""
     paths = {
         label: label.replace("\\", "/").split("/")
@@ -335,10 +335,10 @@ def _components(column: Column) -> Iterator[Column]:
                 for label, steps in paths.items()
             }
             labels = [part.get(label, None if level else label) for label in column.labels]
-            yield Column(words + column.place, labels, column.tier)
+            yield Labels(words + column.place, labels, column.tier)
 
 
-def _subject_holes(column: Column, images: Images, stated: str | None) -> Iterator[Hole]:
+def _subject_holes(column: Labels, images: Images, stated: str | None) -> Iterator[Hole]:
     if column.tier == ORDERED:
         yield from _subjects_by_order(column, images)
         return
@@ -391,7 +391,7 @@ def _name_in(label: Label, images: Images, *, glued: bool = False) -> int:
     return -1
 
 
-def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
+def _subjects_by_order(column: Labels, images: Images) -> Iterator[Hole]:
     """The first of a list for the first name in order, where there are as many."""
     positions = sorted(
         {each for each in column.labels if isinstance(each, (int, str))}, key=_natural
@@ -407,7 +407,7 @@ def _subjects_by_order(column: Column, images: Images) -> Iterator[Hole]:
             yield _hole(column, words + column.place, ranks)
 
 
-def _view_holes(column: Column, images: Images) -> Iterator[Hole]:
+def _view_holes(column: Labels, images: Images) -> Iterator[Hole]:
     labels = column.distinct
     numbers = {label: _numbers(label) for label in labels}
     most = max(map(len, numbers.values()), default=0)
@@ -437,7 +437,7 @@ def _view_holes(column: Column, images: Images) -> Iterator[Hole]:
 
 
 def _hole(
-    column: Column,
+    column: Labels,
     place: str,
     found: Mapping[Label, int],
     *,
@@ -470,9 +470,9 @@ def _natural(name: Label) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
-def _in_order(column: Column) -> Column:
+def _in_order(column: Labels) -> Labels:
     """Names that say nothing as positions: files by name, keys as they follow one another."""
     if not column.place.startswith("key of "):
         return replace(column, place=f"order of {column.place}", tier=ORDERED)
     labels = column.rows.tolist()
-    return Column(f"order of {column.place.removeprefix('key of ')}", labels, ORDERED)
+    return Labels(f"order of {column.place.removeprefix('key of ')}", labels, ORDERED)

@@ -15,27 +15,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from geogen_hf.errors import MetadataError, explain, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
-from geogen_hf.metadata.groups import Group
+from geogen_hf.metadata.groups import Group, find_apart, find_groups
 from geogen_hf.metadata.keys import SPHERICAL
 from geogen_hf.metadata.naming import (
     NAMED,
     VIEW_LIMIT,
-    Column,
     Images,
     IntArray,
+    Labels,
     Reading,
     find_readings,
 )
-from geogen_hf.metadata.plan import CameraPlan, Planner
 from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
-from geogen_hf.metadata.tree import Tree
+from geogen_hf.metadata.table import Table
 from geogen_hf.metadata.values import CameraValueError, JsonError, decode_document
 from geogen_hf.report import Problem
 
@@ -130,61 +128,42 @@ class _Search:
 
     def __init__(self, images: Images, schema: CameraSchema | None) -> None:
         self._images, self._schema = images, schema
-        self._planner = Planner(schema.make_plan if schema else None)
-        self._tree = Tree(self._planner, images.views)
-        self._groups: dict[tuple[str, int], Group] = {}
-        self._plans: dict[Any, CameraPlan] = {}
+        self._table = Table(images.views, schema.keys if schema else ())
         self._documents: list[tuple[str, str, str]] = []
         self._first: object = None
         self._problems: list[Problem] = []
 
     def add(self, document: Document) -> None:
-        """Decode a document, and sort what it holds into groups."""
+        """Decode a document, and take what it holds into the table."""
         try:
             text, root = decode_document(document.text)
         except JsonError as error:
             self._problems.append(_unreadable(document, error))
             return
-        number = len(self._documents)
-        self._first = root if number == 0 else self._first
+        self._table.add(len(self._documents), root)
+        self._first = self._first if self._documents else root
         self._documents.append((text, document.name, document.path))
-        stated = None if self._schema is None else self._schema.cameras
-        for found in self._tree.cameras(root, document.path):
-            pattern = ".".join(found.where.pattern)
-            if stated is None or not found.plan.poses or stated in _collections(pattern):
-                self._group_of(pattern, found.plan).add(found, number)
-
-    def _group_of(self, pattern: str, plan: CameraPlan) -> Group:
-        group = self._groups.get((pattern, id(plan)))
-        if group is None:
-            same = self._same(plan)
-            group = self._groups.get((pattern, id(same)), Group(pattern, same))
-            self._groups[pattern, id(same)] = self._groups[pattern, id(plan)] = group
-        return group
-
-    def _same(self, plan: CameraPlan) -> CameraPlan:
-        """One plan for all shapes in which everything is at the same place."""
-        what = (plan.poses, plan.intrinsics, plan.size, plan.said, plan.zeros, str(plan.fault))
-        return self._plans.setdefault(what, plan)
 
     def result(self) -> Metadata:
         """Choose the cameras that fit, and give each identity its own."""
-        every = list({id(group): group for group in self._groups.values()}.values())
-        for group in every:
-            group.take_numbers()
-        groups = [group for group in every if group.plan.poses or group.plan.fault]
         if not self._documents or not self._images.ids:
             return Metadata({}, self._problems, "none", {})
+        groups = find_groups(self._table, self._schema)
+        stated = None if self._schema is None else self._schema.cameras
+        groups = [each for each in groups if stated in (None, *_collections(each.pattern))]
+        for group in groups:
+            group.look_around(self._schema)
         if not any(group.usable for group in groups):
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
         for before, group in pairwise(chosen):
             group.start = before.start + len(before)
         main = max((group for group in chosen if group.usable), key=len)
-        apart = [group for group in every if not (group.plan.poses or group.plan.fault)]
-        stated = self._schema is not None and self._schema.intrinsics is not None
-        if apart and main.plan.intrinsics.form == "absent" and not stated:
-            self._lend(apart, chosen, reading)
+        stated_intrinsics = self._schema is not None and self._schema.intrinsics is not None
+        if main.intrinsics.form == "absent" and not stated_intrinsics:
+            used = {column for each in groups for pose in each.poses for column in pose.columns}
+            if apart := find_apart(self._table, used):
+                self._lend(apart, chosen, reading)
         for group in chosen:
             self._compose(group, reading, main)
         places = {"subjects": reading.subject.place, "views": reading.view}
@@ -192,7 +171,7 @@ class _Search:
         note = f"; order is all that tells {' and '.join(by_order)}" if by_order else ""
         description = f"{reading}, {main.describe()}{note}"
         logger.info("metadata: %s", description)
-        found = Assembly(self._images, self._documents, self._tree, reading, chosen, main)
+        found = Assembly(self._images, self._documents, reading, chosen, main)
         problems = [*self._problems, *found.problems]
         return Metadata(found.cameras, problems, description, found.strangers)
 
@@ -228,17 +207,17 @@ class _Search:
         families += [
             [group] for each in families if len(each) > 1 for group in each if group.usable
         ]
-        families.sort(key=lambda each: (each[0].plan.guessed, -sum(map(len, each))))
+        families.sort(key=lambda each: (each[0].guessed, -sum(map(len, each))))
         fitting: list[tuple[list[Group], list[Reading]]] = []
         schema = self._schema
         for family in families:
             if fitting and (
-                family[0].plan.guessed > fitting[0][0][0].plan.guessed
+                family[0].guessed > fitting[0][0][0].guessed
                 or family[0].pattern == fitting[0][0][0].pattern
             ):
                 continue
             readings = find_readings(
-                _columns(family),
+                self._columns(family),
                 self._images,
                 schema.subject if schema else None,
                 schema.view if schema else None,
@@ -249,17 +228,34 @@ class _Search:
             raise self._unmapped(families[0])
         family, readings = fitting[0]
         if len(readings) > 1:
-            raise self._ambiguous(readings[0], readings[1], _columns(family))
+            raise self._ambiguous(readings[0], readings[1], self._columns(family))
         if len(fitting) > 1:
             raise self._two_sets(family[0], fitting[1][0][0])
         return family, readings[0]
+
+    def _columns(self, groups: Sequence[Group]) -> list[Labels]:
+        """Labels of all cameras of some groups, one group after the other."""
+        paths = [path for _, _, path in self._documents]
+        every = [{each.place: each for each in group.columns(paths)} for group in groups]
+        return [
+            Labels(
+                place,
+                [
+                    label
+                    for each, group in zip(every, groups, strict=True)
+                    for label in (each[place].labels if place in each else [None] * len(group))
+                ],
+                next(each[place].tier for each in every if place in each),
+            )
+            for place in dict.fromkeys(place for each in every for place in each)
+        ]
 
     def _lend(self, apart: list[Group], chosen: Sequence[Group], reading: Reading) -> None:
         """Give cameras intrinsics that stand apart: for all, for an identity, or for an image."""
         wanted = np.where(reading.codes >= 0, reading.codes, self._images.codes[0])
         try:
             lent = [
-                group.intrinsics().at(rows)
+                group.stored_intrinsics(rows)
                 for group in apart
                 if (rows := self._places(group, wanted)) is not None
             ]
@@ -274,9 +270,9 @@ class _Search:
         """Which of a group's intrinsics each of the cameras `wanted` has; None if any has none."""
         if len(group) == 1:
             return np.zeros(len(wanted), dtype=np.int64)
-        columns, images = group.columns(), self._images
+        columns, images = self._columns([group]), self._images
         once = Images(dict.fromkeys(images.ids, (0,)), images.complete)
-        alone = [*columns, Column("once", [0] * len(group), NAMED)]
+        alone = [*columns, Labels("once", [0] * len(group), NAMED)]
         by_identity = wanted - wanted % VIEW_LIMIT
         for labels, of, codes in ((columns, images, wanted), (alone, once, by_identity)):
             readings = find_readings(labels, of)
@@ -338,7 +334,7 @@ class _Search:
         )
 
     def _unmapped(self, groups: list[Group]) -> MetadataError:
-        columns, count = _columns(groups), sum(map(len, groups))
+        columns, count = self._columns(groups), sum(map(len, groups))
         remedy = (
             "state where the names are with camera_schema (subject, view), or give all parts of "
             "one release"
@@ -355,7 +351,7 @@ class _Search:
             )
         )
 
-    def _ambiguous(self, one: Reading, other: Reading, columns: Sequence[Column]) -> MetadataError:
+    def _ambiguous(self, one: Reading, other: Reading, columns: Sequence[Labels]) -> MetadataError:
         row = int(np.flatnonzero(one.codes != other.codes)[0])
         ids = self._images.ids
         names = [
@@ -373,23 +369,7 @@ class _Search:
         )
 
 
-def _columns(groups: Sequence[Group]) -> list[Column]:
-    """Labels of all cameras of some groups, one group after the other."""
-    every = [{column.place: column for column in group.columns()} for group in groups]
-    places = dict.fromkeys(place for each in every for place in each)
-    columns: list[Column] = []
-    for place in places:
-        tier = next(each[place].tier for each in every if place in each)
-        labels = [
-            label
-            for each, group in zip(every, groups, strict=True)
-            for label in (each[place].labels if place in each else [None] * len(group))
-        ]
-        columns.append(Column(place, labels, tier))
-    return columns
-
-
-def _labels_of(columns: Sequence[Column], row: int) -> str:
+def _labels_of(columns: Sequence[Labels], row: int) -> str:
     return ", ".join(f"{c.place} {str(c.labels[row])[:60]!r}" for c in columns[:8])
 
 

@@ -43,26 +43,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, cast, get_args
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
 from geogen_hf.errors import UsageError, explain
-from geogen_hf.metadata.keys import C2W, W2C, Role, RoleName, normalise_key
-from geogen_hf.metadata.plan import (
-    INTRINSICS_KEYS,
-    POSE_KEYS,
-    CameraPlan,
-    IntrinsicsPlan,
-    PosePlan,
-    Units,
-    make_plan,
-)
+from geogen_hf.metadata.keys import RoleName
+from geogen_hf.metadata.plan import INTRINSICS_KEYS, POSE_KEYS, IntrinsicsForm, PoseForm, Units
 from geogen_hf.metadata.stored_poses import EULER_ORDERS
-from geogen_hf.metadata.values import MAX_KEYS_DEEP, CameraValueError, Path, dotted
+from geogen_hf.metadata.values import MAX_KEYS_DEEP, Path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,6 +83,15 @@ _DEPTH = MAX_KEYS_DEEP + 1
 
 
 @dataclass(frozen=True)
+class StatedIntrinsics:
+    """Form, paths (or numbers, for all) and unit of stated intrinsics."""
+
+    form: IntrinsicsForm = "absent"
+    parts: tuple[Path | float, ...] = ()
+    degrees: bool | None = None
+
+
+@dataclass(frozen=True)
 class CameraSchema:
     """A checked `camera_schema`.
 
@@ -106,54 +107,22 @@ class CameraSchema:
     cameras: str | None
     subject: str | None
     view: str | None
-    pose: PosePlan | None
-    intrinsics: IntrinsicsPlan | None
+    pose: tuple[PoseForm, tuple[Path, ...]] | None
+    intrinsics: StatedIntrinsics | None
     claims: Mapping[str, str]
 
-    def make_plan(self, shape: Any) -> CameraPlan:
-        """As `geogen_hf.metadata.plan.make_plan`, with what is stated in place of what keys say."""
-        pose, intrinsics = self.pose, self.intrinsics
-        if pose is not None:
-            paths = _spelt(shape, pose.paths)
-            if paths is None:
-                return replace(make_plan(shape), poses=(), fault=None)
-            if pose.form == "matrix" and _shape_at(shape, paths[0]) == (25,):
-                pose = replace(pose, form="label", role=Role("pose", C2W, "opencv"))
-            pose = replace(pose, paths=tuple(paths))
-        plan = make_plan(shape, pose, IntrinsicsPlan() if intrinsics else None)
-        if not plan.poses:
-            return plan
-        read = plan.intrinsics
-        if intrinsics is not None:
-            inner = _spelt(shape, intrinsics.keys)
-            if inner is None:
-                found = f"keys {dotted([(key,) for key, _ in shape])}"
-                expected = f"{dotted(intrinsics.keys)}, as camera_schema says"
-                fault = CameraValueError(None, expected, found)
-                return replace(plan, poses=(), fault=fault)
-            keys = iter(inner)
-            paths_or_numbers = (p if isinstance(p, float) else next(keys) for p in intrinsics.paths)
-            read = replace(intrinsics, paths=tuple(paths_or_numbers))
-        said = self.claims
-        overruled = {role for key in said for role in _OVERRULED.get(key, ())}
-        return replace(
-            plan,
-            poses=tuple(self._claimed(each) for each in plan.poses),
-            intrinsics=replace(read, units=cast(Any, said.get("intrinsics_units", read.units))),
-            said=tuple((role, path) for role, path in plan.said if role not in overruled),
-        )
+    @property
+    def keys(self) -> list[str]:
+        """The last key of every stated path."""
+        paths = [*(self.pose[1] if self.pose else ())]
+        paths += [
+            p for p in (self.intrinsics.parts if self.intrinsics else ()) if isinstance(p, tuple)
+        ]
+        return [path[-1] for path in paths]
 
-    def _claimed(self, pose: PosePlan) -> PosePlan:
-        said = self.claims
-        claims: dict[str, Any] = {key: said[key] for key in ("direction", "axes") if key in said}
-        if "layout" in said:
-            claims["column_major"] = said["layout"] == "column-major"
-        if "euler_units" in said:
-            claims["degrees"] = said["euler_units"] == "degrees"
-        order = "euler_order" if pose.form == "euler" else "quaternion_order"
-        if order in said:
-            claims["order"] = said[order]
-        return replace(pose, role=replace(pose.role, **claims))
+    def overrules(self, role: RoleName) -> bool:
+        """Whether what the metadata says itself no longer counts."""
+        return any(role in _OVERRULED.get(key, ()) for key in self.claims)
 
 
 def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema) -> CameraSchema:
@@ -171,8 +140,8 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
 
     Example:
         >>> schema = load_camera_schema({"extrinsics": "pose.m", "direction": "camera_to_world"})
-        >>> schema.make_plan((("Pose", (("M", (4, 4)),)),)).poses[0].paths
-        (('Pose', 'M'),)
+        >>> schema.pose, schema.claims
+        (('matrix', (('pose', 'm'),)), {'direction': 'camera_to_world'})
     """
     if isinstance(source, CameraSchema):
         return source
@@ -202,24 +171,22 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
     )
 
 
-def _pose(paths: Mapping[str, Path]) -> PosePlan | None:
+def _pose(paths: Mapping[str, Path]) -> tuple[PoseForm, tuple[Path, ...]] | None:
     if not paths:
         return None
     for form, keys in POSE_KEYS.items():
         if set(keys) == set(paths):
-            role = Role("pose", W2C if form in ("look_at", "spherical") else None)
-            role = replace(role, axes="opencv" if form == "look_at" else None)
-            return PosePlan(form, tuple(paths[key] for key in keys), role)
+            return form, tuple(paths[key] for key in keys)
     expected = "; or ".join(" and ".join(keys) for keys in POSE_KEYS.values())
     raise _wrong("camera_schema does not say one pose", expected, ", ".join(paths))
 
 
-def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan | None:
+def _intrinsics(given: Mapping[str, Any]) -> StatedIntrinsics | None:
     said = given.get("intrinsics")
     if said is None or said == {}:
-        return None if said is None else IntrinsicsPlan()
+        return None if said is None else StatedIntrinsics()
     if not isinstance(said, Mapping):
-        return IntrinsicsPlan("matrix", (_path(said, "intrinsics"),))
+        return StatedIntrinsics("matrix", (_path(said, "intrinsics"),))
     names = {key.removesuffix("_deg") if key.startswith("fov_") else key: key for key in said}
     for form, keys in INTRINSICS_KEYS[1:]:
         if names.keys() == set(keys) and len(names) == len(said):
@@ -228,7 +195,7 @@ def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan | None:
             if "intrinsics_units" in given and form not in ("entries", "focal"):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
-            return IntrinsicsPlan(form, paths, None, degrees)
+            return StatedIntrinsics(form, paths, degrees)
     expected = "; ".join(" ".join(dict.fromkeys(keys)) for _, keys in INTRINSICS_KEYS[1:])
     raise _wrong("camera_schema: unknown intrinsics", expected, ", ".join(map(str, said)))
 
@@ -246,29 +213,6 @@ def _path(value: object, key: str) -> Path:
         expected = f"up to {_DEPTH} keys, joined by dots or in a list"
         raise _wrong(f"camera_schema: {key} is no path", expected, value)
     return tuple(cast("list[str]", keys))
-
-
-def _spelt(shape: Any, paths: Sequence[Path]) -> list[Path] | None:
-    """The paths as this object spells them, where all of them lead to a value."""
-    found: list[Path] = []
-    for path in paths:
-        spelt: Path = ()
-        for wanted in path:
-            inner = _shape_at(shape, spelt)
-            if type(inner) is not tuple or not inner or type(inner[0]) is not tuple:
-                return None
-            like = [key for key, _ in inner if normalise_key(key) == normalise_key(wanted)]
-            if not like:
-                return None
-            spelt = (*spelt, wanted if wanted in like else like[0])
-        found.append(spelt)
-    return found
-
-
-def _shape_at(shape: Any, path: Path) -> Any:
-    for key in path:
-        shape = dict(shape)[key]
-    return shape
 
 
 def _read_file(path: FilePath) -> Any:

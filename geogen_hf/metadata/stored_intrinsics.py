@@ -20,9 +20,9 @@ from geogen_hf.cameras.intrinsics import (
 )
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, UsageError, explain
-from geogen_hf.metadata.keys import ACCEPTED
-from geogen_hf.metadata.plan import CameraPlan, IntrinsicsForm, Units
-from geogen_hf.metadata.values import CameraValueError, Dims, Node, dotted, numbers, value_at
+from geogen_hf.metadata.plan import IntrinsicsPlan, Units
+from geogen_hf.metadata.table import Column
+from geogen_hf.metadata.values import CameraValueError, dotted
 
 IntrinsicsKind = Literal["pixels", "normalised", "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
@@ -136,55 +136,30 @@ def _demand_size(stored: StoredIntrinsics, size_wh: FloatArray) -> None:
         )
 
 
-def read_intrinsics(plan: CameraPlan, nodes: Sequence[Node]) -> tuple[FloatArray, ...]:
-    """Take the numbers of intrinsics, and last of the image size, out of V cameras with one plan.
-
-    Each is `(V, *shape)` float64. CameraValueError if one is not what its key says.
-    """
-    said = plan.intrinsics
-    if said.form == "incomplete":
-        known = [path for path in said.paths if isinstance(path, tuple)]
-        focal = dotted(known[:1])
-        raise CameraValueError(
-            None,
-            "fx fy cx cy; or a focal length in mm and the sensor's width; or a matrix",
-            f"only {dotted(known)}",
-            f'if it is in mm, camera_schema={{"intrinsics": {{"focal_mm": "{focal}", "sensor_mm": '
-            f'36}}}}; if in pixels, camera_schema={{"intrinsics": {{"focal_px": "{focal}"}}}}',
-        )
-    scalars_or_pairs = ACCEPTED["focal"]
-    forms: dict[IntrinsicsForm, tuple[Dims, ...]] = {
-        "label": ((25,),),
-        "matrix": ACCEPTED["matrix"],
-        "focal": scalars_or_pairs,
-        "focal_px": scalars_or_pairs,
-    }
-    shapes = [forms.get(said.form, ((),))] * len(said.paths)
-    if said.form == "focal":
-        shapes[1] = ACCEPTED["principal"]
-    places = [*zip(said.paths, shapes, strict=True)]
-    sizes = ACCEPTED["resolution" if len(plan.size) == 1 else "width"]
-    places += [(path, sizes) for path in plan.size]
-    return tuple(
-        numbers([value_at(node, path) for node in nodes], dotted([path]), wanted)
-        if isinstance(path, tuple)
-        else np.full(len(nodes), path)
-        for path, wanted in places
-    )
-
-
 def compose_intrinsics(
-    plan: CameraPlan, values: Sequence[FloatArray], count: int
+    said: IntrinsicsPlan,
+    values: Sequence[FloatArray],
+    size_columns: Sequence[Column],
+    sizes: Sequence[FloatArray],
+    count: int,
 ) -> StoredIntrinsics:
-    """Make intrinsics of V cameras of numbers as `read_intrinsics` gives them.
+    """Make intrinsics of V cameras of the numbers of each part and of the image's size.
 
     Their range tells a unit that is not stated; CameraValueError where it leaves a doubt.
     """
-    said = plan.intrinsics
-    values, size = values[: len(said.paths)], _size(plan, values[len(said.paths) :])
+    names = [dotted([p.path]) if isinstance(p, Column) else f"{p:g}" for p in said.parts]
+    if said.form == "incomplete":
+        raise CameraValueError(
+            None,
+            "fx fy cx cy; or a focal length in mm and the sensor's width; or a matrix",
+            f"only {', '.join(names)}",
+            f'if it is in mm, camera_schema={{"intrinsics": {{"focal_mm": "{names[0]}", '
+            f'"sensor_mm": 36}}}}; if in pixels, camera_schema={{"intrinsics": {{"focal_px": '
+            f'"{names[0]}"}}}}',
+        )
+    size = _size(size_columns, sizes)
     if said.form == "absent":
         return StoredIntrinsics("absent", np.zeros((count, 0)), size)
-    names = [dotted([path]) if isinstance(path, tuple) else f"{path:g}" for path in said.paths]
     if said.form in ("fov_x", "fov_y"):
         degrees = bool(values[0].max() > np.pi) if said.degrees is None else said.degrees
         angle = np.radians(values[0]) if degrees else values[0]
@@ -247,11 +222,11 @@ def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
     )
 
 
-def _size(plan: CameraPlan, values: Sequence[FloatArray]) -> FloatArray | None:
+def _size(columns: Sequence[Column], values: Sequence[FloatArray]) -> FloatArray | None:
     if not values:
         return None
     size = values[0] if len(values) == 1 else np.stack(values, axis=-1)
     size = size[:, :2] if size.ndim == 2 else np.stack([size, size], axis=-1)
-    name = dotted(plan.size)
+    name = dotted([column.path for column in columns])
     _require((size >= 1).all(axis=1), name, "an image's size in pixels", size)
     return size

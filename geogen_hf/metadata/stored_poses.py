@@ -24,17 +24,10 @@ from geogen_hf.cameras.rigs import MOST_MISS, measure_rigs
 from geogen_hf.cameras.tools import QuaternionOrder, rotation_from_quaternion
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
-from geogen_hf.metadata.keys import ACCEPTED, C2W, W2C, normalise_key
-from geogen_hf.metadata.plan import POSE_KEYS, CameraPlan, PoseForm, PosePlan
-from geogen_hf.metadata.values import (
-    CameraValueError,
-    Dims,
-    Node,
-    as_array,
-    dotted,
-    numbers,
-    value_at,
-)
+from geogen_hf.metadata.keys import C2W, W2C, normalise_key
+from geogen_hf.metadata.plan import POSE_KEYS, PosePlan
+from geogen_hf.metadata.table import Column
+from geogen_hf.metadata.values import CameraValueError, dotted
 
 EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
 """About which of the world's axes cameras turn first, second and third, as Blender writes it."""
@@ -52,9 +45,6 @@ _AXES: dict[str, CameraAxes] = {
 _CLEARLY = 0.25  # of any other reading's miss: then this one is right
 _LEAST_MISS = 1e-3  # of the distance: less than that says nothing against a reading
 _SAMPLE = 7000  # cameras that readings are tried on
-
-Statements = Mapping[str, Any]
-"""What values say in words: the fields of a `Role` that they settle."""
 
 
 @dataclass(frozen=True)
@@ -103,73 +93,27 @@ class Poses:
     faults: Mapping[int, CameraValueError]
 
 
-def read_poses(plan: CameraPlan, nodes: Sequence[Node]) -> list[tuple[FloatArray, ...]]:
-    """Take `(V, *shape)` float64 of each value of each pose out of V cameras.
-
-    CameraValueError if one is not what its key says, or a distortion or shift is not zero.
-    """
-    for path in plan.zeros:
-        for row, node in enumerate(nodes):
-            value = value_at(node, path)
-            if value is None or (as_array([value]) is not None and not np.any(value)):
-                continue
-            found = repr(value)[:60]
-            raise CameraValueError(row, f"{dotted([path])} to be 0 (a pinhole camera)", found)
-    vector = ACCEPTED["translation"]
-    first: dict[PoseForm, tuple[Dims, ...]] = {
-        "matrix": ACCEPTED["pose"][:-1],
-        "label": ((25,),),
-        "projection": ACCEPTED["projection"],
-        "rotation": ACCEPTED["rotation"][:2],
-        "quaternion": ACCEPTED["quaternion"],
-    }
-    return [
-        tuple(
-            numbers(
-                [value_at(node, path) for node in nodes],
-                dotted([path]),
-                ((),)
-                if pose.form == "spherical"
-                else vector
-                if n
-                else first.get(pose.form, vector),
-            )
-            for n, path in enumerate(pose.paths)
-        )
-        for pose in plan.poses
-    ]
-
-
-def read_statements(plan: CameraPlan, nodes: Sequence[Node]) -> Statements:
-    """Read what is said of layout, quaternion order and axes in values of their own."""
-    said: dict[str, Any] = {}
-    for role, path in plan.said:
-        first = value_at(nodes[0], path)
-        if not isinstance(first, (str, bool)):
-            continue  # such as the order of the views
-        for row, node in enumerate(nodes):
-            if value_at(node, path) != first:
-                raise CameraValueError(row, f"{dotted([path])} alike in all views", "another")
-        word = normalise_key(first) if isinstance(first, str) else first
-        if role in ("column_major", "row_major") and isinstance(word, bool):
-            said["column_major"] = word == (role == "column_major")
-        elif role == "axes" and word in _AXES:
-            said["axes"] = _AXES[str(word)]
-        elif role in ("layout", "quaternion_order") and isinstance(word, str):
-            if word in get_args(QuaternionOrder):
-                said["order"] = word
-            elif role == "layout" and word in _LAYOUTS:
-                said["column_major"] = _LAYOUTS[word]
-            else:
-                expected = f"{dotted([path])} to be row-major, column-major, wxyz or xyzw"
-                raise CameraValueError(0, expected, repr(first)[:60])
-    return said
+def read_statement(column: Column, value: object) -> dict[str, Any]:
+    """Read what is said in words of layout, quaternion order and axes: fields of a `Role`."""
+    role = column.role.name
+    word = normalise_key(value) if isinstance(value, str) else value
+    if role in ("column_major", "row_major") and isinstance(word, bool):
+        return {"column_major": word == (role == "column_major")}
+    if role == "axes" and word in _AXES:
+        return {"axes": _AXES[str(word)]}
+    if role in ("layout", "quaternion_order") and isinstance(word, str):
+        if word in get_args(QuaternionOrder):
+            return {"order": word}
+        if role == "layout" and word in _LAYOUTS:
+            return {"column_major": _LAYOUTS[word]}
+        expected = f"{dotted([column.path])} to be row-major, column-major, wxyz or xyzw"
+        raise CameraValueError(None, expected, repr(value)[:60])
+    return {}  # such as the order of the views
 
 
 def compose_poses(
-    plan: CameraPlan,
-    values: Sequence[tuple[FloatArray, ...]],
-    said: Statements,
+    plans: Sequence[PosePlan],
+    values: Sequence[Sequence[FloatArray]],
     subjects: NDArray[np.int64],
 ) -> Poses:
     """Make matrices of poses in any form, and check that a pose given twice is the same.
@@ -177,7 +121,6 @@ def compose_poses(
     `subjects` has the index of each camera's identity. CameraValueError if it cannot be told what
     the numbers mean.
     """
-    plans = [replace(pose, role=replace(pose.role, **said)) for pose in plan.poses]
     first, *others = [
         _compose(pose, each, subjects) for pose, each in zip(plans, values, strict=True)
     ]
@@ -223,7 +166,7 @@ def _same_pose(
     return agree
 
 
-def _compose(pose: PosePlan, values: tuple[FloatArray, ...], subjects: NDArray[np.int64]) -> Poses:
+def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.int64]) -> Poses:
     role, first = pose.role, values[0]
     claims = Claims(pose.direction, role.axes, False)
     if pose.form == "label":

@@ -216,7 +216,7 @@ def as_array(values: Sequence[object]) -> FloatArray | None:
     flat: Any = values
     while (kinds := set(map(type, flat))) == {list}:
         lengths = set(map(len, flat))
-        if len(lengths) != 1:
+        if len(lengths) != 1 or len(dims) > 4:
             return None
         dims += lengths
         flat = list(chain.from_iterable(flat))

@@ -1,0 +1,331 @@
+"""Metadata documents as a table of the values in them, by the path to each.
+
+A **pattern** is a path with `*` for every step that differs from camera to camera, and a **column**
+holds what stands at one pattern in all documents, with the keys that were there for the `*`. No
+arrangement is known here: values of two columns belong together where they stand in the same
+document and the keys of one begin with those of the other. So `frames.*.pose` finds its lens at
+`frames.*.K`, at `K.*`, or at `camera.K`. Open this module when a value is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.metadata.keys import ACCEPTED, BARE, SQUARES, Role, has_digit, normalise_key, role_of
+from geogen_hf.metadata.values import CameraValueError, Dims, Path, numbers, shape_of
+
+Trail = tuple[str | int, ...]
+"""Keys and positions."""
+IntArray = NDArray[np.int64]
+
+MANY = "*"
+COLLECTIONS = frozenset({"cameras", "subjects"})
+LABELS = frozenset({"view", "file", "name", "subject", "id", "unknown", "wrapper"}) | COLLECTIONS
+"""What may be called by a name or number of an identity or a view."""
+STATEMENTS = frozenset({"layout", "column_major", "row_major", "quaternion_order", "axes"})
+POSES = frozenset({"pose", "projection", "rotation", "quaternion", "euler", "rodrigues"})
+"""Keys that promise a pose: whatever stands there is one, or a fault."""
+
+_UNKNOWN = Role("unknown")
+_VECTORS = ACCEPTED["translation"]
+_MAX_DEPTH = 10
+_MOST_NUMBERS = 25  # of a value
+_CHUNK = 64  # values that are kept before their numbers are taken: more leave the cache
+
+
+class Column:
+    """What stands at one pattern.
+
+    Attributes:
+        pattern: The path, with `*`.
+        role: What the keys say it is.
+        numeric: Whether the values are numbers, and no labels or statements.
+        documents: Of each value, the number of its document.
+        keys: Of each, the number of its keys in `Table.keys`.
+        values: Labels and statements as they are; of numbers, those that are yet to be taken.
+        dims: Of numbers; None where none could be taken.
+        faults: What is wrong with single values, by row.
+    """
+
+    def __init__(self, pattern: Path, role: Role, *, numeric: bool) -> None:
+        self.pattern, self.role, self.numeric = pattern, role, numeric
+        self.documents: list[int] = []
+        self.keys: list[int] = []
+        self.values: list[Any] = []
+        self.dims: Dims | None = None
+        self.faults: dict[int, CameraValueError] = {}
+        self._taken: list[FloatArray] = []
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @cached_property
+    def stars(self) -> int:
+        """How many steps differ."""
+        return self.pattern.count(MANY)
+
+    @cached_property
+    def depth(self) -> int:
+        """How many steps it is to the object that has the value, or all cameras' values."""
+        last = max((at for at, step in enumerate(self.pattern) if step != MANY), default=-1)
+        stars = [at for at, step in enumerate(self.pattern[: last + 1]) if step == MANY]
+        return stars[-1] + 1 if stars else 0
+
+    @cached_property
+    def path(self) -> Path:
+        """The keys from there."""
+        return tuple(step for step in self.pattern[self.depth :] if step != MANY)
+
+    @cached_property
+    def name(self) -> str:
+        """The pattern in words."""
+        return ".".join(self.pattern) or "root"
+
+    def ends_with(self, path: Path) -> bool:
+        """Whether a stated path leads here from the camera's object, in any spelling."""
+        keys = self.pattern if self.pattern[-1:] != (MANY,) else self.path
+        return list(map(normalise_key, keys[-len(path) :])) == list(map(normalise_key, path))
+
+    def take_numbers(self) -> None:
+        """Make arrays of the values at hand; of single bad ones, keep the fault."""
+        values, self.values = self.values, []
+        if values and not self._take(values, None):
+            for row, value in enumerate(values, len(self) - len(values)):
+                self._take([value], row)
+
+    def _take(self, values: list[Any], row: int | None) -> bool:
+        shapes = ACCEPTED.get(self.role.name) or (shape_of(values[0]),)
+        try:
+            shapes = (self.dims,) if self.dims is not None else shapes
+            array = numbers(values, ".".join(self.path) or "root", shapes)
+        except CameraValueError as fault:
+            if row is None:
+                return False
+            self.faults[row] = fault
+            array = np.full((1, *(self.dims or ())), np.nan)
+        else:
+            if self.dims is None:
+                self.dims = array.shape[1:]
+                self._taken = [np.full((len(each), *self.dims), np.nan) for each in self._taken]
+        self._taken.append(array)
+        return True
+
+    @cached_property
+    def array(self) -> FloatArray:
+        """`(N, *dims)` float64; nan where there is a fault."""
+        array = np.concatenate(self._taken)
+        self._taken.clear()
+        return array
+
+
+class Table:
+    """The columns of all documents.
+
+    Args:
+        names: Identities, which are no words of a schema.
+        stated: Keys whose values are numbers that matter, whatever they look like.
+
+    Attributes:
+        columns: By pattern and, of numbers that no key names, dimensions.
+        keys: What stood for the `*`, each once.
+
+    Example:
+        >>> table = Table()
+        >>> table.add(0, {"subj_1": {"3.png": {"c2w": [[0.0] * 4] * 4}}})
+        >>> [(column.pattern, column.role.name) for column in table.columns.values()]
+        [(('*', '*', 'c2w'), 'pose')]
+        >>> table.keys[-1]
+        ('subj_1', '3.png')
+    """
+
+    def __init__(self, names: Collection[str] = (), stated: Collection[str] = ()) -> None:
+        self.columns: dict[tuple[Path, Dims | None], Column] = {}
+        self.keys: list[Trail] = []
+        self._ids: dict[Trail, int] = {}
+        self._names = {name.casefold() for name in names}
+        self._stated = {normalise_key(key) for key in stated}
+        self._roles: dict[Path, tuple[Role, Role | None]] = {(): (_UNKNOWN, None)}
+        self._document = 0
+
+    def add(self, document: int, root: object) -> None:
+        """Take everything out of a document's value that may matter."""
+        self._document = document
+        self._walk(root, (), ())
+
+    def _walk(self, value: Any, pattern: Path, keys: Trail, *, alone: bool = False) -> None:
+        if len(pattern) > _MAX_DEPTH:
+            return
+        if type(value) is dict:
+            if _is_vector(value):
+                self._numbers(value, (len(value),), pattern, keys)
+                return
+            many = self._many(value)
+            for key, item in value.items():
+                if key in many:
+                    self._walk(item, (*pattern, MANY), (*keys, key))
+                else:
+                    self._walk(item, (*pattern, key), keys, alone=len(value) == 1)
+            return
+        shape = shape_of(value)
+        if type(shape) is tuple and "s" not in shape:
+            self._numbers(value, shape, pattern, keys, alone=alone)
+            return
+        role, _ = self._role(pattern)
+        inner = value
+        while type(inner) is list and inner:
+            inner = inner[0]
+        if role.name in POSES and type(inner) is not dict:
+            self._put(value, pattern, keys, role)
+        elif type(value) is list:
+            self._items(value, pattern, keys)
+        elif role.name in (LABELS if type(value) is str else ()) or (
+            type(value) in (str, bool) and role.name in STATEMENTS
+        ):
+            self._put(value, pattern, keys, None)
+
+    def _items(self, value: list[Any], pattern: Path, keys: Trail) -> None:
+        if len(value) == 2 and type(value[0]) is str and type(value[1]) in (list, dict):
+            # An entry of EG3D's `dataset.json`: a file's name and numbers.
+            inner = value[1] if type(value[1]) is dict else {"": value[1]}
+            self._walk({"file": value[0], **inner}, pattern, keys)
+            return
+        for place, item in enumerate(value):
+            self._walk(item, (*pattern, MANY), (*keys, place))
+
+    def _numbers(
+        self, value: Any, dims: Dims, pattern: Path, keys: Trail, *, alone: bool = False
+    ) -> None:
+        role, above = self._role(pattern)
+        if above is not None and dims and dims in ACCEPTED.get(above.name, ()):
+            vague = role.name in ("pose", "matrix") and role.direction is None
+            role = above if role.name == "unknown" or (alone and vague) else role
+        if role.name in LABELS and dims == () and type(value) is not float:
+            self._put(value, pattern, keys, None)
+        accepted = ACCEPTED.get(role.name)
+        if type(value) is dict and len(value) == 4:
+            role = replace(role, order="wxyz")
+        stated = self._stated and pattern and normalise_key(pattern[-1]) in self._stated
+        if role.name == "distortion" or dims in (accepted or ()):
+            self._put(value, pattern, keys, role)
+        elif stated and np.prod(dims) <= _MOST_NUMBERS:
+            self._put(value, pattern, keys, _UNKNOWN, dims)
+        elif type(value) is list and _holds(dims, accepted or BARE + SQUARES):
+            self._items(value, pattern, keys)
+        elif dims in BARE + SQUARES or (accepted is None and dims in _VECTORS):
+            self._put(value, pattern, keys, _UNKNOWN, dims)
+        elif role.name in POSES:
+            self._put(value, pattern, keys, role)
+        elif type(value) is list and ((accepted and () in accepted) or role.name in ("view", "id")):
+            self._items(value, pattern, keys)
+
+    def _put(
+        self, value: Any, pattern: Path, keys: Trail, role: Role | None, dims: Dims = ()
+    ) -> None:
+        """Add a value to the numbers of a role, or to the labels."""
+        kind = None if role is None else dims if role is _UNKNOWN else ()
+        column = self.columns.get((pattern, kind))
+        if column is None:
+            column = Column(pattern, role or self._role(pattern)[0], numeric=role is not None)
+            self.columns[pattern, kind] = column
+        number = self._ids.get(keys)
+        if number is None:
+            number = self._ids[keys] = len(self.keys)
+            self.keys.append(keys)
+        column.documents.append(self._document)
+        column.keys.append(number)
+        column.values.append(value)
+        if role is not None and len(column.values) >= _CHUNK:
+            column.take_numbers()
+
+    def _role(self, pattern: Path) -> tuple[Role, Role | None]:
+        """What a pattern's keys say, and what the key above lends to one that says nothing."""
+        found = self._roles.get(pattern)
+        if found is None:
+            *outer, key = pattern
+            found = role, above = self._role(tuple(outer))
+            if key != MANY:
+                # Objects under `c2w` or `intrinsics` lend their claims to what is inside.
+                inherited = role if role.name in ("pose", "matrix", "projection") else above
+                known = role_of(key)
+                if role.name not in ("pose", "matrix", "projection", "wrapper", "unknown"):
+                    inherited = None
+                found = (_inside(known or _UNKNOWN, inherited), inherited)
+            self._roles[pattern] = found
+        return found
+
+    def _many(self, node: dict[str, Any]) -> Collection[str]:
+        """The keys of an object that are names of several things of one kind, and no words."""
+        names = [
+            key
+            for key, value in node.items()
+            if type(value) in (dict, list, str)
+            and (
+                key.casefold() in self._names
+                or f"{key}.001" in node  # Blender's name for the first of many
+                or (has_digit(key) and role_of(key) is None)
+            )
+        ]
+        if names:
+            shapes = {shape_of(node[key]) for key in names[:8]}
+            if shapes <= {*BARE, *SQUARES, *_VECTORS}:  # unless they are parts of one camera
+                posed = any(role.name in POSES for role in map(role_of, node) if role is not None)
+                return () if len(shapes) > 1 or (posed and shapes <= {*SQUARES}) else names
+            return names
+        inner = [key for key, value in node.items() if type(value) in (dict, list)]
+        words = [key for key in inner if role_of(key) is None]
+        if len(words) < 2 or 2 * len(words) <= len(inner):
+            return ()
+        shape = shape_of(node[words[0]])
+        numeric = type(node[words[0]]) is list and type(shape) is tuple
+        few = numeric and shape not in BARE + SQUARES and not _holds(shape, BARE + SQUARES)
+        if few or shape != shape_of(node[words[1]]):
+            return ()
+        alike = [key for key in inner if shape_of(node[key]) == shape]
+        return [key for key in alike if key in words or type(node[key]) is dict]
+
+    def codes(self, column: Column) -> IntArray:
+        """Of each value, document and keys as one number."""
+        documents = np.array(column.documents, dtype=np.int64)
+        return documents * len(self.keys) + np.array(column.keys, dtype=np.int64)
+
+    def find(self, column: Column, codes: IntArray) -> IntArray:
+        """The rows of a column that belong to cameras with these codes; -1 for none."""
+        documents, keys = np.divmod(codes, len(self.keys))
+        distinct, inverse = np.unique(keys, return_inverse=True)
+        cut = [self._ids.get(self.keys[each][: column.stars], -1) for each in distinct.tolist()]
+        above = np.array(cut, dtype=np.int64)[inverse]
+        wanted = np.where(above >= 0, documents * len(self.keys) + above, -1)
+        have = self.codes(column)
+        order = np.argsort(have, kind="stable")
+        places = np.minimum(np.searchsorted(have, wanted, sorter=order), len(have) - 1)
+        rows = order[places]
+        return np.where(have[rows] == wanted, rows, -1)
+
+
+def _holds(dims: Dims, accepted: Collection[Dims]) -> bool:
+    """Whether numbers of these dimensions are several of those that are accepted."""
+    return 0 not in dims and any(dims[at:] in accepted for at in range(1, len(dims)))
+
+
+def _is_vector(node: dict[str, Any]) -> bool:
+    letters = {key.lower() for key in node} if len(node) in (3, 4) else set()
+    return letters in ({*"xyz"}, {*"wxyz"}) and all(shape_of(each) == () for each in node.values())
+
+
+def _inside(role: Role, above: Role | None) -> Role:
+    if above is None:
+        return role
+    if above.name == "matrix":
+        return Role("matrix") if role.name == "pose" and role.direction is None else role
+    if role.name in POSES or role.name == "translation":
+        return replace(
+            role, direction=role.direction or above.direction, axes=role.axes or above.axes
+        )
+    return role
