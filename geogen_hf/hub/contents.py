@@ -23,12 +23,12 @@ from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sh
 from geogen_hf.export.verify import verify_export
 from geogen_hf.hub.commit_plan import LocalFile
 from geogen_hf.release.features import CITATION, HOMEPAGE, LICENSE_NAME, LICENSE_URL
+from geogen_hf.report import some_of
 from geogen_hf.source.fetch import LOCK_FILE_NAME, LockEntry, lock_text, read_lock
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.source.zip_directory import read_directory
 
 _CITATION_KEY = CITATION.partition("{")[2].partition(",")[0]
-_MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,9 @@ def read_export(folder: Path, progress: Callable[[int, int], None]) -> Contents:
     """Check an exported folder (checksums, schema, counts, card), and list it."""
     found = verify_export(folder, quick=True, progress=progress)
     if found.failures:
-        more = len(found.failures) - _MOST_LISTED
-        listed = [*found.failures[:_MOST_LISTED], *([f"and {more:,} more"] if more > 0 else [])]
         what, remedy = "the folder is damaged", "see geogen verify, then export again"
-        raise ReleaseError(explain(what, where=folder, found="; ".join(listed), remedy=remedy))
+        listed = some_of(found.failures, most=5)
+        raise ReleaseError(explain(what, where=folder, found=listed, remedy=remedy))
     exported = ExportedFolder(folder)
     provenance = exported.provenance
     sample, package = provenance.sample, provenance.package_version

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from geogen_hf.errors import UsageError, explain
@@ -95,7 +94,7 @@ class Pushed:
         access_before: Who could read it; None where it is new, or was not looked at.
         commit: The commit that holds the files; None where nothing was published.
         committed: Whether this push made that commit.
-        tagged: Whether this push made the tag.
+        tagged: Whether this push made the tag; in a dry run, would make it.
         dry_run: Whether nothing was changed.
         not_compared: Why a dry run did not look at the repository; None where it did.
     """
@@ -156,54 +155,57 @@ def push_export(
     """
     options = options or PushOptions()
     progress = progress or (lambda stage, done, total: None)
-    folder, check = _folder(place), partial(progress, "checking")
+    folder, check = resolve_place(place), partial(progress, "checking")
+    if isinstance(folder, str):
+        what = "only a folder on disk can be pushed"
+        raise UsageError(explain(what, found=folder, remedy="download it first"))
     contents = None if options.raw else read_export(folder, check)
-    repo, reason = _login(repo_id, options)
-    repo_id = repo.repo_id if repo else repo_id
+    repo, state, reason = None, None, None
+    try:
+        repo = HubRepo.login(repo_id, options.revision, options.create_pr, options.token)
+        repo_id = repo.repo_id
+    except HubUnavailableError as error:
+        if not options.dry_run:
+            raise
+        reason = str(error).splitlines()[0]
     if contents is None:
         contents = read_parts(folder, repo_id, check)
-    state, pushed = _preflight(contents, repo, repo_id, options)
+    if repo is not None:
+        state = repo.state()
+    pushed = _preflight(contents, repo, state, repo_id, options)
     if repo is None or options.dry_run:
         return replace(pushed, dry_run=True, not_compared=reason)
     return _push(contents, repo, state or repo.create(), pushed, options.tag, progress)
 
 
-def _folder(place: str | os.PathLike[str]) -> Path:
-    folder = resolve_place(place)
-    if isinstance(folder, str):
-        what = "only a folder on disk can be pushed"
-        raise UsageError(explain(what, found=folder, remedy="download it first"))
-    return folder
-
-
-def _login(repo_id: str, options: PushOptions) -> tuple[HubRepo | None, str | None]:
-    """Log in; a dry run goes on without the Hub, and says why."""
-    try:
-        return HubRepo.login(repo_id, options.revision, options.create_pr, options.token), None
-    except HubUnavailableError as error:
-        if not options.dry_run:
-            raise
-        return None, str(error).splitlines()[0]
-
-
 def _preflight(
-    contents: Contents, repo: HubRepo | None, repo_id: str, options: PushOptions
-) -> tuple[RepoState | None, Pushed]:
+    contents: Contents,
+    repo: HubRepo | None,
+    state: RepoState | None,
+    repo_id: str,
+    options: PushOptions,
+) -> Pushed:
     """Compare the contents with the repository and refuse conflicts. Nothing is changed.
 
-    Without `repo`, plan for a new repository and do not ask the Hub.
+    Where there is no repository, or the Hub cannot be asked, plan for a new one.
     """
-    state = None if repo is None else repo.state()
     found = None if state is None else state.access
     empty = state is None or state.files.keys() <= {".gitattributes"}  # the Hub makes that one
     access = wanted_access(found, options, empty=empty, sample=contents.sample)
     if not contents.sample:
         require_licence_accepted(access, options.accept_license)
-    plan = _plan_for(contents, repo, state, options)
+    plan, tagged = make_plan(contents.files, {}), options.tag is not None
     if repo is not None and state is not None:
         _refuse_other_kind(contents, state, repo_id)
-        _refuse_taken_tag(repo, state, plan, options.tag)
-    return state, Pushed(repo_id, page_of(repo_id), access, plan, contents.sample, found)
+        plan = make_plan(
+            contents.files,
+            state.files,
+            earlier=_of_earlier_export(contents, repo, state),
+            script=f"{repo_id.rpartition('/')[2]}.py",
+            remove_script=options.remove_script,
+        )
+        tagged = _is_tag_free(repo, state, plan, options.tag)
+    return Pushed(repo_id, page_of(repo_id), access, plan, contents.sample, found, tagged=tagged)
 
 
 def wanted_access(
@@ -247,24 +249,13 @@ def require_licence_accepted(access: Access, accepted: bool) -> None:
         )
 
 
-def _plan_for(
-    contents: Contents, repo: HubRepo | None, state: RepoState | None, options: PushOptions
-) -> Plan:
-    if repo is None or state is None:
-        return make_plan(contents.files, {})
+def _of_earlier_export(contents: Contents, repo: HubRepo, state: RepoState) -> set[str]:
+    """Name the files of an earlier export; its checksums list those, and nobody else's."""
     names = {file.path for file in contents.files}
-    earlier: set[str] = set()
-    if SUMS in state.files and SUMS in names and state.files.keys() - names:
-        # The checksums of an earlier export name the files that it wrote, and nobody else's.
-        listing = repo.read(SUMS, state.head).decode("utf-8", "replace")
-        earlier = {line.partition("  ")[2] for line in listing.splitlines()}
-    return make_plan(
-        contents.files,
-        state.files,
-        earlier=earlier,
-        script=f"{repo.repo_id.rpartition('/')[2]}.py",
-        remove_script=options.remove_script,
-    )
+    if SUMS not in names or SUMS not in state.files or state.files.keys() <= names:
+        return set()
+    listing = repo.read(SUMS, state.head).decode("utf-8", "replace")
+    return {line.partition("  ")[2] for line in listing.splitlines()}
 
 
 def _refuse_other_kind(contents: Contents, state: RepoState, repo_id: str) -> None:
@@ -276,10 +267,13 @@ def _refuse_other_kind(contents: Contents, state: RepoState, repo_id: str) -> No
         raise HubError(explain(what, where=page_of(repo_id), found=found, remedy=remedy))
 
 
-def _refuse_taken_tag(repo: HubRepo, state: RepoState, plan: Plan, tag: str | None) -> None:
+def _is_tag_free(repo: HubRepo, state: RepoState, plan: Plan, tag: str | None) -> bool:
+    """Whether the tag is to be made; it is refused where it names something else."""
     tagged = None if tag is None else repo.tagged_commit(tag)
-    if tagged is None or (plan.changes_nothing and tagged == state.head):
-        return
+    if tagged is None:
+        return tag is not None
+    if plan.changes_nothing and tagged == state.head:
+        return False
     raise HubError(
         explain(
             f"the tag {tag} is taken",
@@ -301,25 +295,21 @@ def _push(
 ) -> Pushed:
     during = access_during(state.access, pushed.access)
     repo.set_access(state.access, during)
-    if pushed.plan.changes_nothing:
+    commit, plan = state.head, pushed.plan
+    if plan.changes_nothing:
         logger.info("%s: nothing has changed, no commit", repo.repo_id)
-        pushed = replace(pushed, commit=state.head)
+        pushed = replace(pushed, commit=commit)
     else:
-        _upload(contents, repo, pushed.plan, progress)
-        commit, url = repo.commit(pushed.plan.delete, contents.message, state.head)
+        done = 0
+        progress("uploading", done, plan.added_bytes)
+        for batch in batches(plan.add, contents.size):
+            repo.upload(batch)
+            done += sum(file.size for file in batch)
+            logger.info("%s: %d of %d bytes uploaded", repo.repo_id, done, plan.added_bytes)
+            progress("uploading", done, plan.added_bytes)
+        commit, url = repo.commit(plan.delete, contents.message, commit)
         pushed = replace(pushed, commit=commit, committed=True, url=url)
-    if tag and pushed.commit and repo.tagged_commit(tag) != pushed.commit:
-        repo.tag(tag, pushed.commit)
-        pushed = replace(pushed, tagged=True)
+    if tag is not None and pushed.tagged:
+        repo.tag(tag, commit)
     repo.set_access(during, pushed.access)
     return pushed
-
-
-def _upload(contents: Contents, repo: HubRepo, plan: Plan, progress: Progress) -> None:
-    done = 0
-    progress("uploading", done, plan.added_bytes)
-    for batch in batches(plan.add, contents.size):
-        repo.upload(batch)
-        done += sum(file.size for file in batch)
-        logger.info("%s: %d of %d bytes uploaded", repo.repo_id, done, plan.added_bytes)
-        progress("uploading", done, plan.added_bytes)

@@ -5,15 +5,19 @@ Open this to change what is asked of the Hub, or the message for one of its answ
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    HfFileSystem,
+    constants,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -169,24 +173,21 @@ class HubRepo:
 
     def state(self) -> RepoState | None:
         """Read the branch; None where there is no such repository."""
-        state = self._state_of("main")
-        if self.revision == "main":
-            return state
-        if state is None:
-            what = "a new repository has no branch but main"
-            remedy = "push to main first, then create the branch"
-            found = self.revision
-            raise HubError(explain(what, where=self.repo_id, found=found, remedy=remedy))
-        return self._state_of(self.revision)
-
-    def _state_of(self, revision: str) -> RepoState | None:
-        with hub_errors("looking at the repository", f"{self.repo_id}, {revision}"):
+        with hub_errors("looking at the repository", f"{self.repo_id}, {self.revision}"):
             try:
-                info = self._api.dataset_info(self.repo_id, revision=revision, files_metadata=True)
+                info = self._api.dataset_info(
+                    self.repo_id, revision=self.revision, files_metadata=True
+                )
             except GatedRepoError:  # a subclass of the next one, but the repository exists
                 raise
             except RepositoryNotFoundError:
-                return None
+                if self.revision == "main":
+                    return None
+                what = "a new repository has no branch but main"
+                remedy = "push to main first, then create the branch"
+                found = self.revision
+                message = explain(what, where=self.repo_id, found=found, remedy=remedy)
+                raise HubError(message) from None
         gate: Gate = info.gated if info.gated in ("auto", "manual") else "off"
         access = Access(bool(info.private), gate)
         return RepoState(str(info.sha), access, {f.rfilename: f for f in info.siblings or ()})
@@ -219,14 +220,9 @@ class HubRepo:
 
     def read(self, path: str, commit: str) -> bytes:
         """Read a small file."""
-        with (
-            hub_errors("reading", f"{self.repo_id}: {path}"),
-            tempfile.TemporaryDirectory(prefix="geogen-push-") as cache,
-        ):
-            found = self._api.hf_hub_download(
-                self.repo_id, path, repo_type="dataset", revision=commit, cache_dir=cache
-            )
-            return Path(found).read_bytes()
+        with hub_errors("reading", f"{self.repo_id}: {path}"):
+            files = HfFileSystem(token=self._api.token, skip_instance_cache=True)
+            return bytes(files.cat_file(f"datasets/{self.repo_id}@{commit}/{path}"))
 
     def tagged_commit(self, tag: str) -> str | None:
         """Return the commit that a tag names; None where there is no such tag."""
