@@ -25,7 +25,6 @@ from geogen_hf.hub.repo import (
     HubError,
     HubRepo,
     HubUnavailableError,
-    RepoState,
     page_of,
 )
 from geogen_hf.release.features import LICENSE_URL
@@ -160,52 +159,39 @@ def push_export(
         what = "only a folder on disk can be pushed"
         raise UsageError(explain(what, found=folder, remedy="download it first"))
     contents = None if options.raw else read_export(folder, check)
-    repo, state, reason = None, None, None
+    repo = HubRepo(repo_id, options.revision, options.create_pr, options.token)
+    reason = None  # why a dry run goes on without the Hub
     try:
-        repo = HubRepo.login(repo_id, options.revision, options.create_pr, options.token)
-        repo_id = repo.repo_id
+        repo.look()
     except HubUnavailableError as error:
         if not options.dry_run:
             raise
         reason = str(error).splitlines()[0]
     if contents is None:
-        contents = read_parts(folder, repo_id, check)
-    if repo is not None:
-        state = repo.state()
-    pushed = _preflight(contents, repo, state, repo_id, options)
-    if repo is None or options.dry_run:
+        contents = read_parts(folder, repo.repo_id, check)
+    pushed = _preflight(contents, repo, options)
+    if options.dry_run:
         return replace(pushed, dry_run=True, not_compared=reason)
-    return _push(contents, repo, state or repo.create(), pushed, options.tag, progress)
+    return _push(contents, repo, pushed, options.tag, progress)
 
 
-def _preflight(
-    contents: Contents,
-    repo: HubRepo | None,
-    state: RepoState | None,
-    repo_id: str,
-    options: PushOptions,
-) -> Pushed:
-    """Compare the contents with the repository and refuse conflicts. Nothing is changed.
-
-    Where there is no repository, or the Hub cannot be asked, plan for a new one.
-    """
-    found = None if state is None else state.access
-    empty = state is None or state.files.keys() <= {".gitattributes"}  # the Hub makes that one
-    access = wanted_access(found, options, empty=empty, sample=contents.sample)
+def _preflight(contents: Contents, repo: HubRepo, options: PushOptions) -> Pushed:
+    """Compare the contents with the repository and refuse conflicts. Nothing is changed."""
+    empty = repo.files.keys() <= {".gitattributes"}  # the Hub makes that one
+    access = wanted_access(repo.access, options, empty=empty, sample=contents.sample)
     if not contents.sample:
         require_licence_accepted(access, options.accept_license)
-    plan, tagged = make_plan(contents.files, {}), options.tag is not None
-    if repo is not None and state is not None:
-        _refuse_other_kind(contents, state, repo_id)
-        plan = make_plan(
-            contents.files,
-            state.files,
-            earlier=_of_earlier_export(contents, repo, state),
-            script=f"{repo_id.rpartition('/')[2]}.py",
-            remove_script=options.remove_script,
-        )
-        tagged = _is_tag_free(repo, state, plan, options.tag)
-    return Pushed(repo_id, page_of(repo_id), access, plan, contents.sample, found, tagged=tagged)
+    _refuse_other_kind(contents, repo)
+    plan = make_plan(
+        contents.files,
+        repo.files,
+        earlier=_of_earlier_export(contents, repo),
+        script=f"{repo.repo_id.rpartition('/')[2]}.py",
+        remove_script=options.remove_script,
+    )
+    tagged = _is_tag_free(repo, plan, options.tag)
+    page, before = page_of(repo.repo_id), repo.access
+    return Pushed(repo.repo_id, page, access, plan, contents.sample, before, tagged=tagged)
 
 
 def wanted_access(
@@ -249,30 +235,30 @@ def require_licence_accepted(access: Access, accepted: bool) -> None:
         )
 
 
-def _of_earlier_export(contents: Contents, repo: HubRepo, state: RepoState) -> set[str]:
+def _of_earlier_export(contents: Contents, repo: HubRepo) -> set[str]:
     """Name the files of an earlier export; its checksums list those, and nobody else's."""
     names = {file.path for file in contents.files}
-    if SUMS not in names or SUMS not in state.files or state.files.keys() <= names:
+    if SUMS not in names or SUMS not in repo.files or repo.files.keys() <= names:
         return set()
-    listing = repo.read(SUMS, state.head).decode("utf-8", "replace")
+    listing = repo.read(SUMS).decode("utf-8", "replace")
     return {line.partition("  ")[2] for line in listing.splitlines()}
 
 
-def _refuse_other_kind(contents: Contents, state: RepoState, repo_id: str) -> None:
-    foreign = sorted(contents.foreign & state.files.keys())
+def _refuse_other_kind(contents: Contents, repo: HubRepo) -> None:
+    foreign = sorted(contents.foreign & repo.files.keys())
     if foreign:
         what = f"the repository holds something else than {contents.kind}"
         remedy = "choose another repository: exports and original zips each need their own"
         found = ", ".join(foreign)
-        raise HubError(explain(what, where=page_of(repo_id), found=found, remedy=remedy))
+        raise HubError(explain(what, where=page_of(repo.repo_id), found=found, remedy=remedy))
 
 
-def _is_tag_free(repo: HubRepo, state: RepoState, plan: Plan, tag: str | None) -> bool:
+def _is_tag_free(repo: HubRepo, plan: Plan, tag: str | None) -> bool:
     """Whether the tag is to be made; it is refused where it names something else."""
     tagged = None if tag is None else repo.tagged_commit(tag)
     if tagged is None:
         return tag is not None
-    if plan.changes_nothing and tagged == state.head:
+    if plan.changes_nothing and tagged == repo.head:
         return False
     raise HubError(
         explain(
@@ -286,19 +272,13 @@ def _is_tag_free(repo: HubRepo, state: RepoState, plan: Plan, tag: str | None) -
 
 
 def _push(
-    contents: Contents,
-    repo: HubRepo,
-    state: RepoState,
-    pushed: Pushed,
-    tag: str | None,
-    progress: Progress,
+    contents: Contents, repo: HubRepo, pushed: Pushed, tag: str | None, progress: Progress
 ) -> Pushed:
-    during = access_during(state.access, pushed.access)
-    repo.set_access(state.access, during)
-    commit, plan = state.head, pushed.plan
+    repo.create()
+    repo.set_access(access_during(repo.access or pushed.access, pushed.access))
+    commit, plan = repo.head, pushed.plan
     if plan.changes_nothing:
         logger.info("%s: nothing has changed, no commit", repo.repo_id)
-        pushed = replace(pushed, commit=commit)
     else:
         done = 0
         progress("uploading", done, plan.added_bytes)
@@ -307,9 +287,9 @@ def _push(
             done += sum(file.size for file in batch)
             logger.info("%s: %d of %d bytes uploaded", repo.repo_id, done, plan.added_bytes)
             progress("uploading", done, plan.added_bytes)
-        commit, url = repo.commit(plan.delete, contents.message, commit)
-        pushed = replace(pushed, commit=commit, committed=True, url=url)
+        commit, url = repo.commit(plan.delete, contents.message)
+        pushed = replace(pushed, committed=True, url=url)
     if tag is not None and pushed.tagged:
         repo.tag(tag, commit)
-    repo.set_access(during, pushed.access)
-    return pushed
+    repo.set_access(pushed.access)
+    return replace(pushed, commit=commit)

@@ -143,36 +143,37 @@ class Access:
         }[self.gated]
 
 
-@dataclass(frozen=True)
-class RepoState:
-    """A branch of a repository at one moment: its commit, who can read it, and its files."""
-
-    head: str
-    access: Access
-    files: dict[str, RepoSibling]
-
-
 @dataclass
 class HubRepo:
-    """A dataset repository and the branch to publish on; its methods raise `HubError`."""
+    """A dataset repository and the branch to publish on; its methods raise `HubError`.
+
+    Attributes:
+        repo_id: Owner and name; `look` puts the token's owner before a name without one.
+        revision: The branch.
+        create_pr: Whether to open a pull request against the branch instead.
+        token: Access token; None for the one that is stored or in `HF_TOKEN`.
+        head: The branch's commit when it was looked at; empty where there is no repository.
+        access: Who could read it then.
+        files: The files of that commit, by path.
+    """
 
     repo_id: str
     revision: str
     create_pr: bool
-    _api: HfApi
+    token: str | None = field(repr=False)
+    head: str = ""
+    access: Access | None = None
+    files: dict[str, RepoSibling] = field(default_factory=dict)
     _uploads: list[CommitOperationAdd] = field(default_factory=list)
 
-    @classmethod
-    def login(cls, repo_id: str, revision: str, create_pr: bool, token: str | None) -> HubRepo:
-        """Check the token, and put its owner before a name without one."""
-        api = HfApi(token=token, library_name="geogen-hf", library_version=__version__)
-        with hub_errors("logging in", repo_id):
-            owner = api.whoami()["name"]
-        repo_id = repo_id if "/" in repo_id else f"{owner}/{repo_id}"
-        return cls(repo_id, revision, create_pr, api)
+    def __post_init__(self) -> None:
+        self._api = HfApi(token=self.token, library_name="geogen-hf", library_version=__version__)
 
-    def state(self) -> RepoState | None:
-        """Read the branch; None where there is no such repository."""
+    def look(self) -> None:
+        """Check the token, and read the branch."""
+        with hub_errors("logging in", self.repo_id):
+            owner = self._api.whoami()["name"]
+        self.repo_id = self.repo_id if "/" in self.repo_id else f"{owner}/{self.repo_id}"
         with hub_errors("looking at the repository", f"{self.repo_id}, {self.revision}"):
             try:
                 info = self._api.dataset_info(
@@ -182,34 +183,35 @@ class HubRepo:
                 raise
             except RepositoryNotFoundError:
                 if self.revision == "main":
-                    return None
+                    return
                 what = "a new repository has no branch but main"
                 remedy = "push to main first, then create the branch"
                 found = self.revision
                 message = explain(what, where=self.repo_id, found=found, remedy=remedy)
                 raise HubError(message) from None
         gate: Gate = info.gated if info.gated in ("auto", "manual") else "off"
-        access = Access(bool(info.private), gate)
-        return RepoState(str(info.sha), access, {f.rfilename: f for f in info.siblings or ()})
+        self.access = Access(bool(info.private), gate)
+        self.head, self.files = str(info.sha), {f.rfilename: f for f in info.siblings or ()}
 
-    def create(self) -> RepoState:
-        """Create the repository, private."""
+    def create(self) -> None:
+        """Create the repository, private, unless it exists."""
+        if self.head:
+            return
         with hub_errors("creating the repository", self.repo_id):
             try:
                 self._api.create_repo(self.repo_id, private=True, repo_type="dataset")
             except HfHubHTTPError as error:
                 if error.response is None or error.response.status_code != HTTPStatus.CONFLICT:
                     raise
-        state = self.state()
-        if state is None:
+        self.look()
+        if not self.head:
             what = "the name is taken by a repository that this token cannot see"
             remedy = "choose another name, or use a token with write access to this one"
             raise HubError(explain(what, where=self.repo_id, remedy=remedy))
-        return state
 
-    def set_access(self, found: Access, wanted: Access) -> None:
+    def set_access(self, wanted: Access) -> None:
         """Change the visibility and the gate, where they differ."""
-        changes: dict[str, Any] = {}
+        found, changes = self.access or wanted, dict[str, Any]()
         if found.gated != wanted.gated:
             changes["gated"] = False if wanted.gated == "off" else wanted.gated
         if found.private != wanted.private:
@@ -217,15 +219,18 @@ class HubRepo:
         if changes:
             with hub_errors(f"making it {wanted}", self.repo_id):
                 self._api.update_repo_settings(self.repo_id, repo_type="dataset", **changes)
+        self.access = wanted
 
-    def read(self, path: str, commit: str) -> bytes:
+    def read(self, path: str) -> bytes:
         """Read a small file."""
         with hub_errors("reading", f"{self.repo_id}: {path}"):
             files = HfFileSystem(token=self._api.token, skip_instance_cache=True)
-            return bytes(files.cat_file(f"datasets/{self.repo_id}@{commit}/{path}"))
+            return bytes(files.cat_file(f"datasets/{self.repo_id}@{self.head}/{path}"))
 
     def tagged_commit(self, tag: str) -> str | None:
         """Return the commit that a tag names; None where there is no such tag."""
+        if not self.head:
+            return None
         with hub_errors("looking at tags", f"{self.repo_id}, {tag}"):
             try:
                 return str(self._api.dataset_info(self.repo_id, revision=tag).sha)
@@ -261,8 +266,8 @@ class HubRepo:
                 raise HubError(explain(what, where=file.path, remedy=remedy))
         self._uploads += additions
 
-    def commit(self, delete: Iterable[RepoSibling], message: str, parent: str) -> tuple[str, str]:
-        """Publish all uploads in one commit on top of `parent`; return its id and its page."""
+    def commit(self, delete: Iterable[RepoSibling], message: str) -> tuple[str, str]:
+        """Publish all uploads in one commit on top of `head`; return its id and its page."""
         deletions = [CommitOperationDelete(file.rfilename, is_folder=False) for file in delete]
         with hub_errors("committing", f"{self.repo_id}, {self.revision}"):
             done = self._api.create_commit(
@@ -271,7 +276,7 @@ class HubRepo:
                 commit_message=message,
                 repo_type="dataset",
                 revision=self.revision,
-                parent_commit=parent,
+                parent_commit=self.head,
                 create_pr=self.create_pr,
             )
         return str(done.oid), str(done.pr_url if self.create_pr else page_of(self.repo_id))
