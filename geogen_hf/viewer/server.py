@@ -44,6 +44,8 @@ class Viewer:
     """
 
     def __init__(self, place: OpenedPlace, subjects: Sequence[str], host: str, port: int) -> None:
+        import viser
+
         self._place = place
         self._subjects = subjects
         self._listed: Sequence[str] = subjects
@@ -51,8 +53,9 @@ class Viewer:
         self._closed = False
         self._wanted = subjects[0]
         self._shown = place_pictures(place.identities[subjects[0]])
-        self._server = _start_server(host, port)
-        self.url = _url(host, port)
+        with _no_output():
+            self._server = viser.ViserServer(host=host, port=port, verbose=False)
+        self.url = _url(host, self._server.get_port())
         atexit.register(self.close)  # before viser's own, which would print
         self._build_controls()
         self._drawing: Drawing | None = None
@@ -341,17 +344,6 @@ def _url(host: str, port: int) -> str:
     """
     name = {"0.0.0.0": _LOOPBACK, "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-def _start_server(host: str, port: int) -> Any:
-    import viser
-
-    with _no_output():
-        server = viser.ViserServer(host=host, port=port, verbose=False)
-        if server.get_port() != port:  # taken by somebody else since it was tried
-            server.stop()
-            raise UsageError(explain(f"cannot listen on port {port} of {host}"))
-    return server
 
 
 def _drop_idle_connections(loop: asyncio.AbstractEventLoop) -> None:
