@@ -245,14 +245,16 @@ def _decode_plain(
     """
     if header.format != "PNG":
         return None
-    unusual = _check_chunks(data, where)
-    if _decode_png is None or header.plain_mode is None or unusual - ignored:
-        return None
-    width, height = header.size_wh
-    try:
-        return _decode_png(data, (height, width), header.plain_mode)
-    except Exception:  # noqa: BLE001 (it raises no subclass; Pillow then says what is wrong)
-        return None
+    if _decode_png is not None and header.plain_mode is not None:
+        width, height = header.size_wh
+        # It checks the CRCs of pixels itself.
+        if not _check_chunks(data, where, unchecked=b"IDAT") - ignored:
+            try:
+                return _decode_png(data, (height, width), header.plain_mode)
+            except Exception:  # noqa: BLE001 (no subclass; the check or Pillow says what is wrong)
+                pass
+    _check_chunks(data, where)
+    return None
 
 
 def _decode_by_pillow(data: bytes, where: object, convert: Callable[[Image.Image], T]) -> T:
@@ -264,15 +266,16 @@ def _decode_by_pillow(data: bytes, where: object, convert: Callable[[Image.Image
         raise _damaged(where, error) from error
 
 
-def _check_chunks(data: bytes, where: object) -> set[bytes]:
-    """Check the CRC-32 of every chunk of a PNG; bytes after its end are ignored.
+def _check_chunks(data: bytes, where: object, unchecked: bytes | None = None) -> set[bytes]:
+    """Check the CRC-32 of a PNG's chunks, but for those of one kind; what follows IEND is ignored.
 
     `kornia_rs` does not look at chunks that do not change pixels, nor at the end of the file;
     Pillow does not look at the CRCs of pixels. So both would return images from damaged files.
-    Returns the kinds of chunks that are not common, or not of their common length.
+    Returns the kinds of chunks that are not common, or not of their common length, and pixels that
+    do not come in one run.
     """
     view, position, kind = memoryview(data), len(_PNG_SIGNATURE), b""
-    unusual = set()
+    unusual, runs = set(), 0
     while kind != b"IEND":
         if position + 12 > len(data):
             raise _damaged(where, "the file is cut short")
@@ -280,13 +283,15 @@ def _check_chunks(data: bytes, where: object) -> set[bytes]:
         end = position + 8 + length
         if end + 4 > len(data):
             raise _damaged(where, "the file is cut short")
-        kind = bytes(view[position + 4 : position + 8])
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        before, kind = kind, bytes(view[position + 4 : position + 8])
+        crc = int.from_bytes(view[end : end + 4], "big")
+        if kind != unchecked and zlib.crc32(view[position + 4 : end]) != crc:
             raise _damaged(where, f"wrong CRC-32 of chunk {kind!r} at byte {position:,}")
         if kind not in _CHUNKS_OF_ANY_LENGTH and _COMMON_CHUNKS.get(kind) != length:
             unusual.add(kind)
+        runs += kind == b"IDAT" != before
         position = end + 4
-    return unusual
+    return unusual | {b"IDAT"} if runs > 1 else unusual
 
 
 def _damaged(where: object, reason: object) -> ImageError:

@@ -169,6 +169,23 @@ def test_every_flipped_byte_is_noticed(kind: bytes | None, decoder: str) -> None
         assert "subj_00003, view 2" in str(error.value)
 
 
+def test_damaged_pixels_in_any_chunk_are_noticed(decoder: str) -> None:
+    """Also in those that no decoder needs: behind the last pixel, or behind another chunk."""
+    good = IMAGES["rgb"]
+    (length,) = struct.unpack_from(">I", good, 33)
+    packed, end = good[41 : 41 + length], good[-12:]
+    pieces = [chunk(b"IDAT", each) for each in (packed[:9], packed[9:], b"", b"what follows")]
+    behind = [chunk(b"tIME", bytes(7)), chunk(b"IDAT", b"far behind")]
+    for pixels in (pieces, pieces[:2] + behind):
+        split = good[:33] + b"".join(pixels) + end
+        assert np.array_equal(decode_rgb(split), decode_rgb(good))
+        for position in range(33, len(split)):
+            bad = bytearray(split)
+            bad[position] ^= 0x10
+            with pytest.raises(ImageError):
+                decode_rgb(bytes(bad))
+
+
 @pytest.mark.parametrize("name", IMAGES)
 def test_what_is_cut_short_is_an_error(name: str, decoder: str) -> None:
     data = IMAGES[name]

@@ -286,8 +286,8 @@ def collate_and_look(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_workers_decode_into_the_batch(by_subject: Path) -> None:
     rows = geogen.load("sequences", split="train", data_dir=str(by_subject), streaming=True)
-    expected = [row["images"] for row in as_tensors(rows, ToTensors())]
-    stream = as_tensors(rows, ToTensors(), batch_size=4)
+    expected = list(as_tensors(rows, ToTensors(cameras=("eg3d", "plucker"))))
+    stream = as_tensors(rows, ToTensors(cameras=("eg3d", "plucker")), batch_size=4)
     for loader_batch, copied in ((4, False), (2, False), (3, True)):
         batches = list(
             DataLoader(
@@ -299,9 +299,12 @@ def test_workers_decode_into_the_batch(by_subject: Path) -> None:
             )
         )
         assert all(one["read_where_it_was_decoded"] for one in batches) != copied
-        images = [image for one in batches for image in one["images"]]
-        assert all(map(torch.equal, images, expected))
-        assert len(images) == len(expected)
+        for name in expected[0].keys() - {"subject_id"}:
+            values = [value for one in batches for value in one[name]]
+            assert len(values) == len(expected)
+            assert all(
+                torch.equal(value, row[name]) for value, row in zip(values, expected, strict=True)
+            )
 
 
 @pytest.fixture

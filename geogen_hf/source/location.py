@@ -259,11 +259,11 @@ class SeekableFile(io.RawIOBase):
         start = min(self._position, self.size)
         stop = self.size if size is None or size < 0 else min(start + size, self.size)
         self._position = stop
-        before: bytes | bytearray = b""
-        if start < self._tail_start:
-            before = self.file.read_range(start, min(stop, self._tail_start))
-        first, end = max(0, start - self._tail_start), max(0, stop - self._tail_start)
-        return b"".join((before, self._tail[first:end]))
+        if stop <= self._tail_start:
+            return bytes(self.file.read_range(start, stop))  # joined with nothing, it is copied
+        before = self.file.read_range(start, self._tail_start) if start < self._tail_start else b""
+        tail = self._tail[max(0, start - self._tail_start) : stop - self._tail_start]
+        return b"".join((before, tail))
 
 
 @contextmanager

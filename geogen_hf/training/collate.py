@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, get_worker_info
 
 from geogen_hf.training.shared_memory import as_batch
 
@@ -44,22 +44,37 @@ def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         column = [row[name] for row in rows]
         batch[name] = _stacked(column, most) if isinstance(column[0], Tensor) else column
     batch["view_mask"] = torch.arange(most) < counts[:, None]
-    return batch
+    return batch if get_worker_info() is None else _small_together(batch)
 
 
 def _stacked(tensors: Sequence[Tensor], views: int) -> Tensor:
+    if tensors[0].ndim != 4:
+        return torch.stack([_padded(tensor, views) for tensor in tensors])
     # default_collate stacks into shared memory, in the order of the shapes: so images are given to
     # it as they lie in memory, and nothing is rearranged.
-    channels_last = tensors[0].ndim == 4 and tensors[0].stride(1) == 1
-    rows = [_padded(_in_memory(tensor, channels_last), views) for tensor in tensors]
+    channels_last = tensors[0].stride(1) == 1
+    order = (0, 2, 3, 1) if channels_last else (0, 1, 2, 3)
+    rows = [_padded(tensor.permute(order), views) for tensor in tensors]
     stack = as_batch(rows)
     if stack is None:
         stack = default_collate(rows)
     return stack.permute(0, 1, 4, 2, 3) if channels_last else stack
 
 
-def _in_memory(tensor: Tensor, channels_last: bool) -> Tensor:
-    return tensor.permute(0, 2, 3, 1) if channels_last else tensor
+def _small_together(batch: dict[str, Any]) -> dict[str, Any]:
+    """Copy all but images and maps into one piece of shared memory.
+
+    A worker makes a connection to hand over a piece; tensors in one piece share it.
+    """
+    small = {
+        name: each for name, each in batch.items() if isinstance(each, Tensor) and each.ndim < 5
+    }
+    sizes = [-(-each.nbytes // 8) * 8 for each in small.values()]
+    memory = torch.empty(sum(sizes), dtype=torch.uint8)
+    memory.share_memory_()  # type: ignore[no-untyped-call]
+    for (name, each), piece in zip(small.items(), torch.split(memory, sizes), strict=True):
+        batch[name] = piece[: each.nbytes].view(each.dtype).view(each.shape).copy_(each)
+    return batch
 
 
 def _padded(tensor: Tensor, views: int) -> Tensor:
