@@ -46,7 +46,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.cameras.poses import FloatArray, as_stack, invert_rigid
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 
 Direction = Literal["world_to_camera", "camera_to_world"]
 CameraAxes = Literal[
@@ -154,7 +154,7 @@ def _unknown(name: str) -> UsageError:
     expected = f"DIRECTION AXES [transposed], DIRECTION one of {directions} and AXES one of {axes}"
     remedy = 'name both, such as "camera_to_world opengl"'
     return UsageError(
-        explain("no such camera convention", expected=expected, found=repr(name), remedy=remedy)
+        "no such camera convention", expected=expected, found=repr(name), remedy=remedy
     )
 
 

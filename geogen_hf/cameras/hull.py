@@ -73,14 +73,17 @@ class Silhouettes:
     Args:
         silhouettes: V silhouettes.
         intrinsics: `(V, 3, 3)` pixels of the pictures (not of the masks).
+
+    Attributes:
+        masks: `(h, w)` bool of each view.
     """
 
     def __init__(self, silhouettes: Sequence[Silhouette], intrinsics: FloatArray) -> None:
-        self._shapes = [each.mask.shape for each in silhouettes]
-        self._pixels = [_outline_pixels(each.mask) for each in silhouettes]
+        self.masks = [each.mask for each in silhouettes]
+        self._pixels = [_outline_pixels(mask) for mask in self.masks]
         scale = np.array([[*each.scale, 1.0] for each in silhouettes])
         self._intrinsics = intrinsics * scale[:, :, None]
-        distances = [_distance_outside(each.mask) for each in silhouettes]
+        distances = [_distance_outside(mask) for mask in self.masks]
         slopes = [np.stack([*np.gradient(each)][::-1], axis=-1) for each in distances]
         height, width = self._table = np.max([each.shape for each in distances], axis=0)
         # One table after the other, all of one size, to look up at once.
@@ -173,7 +176,8 @@ class Silhouettes:
         # The head is looked for as far before and behind the centre as frames are wide there.
         distance = np.linalg.norm(camera_centre(world_to_camera) - centre, axis=-1)
         focal = intrinsics[:, [0, 1], [0, 1]].min(axis=1)
-        reach = _DEPTH_SEARCHED * float((distance * np.max(self._shapes, axis=1) / 2 / focal).max())
+        sides = np.array([max(mask.shape) for mask in self.masks])
+        reach = _DEPTH_SEARCHED * float((distance * sides / 2 / focal).max())
         depth = world_to_camera[:, 2] @ [*centre, 1.0]
         near = np.maximum(depth - reach, 0.05 * depth)
         depths = np.linspace(near, depth + reach, _DEPTHS, axis=1, dtype=np.float32)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 
 FloatArray = NDArray[np.float64]
 
@@ -29,10 +29,10 @@ def as_stack(values: ArrayLike, name: str, *trailing: int) -> FloatArray:
         stack = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         what = f"{name} are not an array of numbers"
-        raise CameraError(explain(what, expected=expected, found=error)) from error
+        raise CameraError(what, expected=expected, found=error) from error
     if stack.shape[stack.ndim - len(trailing) :] != trailing or stack.ndim < len(trailing):
         what = f"{name} have the wrong shape"
-        raise CameraError(explain(what, expected=expected, found=stack.shape))
+        raise CameraError(what, expected=expected, found=stack.shape)
     return stack
 
 
@@ -169,5 +169,5 @@ def unit_vectors(vectors: FloatArray, name: str) -> FloatArray:
     """Scale `(..., N)` vectors to length 1, or raise `CameraError` under `name` if one has none."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not (np.isfinite(length) & (length > 1e-9)).all():
-        raise CameraError(explain(f"{name} is no direction", expected="a finite, nonzero vector"))
+        raise CameraError(f"{name} is no direction", expected="a finite, nonzero vector")
     return np.asarray(vectors / length)

@@ -13,7 +13,7 @@ import numpy as np
 from geogen_hf.cameras.conventions import Convention, Direction
 from geogen_hf.cameras.rigs import Geometry
 from geogen_hf.cameras.silhouettes import LONG_SIDE_PX
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 
 WarningKind = Literal[
     "principal_point", "scattered_views", "focal_lengths", "soft_outlines", "exchanged_views",
@@ -175,12 +175,10 @@ class ConventionResult:
             return self.convention
         best = next((str(score.convention) for score in self.scores if score.standing), None)
         raise CameraError(
-            explain(
-                f"the camera convention cannot be told from the data\n{self}",
-                remedy="look at them (geogen inspect SRC --picture proof.png), then name it: "
-                f"camera_convention='{best or 'DIRECTION AXES'} unchecked'"
-                + (" takes the first row" if best else ", or state the poses with camera_schema"),
-            )
+            f"the camera convention cannot be told from the data\n{self}",
+            remedy="look at them (geogen inspect SRC --picture proof.png), then name it: "
+            f"camera_convention='{best or 'DIRECTION AXES'} unchecked'"
+            + (" takes the first row" if best else ", or state the poses with camera_schema"),
         )
 
     def found(self) -> list[str]:

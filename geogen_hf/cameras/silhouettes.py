@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 
 Mask = NDArray[np.bool_]
 Float = TypeVar("Float", np.float32, np.float64)
@@ -190,7 +190,7 @@ def _border(pixels: NDArray[Float]) -> tuple[NDArray[Float], float]:
 def _require_picture(picture: NDArray[np.uint8]) -> None:
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
         found = f"{picture.shape} {picture.dtype}"
-        raise UsageError(explain("not a picture", expected="(H, W, 3) uint8", found=found))
+        raise UsageError("not a picture", expected="(H, W, 3) uint8", found=found)
 
 
 def _outline_alpha(

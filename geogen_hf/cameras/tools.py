@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from geogen_hf.cameras.conventions import Convention, canonicalise, express
 from geogen_hf.cameras.intrinsics import intrinsics_matrix
 from geogen_hf.cameras.poses import FloatArray, as_stack, compose_rigid, unit_vectors
-from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.errors import CameraError, UsageError
 
 AxesName = Literal["opencv", "opengl", "blender", "pytorch3d"]
 """Camera axes by a tool: COLMAP and EG3D have OpenCV's, nerfstudio and NeRF-synthetic OpenGL's, and
@@ -59,7 +59,7 @@ def from_camera_to_world(camera_to_world: ArrayLike, axes: AxesName = "opencv") 
 def _camera_to_world(axes: AxesName) -> Convention:
     if axes not in get_args(AxesName):
         expected = ", ".join(get_args(AxesName))
-        raise UsageError(explain("unknown camera axes", expected=expected, found=axes))
+        raise UsageError("unknown camera axes", expected=expected, found=axes)
     return Convention.from_name(f"c2w {axes}")
 
 
@@ -201,7 +201,7 @@ def _focal_and_principal(intrinsics: ArrayLike, tool: str) -> tuple[FloatArray, 
     skew = np.abs(intrinsics[..., 0, 1]).max(initial=0.0)
     if skew > 1e-6:
         what = f"{tool} has no place for the skew of these intrinsics"
-        raise CameraError(explain(what, expected="K[0, 1] = 0", found=f"up to {skew:g}"))
+        raise CameraError(what, expected="K[0, 1] = 0", found=f"up to {skew:g}")
     return intrinsics[..., [0, 1], [0, 1]], intrinsics[..., :2, 2]
 
 
@@ -259,5 +259,5 @@ def quaternion_from_rotation(rotation: ArrayLike, order: QuaternionOrder) -> Flo
 
 def _columns(order: QuaternionOrder) -> list[int]:
     if order not in get_args(QuaternionOrder):
-        raise UsageError(explain("unknown quaternion order", expected="wxyz, xyzw", found=order))
+        raise UsageError("unknown quaternion order", expected="wxyz, xyzw", found=order)
     return ["wxyz".index(letter) for letter in order]

@@ -25,7 +25,7 @@ from geogen_hf.cameras.poses import FloatArray, as_stack
 from geogen_hf.cameras.rigs import geometry_of, measure_rigs, read_rigs
 from geogen_hf.cameras.scores import STANDING_SHARE, CameraWarning, rounded_percent
 from geogen_hf.cameras.silhouettes import silhouette
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Stored:
         if not len(views) or not views.all():
             found = stacks[int(np.argmin(views))].shape if stacks else "no subject"
             what = "stored camera matrices cannot be scored"
-            raise CameraError(explain(what, expected="(V, 4, 4) for each subject", found=found))
+            raise CameraError(what, expected="(V, 4, 4) for each subject", found=found)
         return cls(np.concatenate(stacks), np.cumsum(views) - views, views)
 
     def of_subject(self, index: int) -> FloatArray:
@@ -187,12 +187,10 @@ def seen_subjects(
         intrinsics = as_stack(intrinsics_px(index), "intrinsics", 3, 3)
         if not len(pictures) == len(intrinsics) == len(matrices):
             raise CameraError(
-                explain(
-                    "pictures, intrinsics and matrices of a subject do not fit together",
-                    where=subject_ids[index],
-                    expected=f"{len(matrices)} of each",
-                    found=f"{len(pictures)} pictures, {len(intrinsics)} intrinsics",
-                )
+                "pictures, intrinsics and matrices of a subject do not fit together",
+                where=subject_ids[index],
+                expected=f"{len(matrices)} of each",
+                found=f"{len(pictures)} pictures, {len(intrinsics)} intrinsics",
             )
         rows = np.unique(np.linspace(0, len(matrices) - 1, _MOST_VIEWS).round().astype(np.intp))
         outlines = [silhouette(pictures[row]) for row in rows]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.cameras.poses import FloatArray, as_stack
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 
 #: Largest |R^T R - 1| of an acceptable rotation. Rounding to 3 decimals moves each entry by up to
 #: 0.0005 and so each entry of R^T R by up to 2 * sqrt(3) * 0.0005 < 0.0018: such values always
@@ -188,7 +188,7 @@ def _refusal(
 ) -> CameraError:
     what = f"{what} ({np.size(good) - np.count_nonzero(good)} of {np.size(good)} bad)"
     where = f"index {list(_first(good))}"
-    return CameraError(explain(what, where=where, expected=expected, found=found, remedy=remedy))
+    return CameraError(what, where=where, expected=expected, found=found, remedy=remedy)
 
 
 def _first(good: NDArray[np.bool_]) -> tuple[int, ...]:

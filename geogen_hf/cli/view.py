@@ -108,9 +108,7 @@ def preview(
     with closing(open_place(source, cameras)) as place:
         names = place.choose(subject)[: None if subject else _PREVIEWED]
         found = [place.identities[name] for name in names]
-    shown = [
-        decode_views(one.subject_id, one.images, one.extrinsics, one.intrinsics) for one in found
-    ]
+    shown = list(map(decode_views, found))
     console.save_picture(contact_sheet(shown, cell), picture)
     console.save_picture(camera_rig(shown[0]), rig)
     console.say(f"{picture}  {len(shown)} identities by azimuth")

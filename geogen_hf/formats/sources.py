@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geogen_hf._version import __version__
@@ -91,7 +91,7 @@ def _open_parts(
     place: Place, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
 ) -> Source:
     release = read_release(locate_parts(place, ALL_PARTS), cameras)
-    subjects = tuple(s.without_metadata() for s in release.sound_subjects(on_bad_subject))
+    subjects = tuple(replace(s, metadata="") for s in release.sound_subjects(on_bad_subject))
     splits = {s.subject_id: split_of(s.subject_id, split_seed) for s in subjects}
     identity = {
         "geogen-hf": __version__,

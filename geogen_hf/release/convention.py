@@ -24,11 +24,11 @@ from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult
 from geogen_hf.cameras.validate import validate_intrinsics
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import CameraError, FetchError, ImageError, explain, one_line
+from geogen_hf.errors import CameraError, FetchError, ImageError, one_line
 from geogen_hf.images import Pixels, decode_rgb
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
-from geogen_hf.source.zip_directory import Member
+from geogen_hf.release.subjects import ImageIndex
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,6 @@ UNCHECKED = " unchecked"
 """Appended to the name of a convention, it is taken without a look at the pictures."""
 
 _ALGORITHM = "hull-2"  # part of the names of remembered files: other rules, other files
-
-ImageIndex = Mapping[str, Mapping[int, Member]]
-"""Members by identity and view."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +118,17 @@ class ResolvedConvention:
         if self.convention is not None:
             return self.convention
         if self.proof is None:
-            raise CameraError(explain("there is no camera in the metadata to tell a convention by"))
+            raise CameraError("there is no camera in the metadata to tell a convention by")
         if self.stated is None:
             return self.proof.require()
         proven = self.proof.convention
         use = f"camera_convention={proven.name!r}, or " if proven else ""
         raise CameraError(
-            explain(
-                f"the data contradicts the stated camera convention\n{self}",
-                expected=proven or "a convention in which optical axes meet in front of cameras",
-                found=f"{self.stated}, as stated by camera_convention or camera_schema",
-                remedy=f"leave it to the data (camera_convention='auto'), or use {use}"
-                f"camera_convention='{self.stated}{UNCHECKED}' to insist",
-            )
+            f"the data contradicts the stated camera convention\n{self}",
+            expected=proven or "a convention in which optical axes meet in front of cameras",
+            found=f"{self.stated}, as stated by camera_convention or camera_schema",
+            remedy=f"leave it to the data (camera_convention='auto'), or use {use}"
+            f"camera_convention='{self.stated}{UNCHECKED}' to insist",
         )
 
 
@@ -161,7 +156,8 @@ def resolve_convention(
     subjects = list(cameras.values())
     stated = _stated(subjects, options)
     if stated is not None and (options.convention.endswith(UNCHECKED) or not subjects):
-        warnings = (*_unchecked(stated), *_denied_by_keys(stated, subjects))
+        text = f"The camera convention {stated} was stated and not checked against the pictures."
+        warnings = (CameraWarning("not_checked", text), *_denied_by_keys(stated, subjects))
         return ResolvedConvention(stated, "unchecked", stated, None, warnings)
     if not subjects:
         return ResolvedConvention(None, "unsettled")
@@ -175,8 +171,13 @@ def resolve_convention(
     elif proof.contradicts(stated):
         return ResolvedConvention(None, "unsettled", stated, proof, proof.warnings)
     else:
-        warnings = proof.warnings if proof.settled else _not_proven(stated, proof)
-        warnings = (*warnings, *_denied_by_keys(stated, subjects))
+        warnings = (*proof.warnings, *_denied_by_keys(stated, subjects))
+        if not proof.settled:
+            text = (
+                f"The stated camera convention {stated} is taken, but the data does not prove it: "
+                f"{proof.reason}."
+            )
+            warnings = (CameraWarning("not_proven", text), *warnings)
         resolved = ResolvedConvention(stated, "stated", stated, proof, warnings)
     for warning in resolved.warnings:
         logger.warning("cameras: %s", warning.text)
@@ -219,19 +220,6 @@ def _prove(
     if pictures.faults and not pictures.intrinsics:
         raise pictures.faults[min(pictures.faults)]
     return proof
-
-
-def _unchecked(stated: Convention) -> tuple[CameraWarning, ...]:
-    text = f"The camera convention {stated} was stated and not checked against the pictures."
-    return (CameraWarning("not_checked", text),)
-
-
-def _not_proven(stated: Convention, proof: ConventionResult) -> tuple[CameraWarning, ...]:
-    text = (
-        f"The stated camera convention {stated} is taken, but the data does not prove it: "
-        f"{proof.reason}."
-    )
-    return (CameraWarning("not_proven", text),)
 
 
 def _denied_by_keys(

@@ -27,12 +27,8 @@ Mariotti, Octave and Petikam, Lohit and Valentin, Julien and Onken, Arno and Mac
 }
 """
 
-_ONE_VIEW = {
-    "subject_id": Value("string"),
-    "view_id": Value("int32"),
-    "extrinsics": Array2D((4, 4), "float32"),
-    "intrinsics": Array2D((3, 3), "float32"),
-}
+_ID = {"subject_id": Value("string"), "view_id": Value("int32")}
+_CAMERA = {"extrinsics": Array2D((4, 4), "float32"), "intrinsics": Array2D((3, 3), "float32")}
 
 FEATURES = {
     "sequences": Features(
@@ -44,22 +40,8 @@ FEATURES = {
             "intrinsics": Array3D((None, 3, 3), "float32"),
         }
     ),
-    "views": Features(
-        {
-            "subject_id": _ONE_VIEW["subject_id"],
-            "view_id": _ONE_VIEW["view_id"],
-            "image": Image(),
-            "extrinsics": _ONE_VIEW["extrinsics"],
-            "intrinsics": _ONE_VIEW["intrinsics"],
-        }
-    ),
-    "cameras": Features(
-        {
-            **_ONE_VIEW,
-            "width": Value("int32"),
-            "height": Value("int32"),
-        }
-    ),
+    "views": Features({**_ID, "image": Image(), **_CAMERA}),
+    "cameras": Features({**_ID, **_CAMERA, "width": Value("int32"), "height": Value("int32")}),
     "metadata": Features({"subject_id": Value("string"), "metadata": Value("string")}),
 }
 """The columns of every config, in order. `COLUMNS` says what they hold."""

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from geogen_hf.cameras.intrinsics import intrinsics_from_fov
 from geogen_hf.cameras.poses import FloatArray, camera_centre, look_at, project, unproject
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
-from geogen_hf.images import decode_rgb
+from geogen_hf.release.release import Identity
 
 _BACKGROUND, _INK, _FAINT = (250, 250, 250), (40, 40, 44), (190, 190, 196)
 _AXIS_COLOURS = {"x": (204, 51, 51), "y": (46, 139, 62), "z": (45, 85, 200)}
@@ -23,13 +23,9 @@ _FRUSTUM_COLOUR = (230, 126, 34)
 
 @dataclass(frozen=True)
 class Views:
-    """What the pictures are made of: the images and cameras of one identity.
+    """What the pictures are made of: an identity's V decoded images and its cameras.
 
-    Attributes:
-        subject_id: The identity.
-        images: V decoded images.
-        extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes.
-        intrinsics: `(V, 3, 3)` float64, pixels.
+    The cameras are `(V, 4, 4)` float64 world-to-camera, OpenCV axes, and `(V, 3, 3)` pixels.
     """
 
     subject_id: str
@@ -38,16 +34,14 @@ class Views:
     intrinsics: FloatArray
 
 
-def decode_views(
-    subject_id: str, encoded: Sequence[bytes], extrinsics: FloatArray, intrinsics: FloatArray
-) -> Views:
-    """Decode one identity's images for drawing.
+def decode_views(identity: Identity) -> Views:
+    """Decode an identity's images for drawing.
 
     Raises:
         ImageError: One is damaged.
     """
-    images = [Image.fromarray(decode_rgb(data, where=subject_id)) for data in encoded]
-    return Views(subject_id, images, extrinsics, intrinsics)
+    images = [Image.fromarray(pixels) for pixels in identity.arrays()]
+    return Views(identity.subject_id, images, identity.extrinsics, identity.intrinsics)
 
 
 def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:
@@ -62,14 +56,15 @@ def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:
         `geogen_hf.cameras.rigs.Orbit` measures it; a line at the foot says from where.
     """
     margin, caption = 8, max(14, cell_px // 8)
-    label_width = _text_width([views.subject_id for views in subjects], caption) + 2 * margin
+    font = ImageFont.load_default(caption * 0.8)
+    longest = max(font.getlength(views.subject_id) for views in subjects)
+    label_width = int(longest) + 1 + 2 * margin
     columns = max(len(views.images) for views in subjects)
     row_height = cell_px + caption + margin
     foot_top = len(subjects) * row_height + margin
     size = (label_width + columns * (cell_px + margin), foot_top + caption + margin)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(caption * 0.8)
     for row, views in enumerate(subjects):
         top = margin + row * row_height
         draw.text((margin, top + cell_px // 2), views.subject_id, _INK, font, anchor="lm")
@@ -85,11 +80,6 @@ def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:
     foot = f"Azimuth of the camera around the head; 0° is where the world's {axis} axis points."
     draw.text((margin, foot_top + caption // 2), foot, _INK, font, anchor="lm")
     return sheet
-
-
-def _text_width(texts: Sequence[str], size: int) -> int:
-    font = ImageFont.load_default(size * 0.8)
-    return int(max(font.getlength(text) for text in texts)) + 1
 
 
 def camera_rig(views: Views, size_px: int = 900) -> Image.Image:
@@ -109,7 +99,9 @@ def camera_rig(views: Views, size_px: int = 900) -> Image.Image:
     orbit = fit_orbit(views.extrinsics)
     distance = float(np.median(orbit.angles(views.extrinsics)[2]))
     observer = _Observer(orbit, distance, width, height)
-    _draw_ring(picture, observer, orbit, distance)
+    turns, side = np.linspace(0, 2 * np.pi, 97)[:, None], np.cross(orbit.up, orbit.front)
+    ring = orbit.centre + distance * (np.cos(turns) * orbit.front + np.sin(turns) * side)
+    _draw_lines(picture, observer, ring, _FAINT, 3)
     depths = observer.see(camera_centre(views.extrinsics))[1]
     behind = [v for v in np.argsort(-depths) if depths[v] > observer.distance]
     for view in behind:
@@ -141,13 +133,6 @@ class _Observer:
     def see(self, points_world: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Pixels `(N, 2)` and depths `(N,)` of world points `(N, 3)`."""
         return project(points_world, self._extrinsics, self._intrinsics)
-
-
-def _draw_ring(picture: Image.Image, observer: _Observer, orbit: Orbit, radius: float) -> None:
-    turns = np.linspace(0, 2 * np.pi, 97)[:, None]
-    side = np.cross(orbit.up, orbit.front)
-    ring = orbit.centre + radius * (np.cos(turns) * orbit.front + np.sin(turns) * side)
-    _draw_lines(picture, observer, ring, _FAINT, 3)
 
 
 def _draw_axes(

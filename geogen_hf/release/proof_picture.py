@@ -16,12 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
-from geogen_hf.cameras.hull import Silhouettes
-from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.scores import percent
-from geogen_hf.cameras.silhouettes import Mask, silhouette
-from geogen_hf.cameras.trials import FARTHEST, read_rig
-from geogen_hf.errors import ArchiveError, CameraError, ImageError, ReleaseError, explain
+from geogen_hf.cameras.silhouettes import Mask
+from geogen_hf.cameras.trials import Seen, Stored, seen_subjects
+from geogen_hf.errors import ArchiveError, CameraError, ImageError, ReleaseError
 from geogen_hf.images import Pixels, decode_rgb
 from geogen_hf.release.release import Release
 from geogen_hf.release.subjects import Subject
@@ -40,21 +38,14 @@ class _Drawn:
 
     subject_id: str
     pictures: list[Pixels]
-    masks: list[Mask]
-    silhouettes: Silhouettes
-    stored: FloatArray
+    seen: Seen
 
     def hulls(self, convention: Convention) -> list[Mask]:
         """What of each silhouette the hull of all reaches."""
-        rig = read_rig(self.stored, convention)
+        rig, silhouettes = self.seen.read(convention), self.seen.silhouettes
         if rig is None:
-            return [np.zeros_like(mask) for mask in self.masks]
-        return [self.silhouettes.reached(view, mask, *rig) for view, mask in enumerate(self.masks)]
-
-    def misfit(self, convention: Convention) -> float:
-        """Of the silhouettes, in pixels of the masks."""
-        rig = read_rig(self.stored, convention)
-        return FARTHEST if rig is None else self.silhouettes.misfit(*rig)
+            return [np.zeros_like(mask) for mask in silhouettes.masks]
+        return [silhouettes.reached(v, mask, *rig) for v, mask in enumerate(silhouettes.masks)]
 
 
 def proof_picture(release: Release, *, subjects: int = 2, cell_px: int = 150) -> Image.Image:
@@ -78,8 +69,8 @@ def proof_picture(release: Release, *, subjects: int = 2, cell_px: int = 150) ->
     drawn = _subjects_to_draw(release, taken, subjects)
     if not drawn:
         what = "no subject whose cameras could be drawn"
-        raise ReleaseError(explain(what, expected="heads before an even background"))
-    misfits = {c: float(np.mean([each.misfit(c) for each in drawn])) for c in CANDIDATES}
+        raise ReleaseError(what, expected="heads before an even background")
+    misfits = {c: float(np.mean([each.seen.plain(c) for each in drawn])) for c in CANDIDATES}
     ranked = sorted(CANDIDATES, key=lambda c: (c != taken, misfits[c]))
     columns = [(ranked[0], "taken" if taken else "best, not settled"), (ranked[1], "next best")]
     blocks = [
@@ -123,12 +114,11 @@ def _read_subject(archives: Archives, subject: Subject, taken: Convention | None
         pictures = [decode_rgb(encoded[view], where=subject.images[view]) for view in few]
     except (ArchiveError, CameraError, ImageError):
         return None
-    found = [silhouette(picture) for picture in pictures]
-    if not all(each.plausible for each in found):
-        return None
     stored = own.extrinsics if taken is None else express(own.extrinsics, taken)
-    hull = Silhouettes(found, own.intrinsics[few])
-    return _Drawn(subject.subject_id, pictures, [each.mask for each in found], hull, stored[few])
+    lenses, names = own.intrinsics[few], [subject.subject_id]
+    one = Stored.of([stored[few]])
+    seen = seen_subjects(one, lambda _: lenses, lambda _: pictures, [0], names)
+    return _Drawn(subject.subject_id, pictures, seen[0]) if seen else None
 
 
 def _block(drawn: Sequence[_Drawn], convention: Convention, said: str, cell_px: int) -> Image.Image:
@@ -151,7 +141,9 @@ def _block(drawn: Sequence[_Drawn], convention: Convention, said: str, cell_px: 
 def _cells(drawn: _Drawn, hulls: Sequence[Mask], cell_px: int) -> Image.Image:
     cells = [
         _cell(picture, mask, hull, cell_px)
-        for picture, mask, hull in zip(drawn.pictures, drawn.masks, hulls, strict=True)
+        for picture, mask, hull in zip(
+            drawn.pictures, drawn.seen.silhouettes.masks, hulls, strict=True
+        )
     ]
     rows = -(-len(cells) // _COLUMNS)
     step = cell_px + 4

@@ -28,7 +28,6 @@ from geogen_hf.errors import (
     ReleaseError,
     UsageError,
     did_you_mean,
-    explain,
     join_failures,
 )
 from geogen_hf.images import decode_rgb
@@ -99,13 +98,11 @@ class Release:
         sound = tuple(s for s in self.subjects if s.subject_id not in left_out)
         if not sound:
             raise ReleaseError(
-                explain(
-                    "no subject with images and cameras in these parts",
-                    where=", ".join(str(d.archive) for d in self.directories.values()),
-                    found=f"{len(left_out)} subjects, all with problems:\n{self.report}"
-                    if left_out
-                    else "no image",
-                )
+                "no subject with images and cameras in these parts",
+                where=", ".join(str(d.archive) for d in self.directories.values()),
+                found=f"{len(left_out)} subjects, all with problems:\n{self.report}"
+                if left_out
+                else "no image",
             )
         self.camera_convention.require()
         return sound
@@ -138,7 +135,7 @@ def read_release(
     cameras = cameras or CameraOptions()
     if not isinstance(cameras, CameraOptions):
         remedy = f"pass cameras=CameraOptions({cameras!r})"
-        raise UsageError(explain("bad cameras", found=repr(cameras), remedy=remedy))
+        raise UsageError("bad cameras", found=repr(cameras), remedy=remedy)
     schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
     complete = set(IMAGE_PARTS) <= set(locations)
     documents = _documents(part, members)
@@ -205,13 +202,11 @@ def _documents(directory: Directory, members: list[Member]) -> Iterator[Document
     held = sum(max(member.size, member.stop - member.start) for member in members)
     if held > MAX_METADATA_BYTES:
         raise ArchiveError(
-            explain(
-                "the metadata is too large for this release",
-                where=directory.archive,
-                expected=f"at most {MAX_METADATA_BYTES:,} bytes, all files unpacked",
-                found=f"{held:,} bytes in {len(members):,} files",
-                remedy="choose another source with base_url, or download this part again",
-            )
+            "the metadata is too large for this release",
+            where=directory.archive,
+            expected=f"at most {MAX_METADATA_BYTES:,} bytes, all files unpacked",
+            found=f"{held:,} bytes in {len(members):,} files",
+            remedy="choose another source with base_url, or download this part again",
         )
     with Archives() as archives:
         for records in archives.records([members]):
@@ -230,11 +225,9 @@ def unknown_subject(subject_id: object, known: Iterable[str]) -> UnknownSubjectE
     """Describe that a name is none of those that are known, and suggest one that is."""
     known = list(known)
     return UnknownSubjectError(
-        explain(
-            f"no subject {subject_id!r}",
-            expected=f"one of {some_of(known)}",
-            remedy=did_you_mean(subject_id, known),
-        )
+        f"no subject {subject_id!r}",
+        expected=f"one of {some_of(known)}",
+        remedy=did_you_mean(subject_id, known),
     )
 
 

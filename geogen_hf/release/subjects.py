@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from geogen_hf.cameras.conventions import CANONICAL, Convention, is_improper
+from geogen_hf.cameras.conventions import Convention, is_improper
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
@@ -70,10 +70,6 @@ class Subject:
             raise CameraError(f"subject {self.subject_id}: {error}") from error
         return replace(self, intrinsics=intrinsics, lens=None)
 
-    def without_metadata(self) -> Subject:
-        """The same without its JSON, for readers that do not need it."""
-        return replace(self, metadata="")
-
 
 def index_images(directories: Iterable[Directory]) -> tuple[ImageIndex, list[Problem]]:
     """Sort the members of all image parts by identity and view.
@@ -123,10 +119,10 @@ def join_subjects(
     images: ImageIndex,
     metadata: Metadata,
     *,
-    convention: Convention | None = CANONICAL,
-    stated: bool = False,
-    default_intrinsics: DefaultIntrinsics | None = None,
-    complete: bool = True,
+    convention: Convention | None,
+    stated: bool,
+    default_intrinsics: DefaultIntrinsics | None,
+    complete: bool,
 ) -> tuple[tuple[Subject, ...], Report]:
     """Put images and cameras together.
 
@@ -225,14 +221,11 @@ def _odd_ones_mirrored(stored: list[SubjectCameras]) -> Iterable[Problem]:
 
 def _bad_matrices(subjects: list[Subject]) -> Iterable[Problem]:
     """Check all cameras of the release in one go, and one by one only if that fails."""
-    if (
-        not subjects
-        or _camera_fault(
-            np.concatenate([subject.extrinsics for subject in subjects]),
-            np.concatenate([subject.intrinsics for subject in subjects]),
-        )
-        is None
-    ):
+    if not subjects:
+        return
+    extrinsics = np.concatenate([subject.extrinsics for subject in subjects])
+    intrinsics = np.concatenate([subject.intrinsics for subject in subjects])
+    if _camera_fault(extrinsics, intrinsics) is None:
         return
     for subject in subjects:
         for row, view_id in enumerate(subject.view_ids):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from geogen_hf.cameras.intrinsics import intrinsics_from_focal_mm
 from geogen_hf.cameras.poses import look_at
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 
 Vector = tuple[float, float, float]
 
@@ -116,7 +116,7 @@ def subject_index(subject_id: str) -> int:
     match = _SUBJECT_ID.fullmatch(subject_id)
     if match is None:
         expected = "subj_<5 digits>, as subj_00012"
-        raise UsageError(explain("not a subject id", expected=expected, found=repr(subject_id)))
+        raise UsageError("not a subject id", expected=expected, found=repr(subject_id))
     return int(match.group(1))
 
 
@@ -129,7 +129,7 @@ def head_of(subject_id: str, seed: int = 0) -> Head:
     """
     index = subject_index(subject_id)
     if seed < 0:
-        raise UsageError(explain("seed is negative", expected=">= 0", found=seed))
+        raise UsageError("seed is negative", expected=">= 0", found=seed)
     rng = np.random.default_rng((seed, index, _HEAD_STREAM))
     side = float(rng.choice((-1.0, 1.0)))
     yaw = float(rng.choice((-1.0, 1.0)) * rng.uniform(0.05, 0.2))
@@ -206,7 +206,7 @@ def subject_cameras(
     """
     for name, value, least in (("views", views, 1), ("size", size, 1), ("seed", seed, 0)):
         if value < least:
-            raise UsageError(explain(f"{name} is too small", expected=f">= {least}", found=value))
+            raise UsageError(f"{name} is too small", expected=f">= {least}", found=value)
     rng = np.random.default_rng((seed, subject_index(subject_id), _CAMERA_STREAM))
     spacing_deg = 360.0 / views
     jitter_deg = rng.uniform(-_AZIMUTH_JITTER, _AZIMUTH_JITTER, views) * spacing_deg

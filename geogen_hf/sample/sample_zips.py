@@ -22,7 +22,7 @@ from PIL import Image
 
 from geogen_hf.cameras.conventions import Convention
 from geogen_hf.durable import absolute_path, writing
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
 from geogen_hf.sample.render import render
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
@@ -122,7 +122,7 @@ def write_release(
     workers = workers or _useful_workers(plan)
     with writing(out, resumes=False):
         if out.exists() and not out.is_dir():
-            raise UsageError(explain("cannot write there", expected="a folder", found=out))
+            raise UsageError("cannot write there", expected="a folder", found=out)
         _refuse_zips(out, overwrite)
         out.mkdir(parents=True, exist_ok=True)
         _write_in_place(out, plan, workers, progress)
@@ -155,12 +155,10 @@ def _refuse_zips(out: Path, overwrite: bool) -> None:
     # The metadata gets its name last: without it, a run was killed that this one repeats.
     if others or (METADATA_PART in zips and not overwrite):
         raise UsageError(
-            explain(
-                "the folder holds downloaded files" if others else "the folder holds sample zips",
-                where=out,
-                found=", ".join(others or zips),
-                remedy="choose another folder" + ("" if others else ", or pass --overwrite"),
-            )
+            "the folder holds downloaded files" if others else "the folder holds sample zips",
+            where=out,
+            found=", ".join(others or zips),
+            remedy="choose another folder" + ("" if others else ", or pass --overwrite"),
         )
 
 
@@ -179,16 +177,16 @@ def _check(plan: _Plan, workers: int | None) -> None:
         value = getattr(plan, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             what = f"{name} must be a whole number of at least {low}"
-            raise UsageError(explain(what, found=repr(value)))
+            raise UsageError(what, found=repr(value))
     if plan.size > _MAX_SIZE_PX:
         expected = f"<= {_MAX_SIZE_PX}"
-        raise UsageError(explain("size is too large", expected=expected, found=plan.size))
+        raise UsageError("size is too large", expected=expected, found=plan.size)
     if workers is not None and workers < 1:
-        raise UsageError(explain("workers must be at least 1, or None", found=workers))
+        raise UsageError("workers must be at least 1, or None", found=workers)
     for name, choices in (("layout", get_args(Layout)), ("schema", tuple(SCHEMAS))):
         if (found := getattr(plan, name)) not in choices:
             expected = " or ".join(choices)
-            raise UsageError(explain(f"unknown {name}", expected=expected, found=repr(found)))
+            raise UsageError(f"unknown {name}", expected=expected, found=repr(found))
     if plan.convention is not None:
         SCHEMAS[plan.schema].demand(plan.convention)
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 from geogen_hf.sample.heads import HairStyle, Head, Vector, head_of
 
 Array = NDArray[np.floating[Any]]
@@ -57,7 +57,7 @@ def signed_distance(subject_id: str, points: ArrayLike, *, seed: int = 0) -> NDA
     """
     xyz = np.asarray(points, dtype=np.float64)
     if xyz.shape[-1:] != (3,):
-        raise UsageError(explain("points are not 3-D", expected="(..., 3)", found=xyz.shape))
+        raise UsageError("points are not 3-D", expected="(..., 3)", found=xyz.shape)
     flat = np.ascontiguousarray(xyz.reshape(-1, 3).T)
     distance = surface_distance(head_of(subject_id, seed), (flat[0], flat[1], flat[2]))
     return np.asarray(distance, dtype=np.float64).reshape(xyz.shape[:-1])
