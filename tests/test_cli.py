@@ -18,8 +18,6 @@ from conftest import ReleaseMaker
 from PIL import Image
 from warm import GEOGEN, Child, geogen
 
-pytestmark = pytest.mark.datasets
-
 Demo = tuple[subprocess.CompletedProcess[str], Path]
 """What it printed, and where it ran."""
 
@@ -30,6 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return geogen("demo", "--subjects", 12, "--size", 48, cwd=place), place
 
 
+@pytest.mark.datasets
 def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
     run, place = demo
     assert run.returncode == 0, run.stderr
@@ -44,6 +43,7 @@ def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.datasets
 def test_the_command_that_the_demo_suggests_works(demo: Demo, tmp_path: Path) -> None:
     run, place = demo
     suggestions = run.stdout.split("Next:\n")[1].strip().splitlines()

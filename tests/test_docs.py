@@ -21,8 +21,6 @@ from geogen_hf.hub.contents import check_card
 from geogen_hf.release.features import CITATION, FEATURES, LICENSE_NAME, LICENSE_URL
 from geogen_hf.sample import write_release
 
-pytestmark = pytest.mark.datasets
-
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 LOAD = (ROOT / "docs" / "load.md").read_text()
@@ -57,6 +55,7 @@ def type_and_shape(feature: Any) -> tuple[str, list[str]]:
     return name, ["V of H × W × 3" if name == "Image" else "(V)"]
 
 
+@pytest.mark.datasets
 def test_card_describes_every_column_as_the_features_do() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ?([^|]*?) ?\| (.+) \|$", CARD, re.MULTILINE)
     described = {name: (kind, shape) for name, kind, shape, _ in rows}
@@ -128,6 +127,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.datasets
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if snippets(page)], ids=lambda page: page.name
 )

@@ -16,7 +16,7 @@ from warm import Child, run
 
 from geogen_hf.release.splits import split_of
 
-pytestmark = pytest.mark.datasets
+pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 
 pytest.importorskip("torch")
 

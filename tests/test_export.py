@@ -45,8 +45,6 @@ from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.splits import SPLITS, split_of, split_position
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, locate_parts, select_parts
 
-pytestmark = pytest.mark.datasets
-
 ALL_CONFIGS = ("sequences", "views", "cameras", "metadata")
 EVERYTHING = ExportOptions(configs=ALL_CONFIGS)
 
@@ -153,6 +151,7 @@ def rows_of(loaded: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
 # --- What plain datasets gets out of it ---
 
 
+@pytest.mark.datasets
 @pytest.mark.parametrize("config", ALL_CONFIGS)
 def test_load_dataset_by_name_gives_the_rows_of_the_parts(
     config: str, beside: Path, unmarked: Path, tmp_path: Path
@@ -171,6 +170,7 @@ def test_load_dataset_by_name_gives_the_rows_of_the_parts(
         assert rows_of(loaded) == wanted
 
 
+@pytest.mark.datasets
 def test_the_first_config_is_the_default_and_images_decode(beside: Path, tmp_path: Path) -> None:
     row = datasets.load_dataset("geogen", split="train", cache_dir=str(tmp_path))[0]
     assert list(row) == list(FEATURES["sequences"])
@@ -178,6 +178,7 @@ def test_the_first_config_is_the_default_and_images_decode(beside: Path, tmp_pat
     assert len({image.tobytes() for image in row["images"]}) == 7
 
 
+@pytest.mark.datasets
 def test_columns_can_be_chosen(beside: Path) -> None:
     rows = datasets.load_dataset(
         "geogen", split="train", streaming=True, columns=["subject_id", "view_ids"]
@@ -187,6 +188,7 @@ def test_columns_can_be_chosen(beside: Path) -> None:
         assert row["view_ids"] == list(range(7))
 
 
+@pytest.mark.datasets
 def test_with_format_torch(beside: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     rows = datasets.load_dataset("geogen", "cameras", split="train", streaming=True)
@@ -195,6 +197,7 @@ def test_with_format_torch(beside: Path) -> None:
     assert row["extrinsics"].dtype == torch.float32
 
 
+@pytest.mark.datasets
 def test_cards_yaml_says_what_the_files_hold(exported: Exported) -> None:
     front = yaml.safe_load((exported.folder / "README.md").read_text().split("---\n")[1])
     assert (front["license"], front["license_name"]) == ("other", "r-uda-1.0")
@@ -227,6 +230,7 @@ def as_datasets_writes_it(card: dict[str, Any]) -> tuple[Any, Any]:
     return written["configs"], written["dataset_info"]
 
 
+@pytest.mark.datasets
 def test_cards_yaml_is_what_datasets_itself_would_write(exported: Exported) -> None:
     front = yaml.safe_load((exported.folder / "README.md").read_text().split("---\n")[1])
     configs, infos = as_datasets_writes_it(front)
@@ -238,6 +242,7 @@ def test_cards_yaml_is_what_datasets_itself_would_write(exported: Exported) -> N
     )
 
 
+@pytest.mark.datasets
 def test_the_body_of_the_card_tells_of_this_export(release: Release, tmp_path: Path) -> None:
     options = ExportOptions(configs=("views",), image_format="jpeg", image_size=12, quality=80)
     folder = export_release(release, tmp_path / "geogen", options, workers=1).folder
@@ -359,6 +364,7 @@ def test_parquet_is_made_for_streaming(maker: ReleaseMaker, tmp_path: Path) -> N
         assert (metadata.num_row_groups > 1) == (config in IMAGE_CONFIGS)
 
 
+@pytest.mark.datasets
 @pytest.mark.parametrize("config", ALL_CONFIGS)
 def test_features_in_the_schema_are_spelt_for_every_datasets(
     config: str, exported: Exported

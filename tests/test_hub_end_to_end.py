@@ -20,7 +20,7 @@ from warm import geogen, run
 from geogen_hf.cli import app
 from geogen_hf.release.splits import SPLITS
 
-pytestmark = pytest.mark.datasets
+pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 
 waits = pytest.mark.skipif(
     not hasattr(huggingface_hub, "close_session"),

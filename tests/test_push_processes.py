@@ -24,7 +24,10 @@ from geogen_hf.export.verify import verify_export
 from geogen_hf.hub.commit_plan import IN_FLIGHT
 
 # The client's own way to upload a file, which its HTTP library wants otherwise.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.slow,
+]
 
 BYTES_PER_S = 150_000
 """Some seconds for a push, so that it can be killed in the midst of it."""

@@ -21,8 +21,6 @@ from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import Shard, read_image_sizes, read_images
 from geogen_hf.source.parts import ALL_PARTS, locate_parts, select_parts
 
-pytestmark = pytest.mark.datasets
-
 METADATA = ALL_PARTS[-1].name
 
 
@@ -88,6 +86,7 @@ def test_views_sort_by_number_and_names_match_exactly(maker: ReleaseMaker) -> No
     assert subjects["subj_10"].view_ids == (0, 1)
 
 
+@pytest.mark.datasets
 def test_missing_part_is_named(maker: ReleaseMaker) -> None:
     folder = maker.write()
     (folder / "images_batch_5.zip").unlink()
@@ -95,6 +94,7 @@ def test_missing_part_is_named(maker: ReleaseMaker) -> None:
         geogen.load("views", data_dir=str(folder))
 
 
+@pytest.mark.datasets
 def test_all_parts_that_are_no_zips_are_named(maker: ReleaseMaker) -> None:
     folder = maker.write()
     (folder / "images_batch_2.zip").write_bytes(b"<html>Not Found</html>")
@@ -109,6 +109,7 @@ def test_all_parts_that_are_no_zips_are_named(maker: ReleaseMaker) -> None:
     assert "cut short" in text
 
 
+@pytest.mark.datasets
 def test_fewer_images_than_cameras_and_the_reverse(maker: ReleaseMaker) -> None:
     zip_name, member = maker.first_image()
     del maker.zips[zip_name][member]
@@ -204,6 +205,7 @@ def test_strange_names_are_problems_of_the_release(maker: ReleaseMaker) -> None:
     assert ("refused member", subject_of(member)) in found
 
 
+@pytest.mark.datasets
 def test_encrypted_image_spoils_its_subject(maker: ReleaseMaker) -> None:
     zip_name, member = maker.first_image()
     folder = maker.write()
@@ -215,6 +217,7 @@ def test_encrypted_image_spoils_its_subject(maker: ReleaseMaker) -> None:
     assert len(geogen.load("views", data_dir=str(folder), on_bad_subject="skip")["train"]) > 0
 
 
+@pytest.mark.datasets
 def test_empty_parts(maker: ReleaseMaker) -> None:
     for name in maker.zips:
         maker.zips[name] = {}
@@ -223,6 +226,7 @@ def test_empty_parts(maker: ReleaseMaker) -> None:
         geogen.load("views", data_dir=str(folder))
 
 
+@pytest.mark.datasets
 def test_skip_loads_the_rest_and_names_what_is_left_out(
     maker: ReleaseMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -238,6 +242,7 @@ def test_skip_loads_the_rest_and_names_what_is_left_out(
     assert subject_of(member) in caplog.text
 
 
+@pytest.mark.datasets
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("spoil", ["crc", "gif"])
 def test_damaged_image(
@@ -267,6 +272,7 @@ def test_damaged_image(
     assert f"left out subject {subject_of(member)}" in caplog.text
 
 
+@pytest.mark.datasets
 def test_the_reason_survives_the_way_back_from_a_worker(maker: ReleaseMaker) -> None:
     from datasets.exceptions import DatasetGenerationError
 
@@ -282,6 +288,7 @@ def test_the_reason_survives_the_way_back_from_a_worker(maker: ReleaseMaker) -> 
         builder.download_and_prepare()
 
 
+@pytest.mark.datasets
 def test_unknown_options_are_refused_with_the_known_ones(by_subject: Path) -> None:
     with pytest.raises(UsageError, match="sequences, views, cameras"):
         geogen.load("images", data_dir=str(by_subject))

@@ -25,8 +25,6 @@ from geogen_hf.sample import subject_cameras, write_release
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
-pytestmark = pytest.mark.datasets
-
 SIZE = 64
 UPSTREAM_LENS = CameraOptions(default_intrinsics="upstream")
 USUAL = [pytest.param(name, schema.usual, id=name) for name, schema in SCHEMAS.items()]
@@ -94,6 +92,7 @@ def test_many_subjects_prove_the_convention(
     assert release.report.problems == ()
 
 
+@pytest.mark.datasets
 def test_rows_are_canonical_whatever_was_stored(two_heads: Path, tmp_path: Path) -> None:
     stored = Convention("camera_to_world", "opengl")
     folder = rewritten(two_heads, tmp_path / "parts", "normalised", stored, 2, SIZE)
@@ -104,12 +103,14 @@ def test_rows_are_canonical_whatever_was_stored(two_heads: Path, tmp_path: Path)
         np.testing.assert_allclose(row["intrinsics"], intrinsics[row["view_id"]], rtol=1e-5)
 
 
+@pytest.mark.datasets
 def test_intrinsics_that_are_not_there_are_not_made_up(two_heads: Path, tmp_path: Path) -> None:
     folder = rewritten(two_heads, tmp_path / "parts", "no-intrinsics", CANONICAL, 2, SIZE)
     with pytest.raises((ReleaseError, CameraError), match="default_intrinsics"):
         geogen.load("views", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))
 
 
+@pytest.mark.datasets
 def test_an_unsettled_release_stops_with_the_scores_and_loads_by_name(
     two_heads: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_a_proven_convention_is_remembered_for_this_release_only(
     assert judged.convention == Convention("camera_to_world", "opengl")
 
 
+@pytest.mark.datasets
 def test_a_builder_proves_a_convention_once(
     two_heads: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +201,7 @@ def test_a_builder_proves_a_convention_once(
         assert names.count("geogen_hf.cameras.proof") == proofs
 
 
+@pytest.mark.datasets
 def test_a_stated_convention_that_the_data_contradicts_stops(
     two_heads: Path, tmp_path: Path
 ) -> None:

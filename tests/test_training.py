@@ -32,8 +32,6 @@ from geogen_hf.training import (
     undecoded,
 )
 
-pytestmark = pytest.mark.datasets
-
 WIDTH, HEIGHT, VIEWS = 48, 40, 5
 EXTRINSICS, _ = random_cameras(11, count=VIEWS)
 INTRINSICS = intrinsics_matrix(70.0, 55.0, 20.0 + np.arange(VIEWS), 23.0, 1.5)
@@ -284,6 +282,7 @@ def collate_and_look(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return together
 
 
+@pytest.mark.datasets
 def test_workers_decode_into_the_batch(by_subject: Path) -> None:
     rows = geogen.load("sequences", split="train", data_dir=str(by_subject), streaming=True)
     expected = list(as_tensors(rows, ToTensors(cameras=("eg3d", "plucker"))))
@@ -316,6 +315,7 @@ def sources(by_subject: Path, tmp_path: Path) -> list[Any]:
     ]
 
 
+@pytest.mark.datasets
 def test_undecoded_keeps_rows_and_writes_nothing(by_subject: Path, tmp_path: Path) -> None:
     for config, column in (("sequences", "images"), ("views", "image")):
         for streaming in (False, True):
@@ -332,23 +332,27 @@ def test_undecoded_keeps_rows_and_writes_nothing(by_subject: Path, tmp_path: Pat
                 assert list(plain[split].features) == list(loaded[split].features)
 
 
+@pytest.mark.datasets
 def test_undecoded_follows_selections(by_subject: Path) -> None:
     loaded = geogen.load("sequences", split="train", data_dir=str(by_subject))
     some = loaded.shuffle(seed=1).select(range(5))
     assert [row["subject_id"] for row in undecoded(some)] == some["subject_id"][:]
 
 
+@pytest.mark.datasets
 def test_undecoded_needs_features(by_subject: Path) -> None:
     stream = geogen.load("sequences", split="train", data_dir=str(by_subject), streaming=True)
     with pytest.raises(UsageError, match="features"):
         undecoded(stream.map(lambda row: row, remove_columns=["view_ids"]))
 
 
+@pytest.mark.datasets
 def test_pictures_instead_of_bytes_are_an_error(sources: list[Any]) -> None:
     with pytest.raises(UsageError, match="are to come encoded"):
         sources[0].with_transform(ToTensors())[0]
 
 
+@pytest.mark.datasets
 def test_map_style_and_stream_give_the_same(sources: list[Any]) -> None:
     transform = ToTensors(views=RandomViews(3), size_wh=(12, 9), cameras=("eg3d",))
     mapped, streamed = (list(as_tensors(source, transform)) for source in sources)
@@ -360,6 +364,7 @@ def test_map_style_and_stream_give_the_same(sources: list[Any]) -> None:
             assert torch.equal(one[name], other[name]), name
 
 
+@pytest.mark.datasets
 def test_rows_of_views_have_one_view(by_subject: Path) -> None:
     options = {"split": "validation", "data_dir": str(by_subject)}
     sequence = next(iter(as_tensors(geogen.load("sequences", **options), ToTensors())))
@@ -371,6 +376,7 @@ def test_rows_of_views_have_one_view(by_subject: Path) -> None:
                 assert torch.equal(row[name], sequence[name][view : view + 1]), name
 
 
+@pytest.mark.datasets
 def test_dictionaries_of_splits(by_subject: Path) -> None:
     loaded = geogen.load("sequences", data_dir=str(by_subject))
     tensors = as_tensors(loaded, ToTensors(views=AllViews()))
@@ -378,6 +384,7 @@ def test_dictionaries_of_splits(by_subject: Path) -> None:
     assert {split: len(rows) for split, rows in tensors.items()} == loaded.num_rows
 
 
+@pytest.mark.datasets
 def test_blocks_are_for_streams(sources: list[Any]) -> None:
     with pytest.raises(UsageError, match="for streams"):
         as_tensors(sources[0], ToTensors(), shuffle_block=8)

@@ -16,6 +16,7 @@ TRAIN = sorted(f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05
 
 
 pytestmark = [
+    pytest.mark.slow,
     # Python 3.12 on: torch's workers are forked, by its default.
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
     # torchdata 0.11 calls it, torch 2.13 deprecates it.

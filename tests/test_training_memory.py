@@ -13,8 +13,6 @@ from warm import run
 
 from geogen_hf.training.shared_memory import MAX_PIECES, MemoryPool, process_pool
 
-pytestmark = pytest.mark.datasets
-
 
 def inode(tensor: torch.Tensor) -> int:
     """Name the file that a tensor's memory is, in whichever process."""

@@ -21,7 +21,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-_METHODS = multiprocessing.get_all_start_methods()
+_METHODS = multiprocessing.get_all_start_methods()  # the usual one first
 _CONTEXT = multiprocessing.get_context("forkserver" if "forkserver" in _METHODS else "spawn")
 _CONTEXT.set_forkserver_preload(
     [
@@ -113,6 +113,7 @@ def _main(arguments: list[str], cwd: str, env: dict[str, str], outputs: list[str
     for descriptor, path in enumerate(outputs, start=1):
         with open(path, "wb") as file:
             os.dup2(file.fileno(), descriptor)
+    multiprocessing.set_start_method(_METHODS[0], force=True)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
