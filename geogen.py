@@ -128,9 +128,7 @@ def load(
         geogen_hf.errors.GeoGenError: Parts are missing or damaged, or do not add up.
 
     Example:
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path, subjects=3, size=32)
-        >>> rows = load("views", split="train", data_dir=parts, streaming=True)
+        >>> rows = load("views", split="train", data_dir="parts", streaming=True)
         >>> row = next(iter(rows))
         >>> row["image"].size, row["view_id"]
         ((32, 32), 0)

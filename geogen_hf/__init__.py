@@ -8,8 +8,7 @@ Each name is imported when it is first used, so `import geogen_hf` costs next to
 
 Example:
     >>> import geogen_hf
-    >>> from geogen_hf.sample import write_release
-    >>> with geogen_hf.open_release(write_release(tmp_path, subjects=3, size=32)) as release:
+    >>> with geogen_hf.open_release("parts") as release:
     ...     release["subj_00002"].extrinsics.shape
     (7, 4, 4)
 """

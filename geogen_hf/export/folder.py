@@ -126,9 +126,7 @@ def export_release(
         OutputError: The folder cannot be written, or workers died.
 
     Example:
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
-        >>> export_release(parts, tmp_path / "geogen", workers=1).rows["cameras"]
+        >>> export_release("parts", "geogen", workers=1).rows["cameras"]
         {'train': 14, 'validation': 7}
     """
     if isinstance(place, Release):

@@ -172,10 +172,8 @@ def open_export(
 
     Example:
         >>> from geogen_hf import export_release
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
-        >>> done = export_release(parts, tmp_path / "geogen", workers=1)
-        >>> with open_export(tmp_path / "geogen") as export:
+        >>> done = export_release("parts", "geogen", workers=1)
+        >>> with open_export("geogen") as export:
         ...     len(export), export["subj_00001"].split, export["subj_00001"].extrinsics.shape
         (3, 'validation', (7, 4, 4))
     """

@@ -294,9 +294,7 @@ def verify_export(
 
     Example:
         >>> from geogen_hf import export_release
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
-        >>> exported = export_release(parts, tmp_path / "geogen", workers=1)
+        >>> exported = export_release("parts", "geogen", workers=1)
         >>> verify_export(exported.folder, workers=1).failures
         ()
     """

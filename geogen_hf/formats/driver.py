@@ -140,11 +140,9 @@ def convert(
         GeoGenError: The source cannot be read.
 
     Example:
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
-        >>> convert(parts, tmp_path / "scenes", "nerfstudio").images
+        >>> convert("parts", "scenes", "nerfstudio").images
         21
-        >>> sorted(p.name for p in (tmp_path / "scenes" / "subj_00001").iterdir())
+        >>> sorted(p.name for p in Path("scenes/subj_00001").iterdir())
         ['images', 'transforms.json']
     """
     if to not in FORMATS:

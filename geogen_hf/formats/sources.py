@@ -66,9 +66,7 @@ def open_source(
         GeoGenError: As `open_release` and `open_export`.
 
     Example:
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "source", subjects=3, size=32)
-        >>> open_source(parts).splits
+        >>> open_source("parts").splits
         {'subj_00000': 'train', 'subj_00001': 'validation', 'subj_00002': 'train'}
     """
     folder = None if place is None else ExportedFolder(place)

@@ -145,9 +145,7 @@ def push_export(
 
     Example:
         >>> from geogen_hf import PushOptions, export_release, push_export
-        >>> from geogen_hf.sample import write_release
-        >>> parts = write_release(tmp_path / "parts", subjects=3, size=32)
-        >>> folder = export_release(parts, tmp_path / "geogen").folder
+        >>> folder = export_release("parts", "geogen", workers=1).folder
         >>> pushed = push_export(folder, "lab/heads", PushOptions(dry_run=True))
         >>> pushed.committed, sorted(file.path for file in pushed.plan.add)[0]
         (False, 'README.md')

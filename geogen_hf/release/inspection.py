@@ -116,8 +116,7 @@ def inspect_release(
         FetchError: A part cannot be read from its host.
 
     Example:
-        >>> from geogen_hf.sample import write_release
-        >>> found = inspect_release(write_release(tmp_path, subjects=3, size=32))
+        >>> found = inspect_release("parts")
         >>> found.images, found.image_sizes, len(found.report.problems)
         (21, {'32 x 32': 21}, 0)
     """

@@ -265,8 +265,7 @@ class Identity:
             ImageError: An image is damaged; the message names subject and view.
 
         Example:
-            >>> from geogen_hf.sample import write_release
-            >>> with open_release(write_release(tmp_path, subjects=3, size=32)) as release:
+            >>> with open_release("parts") as release:
             ...     release["subj_00001"].arrays()[0].shape
             (32, 32, 3)
         """
@@ -400,8 +399,7 @@ def open_release(
         CameraError: The convention of the cameras cannot be settled.
 
     Example:
-        >>> from geogen_hf.sample import write_release
-        >>> with open_release(write_release(tmp_path, subjects=3, size=32)) as release:
+        >>> with open_release("parts") as release:
         ...     identity = release["subj_00001"]
         >>> release.subject_ids, len(identity.images), identity.extrinsics.shape
         (('subj_00000', 'subj_00001', 'subj_00002'), 7, (7, 4, 4))

@@ -97,10 +97,8 @@ class SourceTargetViews:
     Example:
         >>> import geogen
         >>> from torch.utils.data import DataLoader
-        >>> from geogen_hf.sample import write_release
         >>> from geogen_hf.training import ToTensors, as_tensors, collate
-        >>> parts = write_release(tmp_path, subjects=3, size=32)
-        >>> rows = geogen.load(split="train", data_dir=parts, streaming=True)
+        >>> rows = geogen.load(split="train", data_dir="parts", streaming=True)
         >>> stream = as_tensors(rows, ToTensors(views=SourceTargetViews(sources=2, targets=1)))
         >>> batch = next(iter(DataLoader(stream, batch_size=2, collate_fn=collate)))
         >>> source_images, target_images = batch["images"].split([2, 1], dim=1)

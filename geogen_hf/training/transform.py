@@ -187,10 +187,8 @@ class ToTensors:
 
     Example:
         >>> import geogen
-        >>> from geogen_hf.sample import write_release
         >>> from geogen_hf.training import as_tensors
-        >>> parts = write_release(tmp_path, subjects=3, size=32)
-        >>> stream = geogen.load(split="train", data_dir=parts, streaming=True)
+        >>> stream = geogen.load(split="train", data_dir="parts", streaming=True)
         >>> row = next(iter(as_tensors(stream, ToTensors(size_wh=(16, 16), cameras=("eg3d",)))))
         >>> row["images"].shape, row["intrinsics"].shape, row["eg3d"].shape
         (torch.Size([7, 3, 16, 16]), torch.Size([7, 3, 3]), torch.Size([7, 25]))

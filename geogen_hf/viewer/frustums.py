@@ -146,8 +146,7 @@ def place_pictures(identity: Identity) -> IdentityFrustums:
 
     Example:
         >>> from geogen_hf import open_release
-        >>> from geogen_hf.sample import write_release
-        >>> with open_release(write_release(tmp_path, subjects=3, size=32)) as release:
+        >>> with open_release("parts") as release:
         ...     placed = place_pictures(release["subj_00001"])
         >>> azimuths = [frustum.azimuth_deg for frustum in placed.frustums]
         >>> len(azimuths), azimuths == sorted(azimuths)
