@@ -94,7 +94,7 @@ def test_an_unchanged_folder_sends_nothing(server: HubServer, folder: Path) -> N
     again = push(server, folder, tag="v1.0.0")
     assert not again.committed
     assert not again.tagged
-    assert server.counters.bytes_received == 0
+    assert server.counters.received.total() == 0
     assert commits(server) == 1
 
 

@@ -18,7 +18,6 @@ class Fault:
         times: How many calls it applies to; None for all that follow.
         status: Answered instead, once the body is in.
         message: Goes with it.
-        drop_after: The connection is reset after so many bytes of the body.
         lose_answer: The call takes effect, but the connection is reset before the answer.
         cut_after: The connection is reset after so many bytes of the answer's body.
         bytes_per_s: Bodies of requests and answers move no faster.
@@ -31,7 +30,6 @@ class Fault:
     times: int | None = 1
     status: int | None = None
     message: str = "Internal Error - try again later"
-    drop_after: int | None = None
     lose_answer: bool = False
     cut_after: int | None = None
     bytes_per_s: float | None = None
@@ -70,28 +68,10 @@ class Counters:
             self.broken: Counter[str] = Counter()
             self.log: list[tuple[str, str, int]] = []
 
-    def call(self, route: str) -> None:
+    def add(self, name: str, route: str, count: int = 1) -> None:
+        """Add to a counter."""
         with self._lock:
-            self.calls[route] += 1
-
-    def receive(self, route: str, size: int) -> None:
-        with self._lock:
-            self.received[route] += size
-
-    def send(self, route: str, size: int) -> None:
-        with self._lock:
-            self.sent[route] += size
-
-    def end(self, route: str, method: str, path: str, status: int, *, broken: bool = False) -> None:
-        with self._lock:
-            self.broken[route] += broken
-            self.log.append((method, path, status))
-
-    @property
-    def bytes_received(self) -> int:
-        """Bytes of all bodies that arrived."""
-        with self._lock:
-            return self.received.total()
+            getattr(self, name)[route] += count
 
     def as_json(self) -> dict[str, object]:
         """Everything but the log."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from types import MappingProxyType
 
 from hub_server.wire import HubError
@@ -59,17 +58,14 @@ class Commit:
 
     id: str
     parent: Commit | None
-    date: str
     files: Mapping[str, Entry]
 
     @classmethod
     def make(cls, parent: Commit | None, title: str, files: Mapping[str, Entry]) -> Commit:
-        now = datetime.now(timezone.utc)
-        date = now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
         tree = sorted((path, entry.oid) for path, entry in files.items())
-        facts = [parent and parent.id, title, now.isoformat(), tree]
+        facts = [parent and parent.id, title, time.time_ns(), tree]
         commit_id = hashlib.sha1(json.dumps(facts).encode()).hexdigest()
-        return cls(commit_id, parent, date, MappingProxyType(dict(files)))
+        return cls(commit_id, parent, MappingProxyType(dict(files)))
 
     def history(self) -> Iterator[Commit]:
         """Yield this commit and those before it."""
@@ -85,7 +81,7 @@ class Commit:
 
 @dataclass
 class Repo:
-    """A data set. Whoever changes it holds `lock`; a reader takes one ref and keeps its commit."""
+    """A data set. Whoever changes it holds the Hub's lock; a reader keeps the commit of a ref."""
 
     namespace: str
     name: str
@@ -95,7 +91,6 @@ class Repo:
     tags: dict[str, Commit] = field(default_factory=dict)
     requests: dict[str, Commit] = field(default_factory=dict)
     blobs: set[str] = field(default_factory=set)
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def id(self) -> str:

@@ -7,13 +7,14 @@ ASGI server reads bodies ahead of the application and hides both; and this adds 
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import struct
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
 from loopback import LoopbackServer, QuietHandler
@@ -26,7 +27,6 @@ from hub_server.wire import (
     Answer,
     Body,
     ClientGoneError,
-    DropConnectionError,
     HubError,
     Request,
     json_answer,
@@ -54,12 +54,7 @@ class HubServer(Hub):
             server.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         for server in self._servers:
             server.stop()
 
@@ -78,31 +73,32 @@ class _Handler(QuietHandler):
     def handle_any(self) -> None:
         hub, url = self.server.hub, urlsplit(self.path)
         if url.path.startswith("/-/"):
-            self._control(url.path)
+            self._send("control", self._control(url.path), Fault("control"))
             return
         route, named = find_route(self.command, url.path, on_storage=self.server.on_storage)
-        hub.counters.call(route.name)
-        fault = _due(hub, route.name)
-        try:
-            body = Body(self.rfile, self.headers, route.name, hub.counters, fault)
-            query = parse_qs(url.query, keep_blank_values=True)
-            request = Request(self.command, url.path, query, self.headers, named, body)
+        hub.counters.add("calls", route.name)
+        fault, answer = _due(hub, route.name), None
+        body = Body(self.rfile, self.headers, hub.counters, fault)
+        query = parse_qs(url.query, keep_blank_values=True)
+        request = Request(self.command, url.path, query, self.headers, named, body)
+        with suppress(ClientGoneError):
             answer = self._answer(route, request, fault)
-            if fault is not None and fault.lose_answer:
-                raise DropConnectionError
-        except (ClientGoneError, DropConnectionError) as error:
-            hub.counters.end(route.name, self.command, self.path, 0, broken=True)
-            self._break_off(reset=isinstance(error, DropConnectionError))
-            return
-        self._send(route.name, answer, fault)
+        status = 0 if answer is None or fault.lose_answer else answer.status
+        hub.counters.log.append((self.command, self.path, status))
+        if answer is None:
+            hub.counters.add("broken", route.name)
+        if status == 0:
+            self._break_off(reset=answer is not None)
+        elif answer is not None:
+            self._send(route.name, answer, fault)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
-    def _answer(self, route: Route, request: Request, fault: Fault | None) -> Answer:
-        if fault is not None and fault.on_call is not None:
+    def _answer(self, route: Route, request: Request, fault: Fault) -> Answer:
+        if fault.on_call is not None:
             fault.on_call()
         try:
-            if fault is not None and fault.status is not None:
+            if fault.status is not None:
                 retry = {} if fault.retry_after is None else {"Retry_After": str(fault.retry_after)}
                 raise HubError(fault.status, fault.message, **retry)
             answer = route.handler(self.server.hub, request)
@@ -114,9 +110,8 @@ class _Handler(QuietHandler):
         request.body.drain()  # else the next request would begin within this body
         return answer
 
-    def _send(self, route: str, answer: Answer, fault: Fault | None) -> None:
-        hub = self.server.hub
-        hub.counters.end(route, self.command, self.path, answer.status)
+    def _send(self, route: str, answer: Answer, fault: Fault) -> None:
+        hub, rate = self.server.hub, fault.bytes_per_s
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -124,23 +119,19 @@ class _Handler(QuietHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        rate = None if fault is None else fault.bytes_per_s
-        cut = None if fault is None else fault.cut_after
-        if cut is not None and cut < answer.size:
-            answer = replace(answer, body=answer.body[:cut], length=cut)
-        else:
-            cut = None
-        for piece in _pieces(answer, PIECE if rate is None else max(1, int(rate / 20))):
+        whole = fault.cut_after is None or fault.cut_after >= answer.size
+        length = answer.size if whole else fault.cut_after or 0
+        for piece in _pieces(answer, length, PIECE if rate is None else max(1, int(rate / 20))):
             if rate is not None:
                 time.sleep(len(piece) / rate)
             # First: a test may look as soon as its client has the last byte.
-            hub.counters.send(route, len(piece))
+            hub.counters.add("sent", route, len(piece))
             try:
                 self.wfile.write(piece)
             except OSError:
                 self._break_off(reset=False)
                 return
-        if cut is not None:
+        if not whole:
             self._break_off(reset=False)  # an orderly end, too early: all that was sent arrives
 
     def _break_off(self, *, reset: bool) -> None:
@@ -149,7 +140,7 @@ class _Handler(QuietHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close_connection = True
 
-    def _control(self, path: str) -> None:
+    def _control(self, path: str) -> Answer:
         """Let another process read the counters and set faults: GET /-/counters, POST /-/faults."""
         hub = self.server.hub
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -160,26 +151,18 @@ class _Handler(QuietHandler):
         elif path == "/-/settings":
             for name, value in json.loads(body).items():
                 setattr(hub, name, value)
-        answer = json_answer(hub.counters.as_json())
-        self.send_response(200)
-        self.send_header("Content-Length", str(answer.size))
-        self.end_headers()
-        self.wfile.write(answer.body)
+        return json_answer(hub.counters.as_json())
 
 
-def _due(hub: Hub, route: str) -> Fault | None:
+def _due(hub: Hub, route: str) -> Fault:
+    """Find what goes wrong with this call; a fault that does nothing if that is nothing."""
     with hub.lock:
         hit = [fault for fault in hub.faults if fault.route == route and fault.take()]
-    return hit[0] if hit else None
+    return hit[0] if hit else Fault(route)
 
 
-def _pieces(answer: Answer, size: int):  # type: ignore[no-untyped-def]
-    if answer.file is None:
-        for start in range(0, len(answer.body), size):
-            yield answer.body[start : start + size]
-        return
-    left = answer.length
-    with answer.file.open("rb") as file:
+def _pieces(answer: Answer, left: int, size: int) -> Iterator[bytes]:
+    with io.BytesIO(answer.body) if answer.file is None else answer.file.open("rb") as file:
         file.seek(answer.start)
         while left:
             piece = file.read(min(left, size))

@@ -19,10 +19,6 @@ class ClientGoneError(Exception):
     """The connection broke off within a body: there is nobody to answer."""
 
 
-class DropConnectionError(Exception):
-    """A fault asks for the connection to be reset."""
-
-
 class Body:
     """What a client sends. Every byte is counted when it arrives, also of bodies that break off."""
 
@@ -30,16 +26,11 @@ class Body:
         self,
         stream: BinaryIO,
         headers: Any,
-        route: str,
         counters: Counters,
-        fault: Fault | None,
+        fault: Fault,
     ) -> None:
-        self._stream, self._route, self._counters = stream, route, counters
-        self._fault = fault or Fault(route)
+        self._stream, self._counters, self._fault = stream, counters, fault
         self._left = int(headers.get("Content-Length") or 0)
-        self._received = 0
-        if self._fault.drop_after == 0:
-            raise DropConnectionError
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the rest of the body as it comes in."""
@@ -58,10 +49,7 @@ class Body:
             pass
 
     def _piece(self) -> bytes:
-        want = min(self._left, PIECE)
-        drop, rate = self._fault.drop_after, self._fault.bytes_per_s
-        if drop is not None:
-            want = min(want, drop - self._received)
+        want, rate = min(self._left, PIECE), self._fault.bytes_per_s
         if rate is not None:
             want = max(1, min(want, int(rate / 20)))
             time.sleep(want / rate)
@@ -71,10 +59,7 @@ class Body:
             raise ClientGoneError from error
         if not data:
             raise ClientGoneError
-        self._received += len(data)
-        self._counters.receive(self._route, len(data))
-        if drop is not None and self._received >= drop:
-            raise DropConnectionError
+        self._counters.add("received", self._fault.route, len(data))
         return data
 
 
