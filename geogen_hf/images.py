@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -33,8 +35,11 @@ else:
 
 FAST = _decode_png is not None
 """Whether `kornia_rs` is installed."""
-MAX_PIXELS = 8192 * 8192
+LONGEST_PX = 2048
+"""Images are rendered and scaled to at most so many pixels on the longer side."""
+MAX_PIXELS = LONGEST_PX * LONGEST_PX
 """An image whose header claims more pixels is refused before any memory is allocated for it."""
+_MOST_SHOWN_PX = 1024  # of the longer side: what the proof looks at, and a drawing shows
 PNG_HEADER_BYTES = 29
 """So many bytes from the beginning of a PNG are enough for `png_header`."""
 
@@ -197,6 +202,54 @@ def decode_rgb(data: bytes, *, where: object = None, header: ImageHeader | None 
     if pixels is not None:
         return pixels[..., :3]
     return _decode_by_pillow(data, where, _rgb_of)
+
+
+def decode_small(
+    data: bytes, *, where: object = None, header: ImageHeader | None = None
+) -> tuple[Pixels, int]:
+    """Decode to RGB what is to be looked at; an image longer than 1,024 pixels is reduced.
+
+    Returns:
+        As `decode_rgb`, and the whole factor by which the picture is smaller.
+
+    Raises:
+        ImageError: As `decode_rgb`.
+
+    Example:
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGB", (1030, 3), (10, 20, 30)).save(buffer, "PNG")
+        >>> pixels, factor = decode_small(buffer.getvalue())
+        >>> pixels.shape, factor
+        ((2, 515, 3), 2)
+    """
+    header = header or read_header(data, where=where)
+    factor = -(-max(header.size_wh) // _MOST_SHOWN_PX)
+    with pixels_at_a_time(header.size_wh):
+        pixels = decode_rgb(data, where=where, header=header)
+        return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels, factor
+
+
+_worked_on: list[int] = []  # pixels, one entry a thread
+_changed = threading.Condition()
+
+
+@contextmanager
+def pixels_at_a_time(size_wh: Size) -> Iterator[None]:
+    """Wait until the threads of this process work on at most `MAX_PIXELS` at a time, this included.
+
+    So memory is bounded by the largest image that is accepted, however many threads there are.
+    Nothing that waits for another such block may be in the block.
+    """
+    pixels = size_wh[0] * size_wh[1]
+    with _changed:
+        _changed.wait_for(lambda: not _worked_on or sum(_worked_on) + pixels <= MAX_PIXELS)
+        _worked_on.append(pixels)
+    try:
+        yield
+    finally:
+        with _changed:
+            _worked_on.remove(pixels)
+            _changed.notify_all()
 
 
 def _rgb_of(image: Image.Image) -> Pixels:

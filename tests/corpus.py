@@ -12,11 +12,13 @@ import io
 import json
 import re
 import struct
+import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -38,6 +40,19 @@ class Ended:
     status: object
     stdout: str
     stderr: str
+
+
+def in_a_process(commands: Sequence[Sequence[object]], prefix: Sequence[str] = ()) -> Any:
+    """Run commands one after the other in a process of its own: how they ended, and its peak."""
+    child = subprocess.run(
+        [*prefix, sys.executable, __file__],
+        input=json.dumps([list(map(str, command)) for command in commands]),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr
+    return json.loads(child.stdout)
 
 
 def geogen(*arguments: object) -> Ended:
@@ -380,4 +395,7 @@ def places(folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    json.dump([asdict(geogen(*command)) for command in json.load(sys.stdin)], sys.stdout)
+    ended = [asdict(geogen(*command)) for command in json.load(sys.stdin)]
+    status = Path("/proc/self/status")  # getrusage would count the process that started this one
+    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) / 1e3 if status.exists() else None
+    json.dump({"ended": ended, "peak_mb": peak}, sys.stdout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shlex
@@ -12,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,17 @@ from corpus import (
     ZIPS,
     Ended,
     geogen,
+    in_a_process,
     places,
 )
+from PIL import Image
 
 from geogen_hf import open_export
 from geogen_hf.errors import GeoGenError
-from geogen_hf.sample import write_release
-from geogen_hf.source.parts import METADATA_PART
+from geogen_hf.images import LONGEST_PX
+from geogen_hf.sample import subject_cameras, write_release
+from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
+from geogen_hf.source.parts import IMAGE_PARTS, METADATA_PART
 
 sys.path.append(str(Path(__file__).parents[1]))  # last: the installed package is what is tested
 from benchmarks.fuzz import TARGETS, fuzz
@@ -232,6 +236,30 @@ def test_places_that_cannot_be_written(sound: Path, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures with /proc")
+def test_the_largest_images_fit_into_half_a_gigabyte(tmp_path: Path) -> None:
+    """With alpha, which takes most memory, and of several subjects, so that threads meet."""
+    large = BytesIO()
+    Image.new("RGBA", (LONGEST_PX, LONGEST_PX)).save(large, "PNG", compress_level=1)
+    parts = write_release(tmp_path / "parts", subjects=4, views=2, size=LONGEST_PX // 64)
+    for part in IMAGE_PARTS:
+        rezip(parts, part.name, dict.fromkeys(members_of(parts, part.name), large.getvalue()))
+    names = [f"subj_{number:05}" for number in range(4)]
+    cameras = [CamerasOf(n, *subject_cameras(n, views=2, size=LONGEST_PX), 9) for n in names]
+    rezip(parts, METADATA_PART.name, dict(SCHEMAS["list"].members(iter(cameras), None)))
+    for command, status in (
+        (("export", parts, tmp_path / "geogen", *UNCHECKED), 0),
+        (("verify", tmp_path / "geogen"), 1),  # one picture is in several splits
+        (
+            ("convert", parts, tmp_path / "out", "--to", "co3d", "--subject", names[0], *UNCHECKED),
+            0,
+        ),
+    ):
+        found = in_a_process([command])
+        assert found["ended"][0]["status"] == status, found
+        assert found["peak_mb"] < 500, command
+
+
 # Root needs no permissions, unless it drops the capabilities that say so.
 UNWRITABLE = {
     "Permission denied": "setpriv --bounding-set=-dac_override,-dac_read_search",
@@ -267,17 +295,12 @@ def test_folders_that_cannot_be_written(
     paths = sorted(path for path in folder.rglob("*") if path.is_dir())
     for path in (folder, *paths):
         path.chmod(0o555)
-    child = subprocess.run(
-        [*prefix, sys.executable, Path(__file__).with_name("corpus.py")],
-        input=json.dumps([list(map(str, command)) for command in commands]),
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    for path in (folder, *paths):
-        path.chmod(0o755)
-    assert child.returncode == 0, child.stderr
-    for command, ended in zip(commands, json.loads(child.stdout), strict=True):
+    try:
+        found = in_a_process(commands, prefix)["ended"]
+    finally:
+        for path in (folder, *paths):
+            path.chmod(0o755)
+    for command, ended in zip(commands, found, strict=True):
         assert ended["status"] == 1, command
         assert ended["stderr"].startswith("error: "), (command, ended)
         assert fault in ended["stderr"]

@@ -8,6 +8,7 @@ picture is said to be doubtful.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ _USUAL_AREA = (0.03, 0.85)  # of the frame: less is a speck, more is no backgrou
 _MOST_GRAIN = 13.0  # of 255: a border that differs from itself by more is no even background
 _MOST_FAINT = 0.1  # share of the outline that may be nearly as light as the background
 _HOLE_PX = 3  # enclosed background is told from a light patch by a flat middle of this radius
+_BAND_PIXELS = 2**18
 _WINDOW_PX = 7  # the foreground's own colour is averaged over so many pixels beside the outline
 _LEAST_LENGTH = 3 * 0.05**2  # squared, linear light: about 7 of 255 beside a light grey
 
@@ -77,7 +79,7 @@ def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
     # Averages where it shrinks, interpolates where it enlarges; either keeps pixels as areas.
     small = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(small, dtype=np.float64)
-    background, grain = _border(pixels)
+    background, grain = _border(pixels, np.float64)
     contrast = np.clip(3 * grain, _LEAST_CONTRAST, _MOST_CONTRAST)
     mask = filled(_smoothed(np.abs(pixels - background).max(axis=-1) > contrast))
     return Silhouette(mask, np.array([size[0] / width, size[1] / height]))
@@ -150,14 +152,22 @@ def foreground(picture: NDArray[np.uint8]) -> Foreground:
         UsageError: The array is no such picture.
     """
     _require_picture(picture)
-    pixels = picture.astype(np.float32)
-    background, grain = _border(pixels)
+    background, grain = _border(picture, np.float32)
     contrast = max(3 * grain, _LEAST_CONTRAST)
-    difference = np.abs(pixels - background).max(axis=-1)
-    flat = difference <= max(2 * grain, 1.0)
-    mask = ~_connected(difference <= contrast, _inner(flat, _HOLE_PX))
+    light, flat = (np.empty(picture.shape[:2], dtype=np.bool_) for _ in range(2))
+    for rows in _bands(picture):
+        difference = np.abs(picture[rows].astype(np.float32) - background).max(axis=-1)
+        light[rows], flat[rows] = difference <= contrast, difference <= max(2 * grain, 1.0)
+    mask = ~_connected(light, _inner(flat, _HOLE_PX))
     alpha, faint = _outline_alpha(picture, background, mask)
-    return Foreground((alpha * 255 + 0.5).astype(np.uint8), _doubt(mask, grain, faint))
+    return Foreground(alpha, _doubt(mask, grain, faint))
+
+
+def _bands(picture: NDArray[np.uint8]) -> Iterator[slice]:
+    """Rows that are worked on at a time, which bounds the memory for a large picture."""
+    height, width = picture.shape[:2]
+    step = max(1, _BAND_PIXELS // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def _doubt(mask: Mask, grain: float, faint: float) -> str | None:
@@ -179,10 +189,10 @@ def _fault(mask: Mask) -> str | None:
     return None
 
 
-def _border(pixels: NDArray[Float]) -> tuple[NDArray[Float], float]:
+def _border(pixels: NDArray[np.generic], dtype: type[Float]) -> tuple[NDArray[Float], float]:
     """The colour of the background, and how much the border differs from it."""
     upper = pixels[: max(1, len(pixels) // 2)]
-    border = np.concatenate([pixels[0], upper[:, 0], upper[:, -1]])
+    border = np.concatenate([pixels[0], upper[:, 0], upper[:, -1]]).astype(dtype)
     background = np.median(border, axis=0)
     return background, float(np.percentile(np.abs(border - background).max(axis=-1), 75))
 
@@ -195,25 +205,31 @@ def _require_picture(picture: NDArray[np.uint8]) -> None:
 
 def _outline_alpha(
     picture: NDArray[np.uint8], background: NDArray[np.float32], mask: Mask
-) -> tuple[NDArray[np.float32], float]:
-    """Covered share of every pixel, and the share of the outline with too little contrast."""
+) -> tuple[NDArray[np.uint8], float]:
+    """Covered share of every pixel times 255; share of the outline with too little contrast."""
     beside = _grown(~mask)
     near = _grown(beside)
     outer, second = mask & beside, mask & near & ~beside
     core = mask & ~near
-    linear = _LINEAR[picture]
-    own = _mean_near(linear, core)
     empty = _LINEAR[np.clip(background + 0.5, 0, 255).astype(np.uint8)]
-    towards = own - empty
-    length = (towards**2).sum(axis=-1)
-    share = ((linear - empty) * towards).sum(axis=-1) / np.maximum(length, 1e-9)
-    # Without a core nearby, as in thin strands, or without contrast, the mask is all there is.
-    known = np.isfinite(share) & (length > _LEAST_LENGTH)
-    alpha = mask.astype(np.float32)
-    alpha = np.where(outer & known, np.clip(share, 0, 1), alpha)
-    alpha = np.where(second & known, np.clip(share, 0.5, 1), alpha)
-    on_outline = np.count_nonzero(outer)
-    return alpha, np.count_nonzero(outer & ~known) / on_outline if on_outline else 0.0
+    alpha, faint = np.empty(mask.shape, dtype=np.uint8), 0
+    for rows in _bands(picture):
+        above = min(rows.start, _WINDOW_PX // 2)
+        around = slice(rows.start - above, rows.stop + _WINDOW_PX // 2)
+        linear = _LINEAR[picture[around]]
+        own = _mean_near(linear, core[around])[above:][: rows.stop - rows.start]
+        towards = own - empty
+        length = (towards**2).sum(axis=-1)
+        offset = linear[above:][: len(own)] - empty
+        share = (offset * towards).sum(axis=-1) / np.maximum(length, 1e-9)
+        # Without a core nearby, as in thin strands, or without contrast, the mask is all there is.
+        known = np.isfinite(share) & (length > _LEAST_LENGTH)
+        covered = mask[rows].astype(np.float32)
+        covered = np.where(outer[rows] & known, np.clip(share, 0, 1), covered)
+        covered = np.where(second[rows] & known, np.clip(share, 0.5, 1), covered)
+        alpha[rows] = (covered * 255 + 0.5).astype(np.uint8)
+        faint += np.count_nonzero(outer[rows] & ~known)
+    return alpha, faint / max(1, int(np.count_nonzero(outer)))
 
 
 def _mean_near(values: NDArray[np.float32], where: Mask) -> NDArray[np.float32]:
@@ -256,8 +272,9 @@ def _spread_along_rows(background: Mask, reached: Mask) -> Mask:
     """Add to `reached` every run of background in a row that has a pixel in it."""
     starts = np.ones_like(background)
     starts[:, 1:] = background[:, 1:] != background[:, :-1]
-    run = np.cumsum(starts.ravel()) - 1
-    touched = np.bincount(run, weights=reached.ravel()) > 0
+    run = np.cumsum(starts.ravel())
+    touched = np.zeros(run[-1] + 1, dtype=np.bool_)
+    touched[run[reached.ravel()]] = True
     return np.asarray(touched[run].reshape(background.shape) & background)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
-from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ReleaseError
+from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ImageError, ReleaseError
 from geogen_hf.export.card import write_card
 from geogen_hf.export.croissant import write_croissant
 from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
@@ -37,9 +37,9 @@ from geogen_hf.export.tasks import (
     plan_tasks,
     task_runner,
 )
-from geogen_hf.export.transcode import decode_view
+from geogen_hf.export.transcode import place_of
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.preview import Views, contact_sheet
+from geogen_hf.release.preview import Views, contact_sheet, views_of
 from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import Shard, read_images
@@ -288,8 +288,12 @@ def _decode_shown(
 def _decoded(subject: Subject) -> Views:
     with closing(read_images(Shard((subject,)))) as subjects:
         ((subject, encoded),) = subjects
-    images = [decode_view(subject, view, data).convert("RGB") for view, data in enumerate(encoded)]
-    return Views(subject.subject_id, images, subject.extrinsics, subject.intrinsics)
+    places = [place_of(subject, view) for view in range(len(encoded))]
+    cameras = subject.extrinsics, subject.intrinsics
+    try:
+        return views_of(subject.subject_id, encoded, *cameras, places)
+    except ImageError as error:
+        raise ArchiveError(str(error)) from error
 
 
 def _draw_proof(release: Release) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from geogen_hf.errors import UsageError, did_you_mean, explain
+from geogen_hf.images import LONGEST_PX
 from geogen_hf.release.features import FEATURES
 
 ImageFormat = Literal["png", "webp", "jpeg"]
@@ -57,8 +58,9 @@ class ExportOptions:
         if self.image_format not in IMAGE_FORMATS:
             yield explain("unknown image format", expected=", ".join(IMAGE_FORMATS),
                           found=self.image_format)  # fmt: skip
-        if self.image_size is not None and not 8 <= self.image_size <= 8192:
-            yield explain("bad image size", expected="8 to 8192 pixels", found=self.image_size)
+        if self.image_size is not None and not 8 <= self.image_size <= LONGEST_PX:
+            expected = f"8 to {LONGEST_PX} pixels"
+            yield explain("bad image size", expected=expected, found=self.image_size)
         if not 1 <= self.quality <= 95:
             yield explain("bad JPEG quality", expected="1 to 95", found=self.quality)
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from geogen_hf.cameras.intrinsics import resize_intrinsics
 from geogen_hf.errors import ArchiveError, ImageError, UsageError
 from geogen_hf.export.options import ExportOptions
-from geogen_hf.images import decode_image
+from geogen_hf.images import decode_image, pixels_at_a_time
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.zip_reader import png_size
 
@@ -37,11 +37,12 @@ def transcode_subject(
     """
     if options.keeps_images:
         return subject, images, stored_sizes(subject, images)
-    encoded = [
-        _encode(place_of(subject, view), decode_view(subject, view, data), options)
-        for view, data in enumerate(images)
-    ]
     stored = stored_sizes(subject, images)
+    encoded = []
+    for view, data in enumerate(images):
+        with pixels_at_a_time(stored[view]):
+            image = decode_view(subject, view, data)
+            encoded.append(_encode(place_of(subject, view), image, options))
     sizes = [fit_size(size, options.image_size) for size in stored]
     intrinsics = np.stack(
         [

@@ -23,7 +23,7 @@ from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, ImageError, one_line
 from geogen_hf.export.exported import UNREADABLE, DataFile, sha256_of
 from geogen_hf.export.parquet import portable_schema
-from geogen_hf.images import decode_image
+from geogen_hf.images import decode_image, pixels_at_a_time, read_header
 from geogen_hf.release.features import IMAGE_CONFIGS
 from geogen_hf.threads import Control
 
@@ -54,10 +54,12 @@ def fingerprint(data: bytes) -> Picture:
     Raises:
         ImageError: The image does not decode.
     """
-    image = decode_image(data)
-    digest = xxhash.xxh3_128(f"{image.mode}{image.size}".encode())
-    digest.update(_memory(image))
-    return Picture(image.size, digest.digest(), _look(image))
+    header = read_header(data)
+    with pixels_at_a_time(header.size_wh):
+        image = decode_image(data, header=header)
+        digest = xxhash.xxh3_128(f"{image.mode}{image.size}".encode())
+        digest.update(_memory(image))
+        return Picture(image.size, digest.digest(), _look(image))
 
 
 def _memory(image: Image.Image) -> bytes | pa.Buffer:

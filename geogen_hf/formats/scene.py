@@ -16,7 +16,7 @@ from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError, explain
-from geogen_hf.images import Format, decode_rgb, read_header
+from geogen_hf.images import LONGEST_PX, Format, decode_rgb, read_header
 from geogen_hf.release.release import Identity
 from geogen_hf.release.splits import Split
 from geogen_hf.report import some_of
@@ -52,12 +52,11 @@ class LayoutOptions:
 
     def __post_init__(self) -> None:
         """Raise `UsageError` where a number is out of range or a radius comes without centring."""
-        for name, least in (("holdout", 1), ("image_size", 8)):
+        for name, least, most in (("holdout", 1, None), ("image_size", 8, LONGEST_PX)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(
-                    explain(f"{name} is too small", expected=f"at least {least}", found=value)
-                )
+            if value is not None and not least <= value <= (most or value):
+                expected = f"at least {least}" if most is None else f"{least} to {most}"
+                raise UsageError(explain(f"{name} is out of range", expected=expected, found=value))
         if self.radius is not None and not (self.centre and 0 < self.radius < float("inf")):
             raise UsageError(
                 explain(

@@ -25,7 +25,7 @@ from geogen_hf.cameras.scores import CameraWarning, ConventionResult
 from geogen_hf.cameras.validate import validate_intrinsics
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, one_line
-from geogen_hf.images import Pixels, decode_rgb
+from geogen_hf.images import Pixels, decode_small
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
 from geogen_hf.release.subjects import ImageIndex
@@ -267,7 +267,7 @@ class _Pictures:
 
     Attributes:
         members: Those that can be asked for.
-        intrinsics: `(V, 3, 3)` pixels, of subjects whose pictures were read.
+        intrinsics: `(V, 3, 3)` pixels of the pictures, of subjects whose pictures were read.
         faults: Why intrinsics do not go with the pictures, of others.
     """
 
@@ -297,9 +297,11 @@ class _Pictures:
             width, height = np.array(sizes, dtype=np.float64).T
             intrinsics = pixel_intrinsics(subject.intrinsics, width, height, self._default)
             intrinsics = validate_intrinsics(intrinsics, width, height)
-            pictures = [decode_rgb(data, where=m) for m, data in zip(members, encoded, strict=True)]
+            small = [decode_small(data, where=m) for m, data in zip(members, encoded, strict=True)]
+            for matrix, (_, factor) in zip(intrinsics, small, strict=True):
+                matrix[:2] /= factor
             self.intrinsics[index] = intrinsics
-            return pictures
+            return [picture for picture, _ in small]
         except FetchError:
             raise
         except CameraError as error:

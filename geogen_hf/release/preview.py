@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from geogen_hf.cameras.intrinsics import intrinsics_from_fov
 from geogen_hf.cameras.poses import FloatArray, camera_centre, look_at, project, unproject
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
+from geogen_hf.images import decode_small
 from geogen_hf.release.release import Identity
 
 _BACKGROUND, _INK, _FAINT = (250, 250, 250), (40, 40, 44), (190, 190, 196)
@@ -35,13 +36,30 @@ class Views:
 
 
 def decode_views(identity: Identity) -> Views:
-    """Decode an identity's images for drawing.
+    """Decode an identity's images for drawing; large ones are reduced, with their intrinsics.
 
     Raises:
         ImageError: One is damaged.
     """
-    images = [Image.fromarray(pixels) for pixels in identity.arrays()]
-    return Views(identity.subject_id, images, identity.extrinsics, identity.intrinsics)
+    places = [f"subject {identity.subject_id}, view {view}" for view in identity.view_ids]
+    cameras = identity.extrinsics, identity.intrinsics
+    return views_of(identity.subject_id, identity.images, *cameras, places)
+
+
+def views_of(
+    subject_id: str,
+    encoded: Sequence[bytes],
+    extrinsics: FloatArray,
+    intrinsics: FloatArray,
+    places: Sequence[str],
+) -> Views:
+    """As `decode_views`, of images whose places are named in messages."""
+    images, scaled = [], intrinsics.copy()
+    for view, (data, place) in enumerate(zip(encoded, places, strict=True)):
+        pixels, factor = decode_small(data, where=place)
+        images.append(Image.fromarray(pixels))
+        scaled[view, :2] /= factor
+    return Views(subject_id, images, extrinsics, scaled)
 
 
 def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:

@@ -20,7 +20,7 @@ from geogen_hf.cameras.scores import percent
 from geogen_hf.cameras.silhouettes import Mask
 from geogen_hf.cameras.trials import Seen, Stored, seen_subjects
 from geogen_hf.errors import ArchiveError, CameraError, ImageError, ReleaseError
-from geogen_hf.images import Pixels, decode_rgb
+from geogen_hf.images import Pixels, decode_small
 from geogen_hf.release.release import Release
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
@@ -111,13 +111,15 @@ def _read_subject(archives: Archives, subject: Subject, taken: Convention | None
         encoded = list(map(unpack_png, subject.images, records))
         own = subject.at_sizes(list(map(png_size, subject.images, encoded)))
         few = np.unique(np.linspace(0, len(encoded) - 1, _MOST_VIEWS).round().astype(int))
-        pictures = [decode_rgb(encoded[view], where=subject.images[view]) for view in few]
+        small = [decode_small(encoded[view], where=subject.images[view]) for view in few]
     except (ArchiveError, CameraError, ImageError):
         return None
+    pictures = [picture for picture, _ in small]
+    lenses = own.intrinsics[few]
+    lenses[:, :2] /= np.array([factor for _, factor in small])[:, None, None]
     stored = own.extrinsics if taken is None else express(own.extrinsics, taken)
-    lenses, names = own.intrinsics[few], [subject.subject_id]
     one = Stored.of([stored[few]])
-    seen = seen_subjects(one, lambda _: lenses, lambda _: pictures, [0], names)
+    seen = seen_subjects(one, lambda _: lenses, lambda _: pictures, [0], [subject.subject_id])
     return _Drawn(subject.subject_id, pictures, seen[0]) if seen else None
 
 

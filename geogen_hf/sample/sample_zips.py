@@ -23,6 +23,7 @@ from PIL import Image
 from geogen_hf.cameras.conventions import Convention
 from geogen_hf.durable import absolute_path, writing
 from geogen_hf.errors import UsageError
+from geogen_hf.images import LONGEST_PX
 from geogen_hf.sample.heads import head_of, subject_cameras, subject_name
 from geogen_hf.sample.render import render
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
@@ -38,7 +39,6 @@ SAMPLE_COMMENT = b"geogen-hf sample heads: rendered, not part of Microsoft's Geo
 
 # Below this many pixels a pool takes longer to start than it saves.
 _POOL_FROM_PIXELS = 500_000
-_MAX_SIZE_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def _check(plan: _Plan, workers: int | None) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             what = f"{name} must be a whole number of at least {low}"
             raise UsageError(what, found=repr(value))
-    if plan.size > _MAX_SIZE_PX:
-        expected = f"<= {_MAX_SIZE_PX}"
+    if plan.size > LONGEST_PX:
+        expected = f"<= {LONGEST_PX}"
         raise UsageError("size is too large", expected=expected, found=plan.size)
     if workers is not None and workers < 1:
         raise UsageError("workers must be at least 1, or None", found=workers)

@@ -18,9 +18,9 @@ from geogen_hf.source.location import ArchiveFile, Location, SeekableFile
 
 MAX_MEMBER_BYTES = 256 * 2**20
 """No metadata file comes near this size; a larger member is refused unread."""
-MAX_IMAGE_BYTES = 32 * 2**20
+MAX_IMAGE_BYTES = 16 * 2**20
 """Limit of one image, packed or unpacked: over 100 renders of 280 kB."""
-MAX_SUBJECT_BYTES = 7 * MAX_IMAGE_BYTES
+MAX_SUBJECT_BYTES = 64 * 2**20
 """Limit of the images of a subject together, which are held in memory at once."""
 MAX_RATIO = 200
 """Renders and JSON compress less than this; only made-up members compress more (limit: 1,032)."""

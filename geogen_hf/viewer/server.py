@@ -91,7 +91,7 @@ class Viewer:
         Returns:
             The same path.
         """
-        self._add_points(self._shown)
+        self._adding.join()
         with self._lock:
             self._choose(None)
             scene = self._server.scene.as_html()
@@ -196,7 +196,8 @@ class Viewer:
                 self._list.value = listed
         self._server.flush()
         # The points take a second or so, and the pictures do not wait for them.
-        threading.Thread(target=self._add_points, args=(shown,), daemon=True).start()
+        self._adding = threading.Thread(target=self._add_points, args=(shown,), daemon=True)
+        self._adding.start()
 
     def _add_points(self, shown: IdentityFrustums) -> None:
         found = hull_points(shown)
