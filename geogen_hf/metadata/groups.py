@@ -7,12 +7,15 @@ which columns make a camera, and how a fault is kept.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.metadata.keys import ACCEPTED, C2W, Role, RoleName, normalise_key, role_of
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label, Labels
 from geogen_hf.metadata.plan import (
@@ -140,36 +143,40 @@ class Group:
             self._size = (slots["width"][0], slots["height"][0])
         for column in [*in_pose, *self.intrinsics.columns, *self._size]:
             self._check(column)
-        for column in slots.get("distortion", ()):
-            wrong: Any = column.array.reshape(len(column), -1).any(axis=1)
-            for row in np.flatnonzero(wrong[self._rows[column]] & (self._rows[column] >= 0)):
-                expected = f"{dotted([column.path])} to be 0 (a pinhole camera)"
-                found = str(column.array[self._rows[column][row]])[:60]
-                self.faults.setdefault(int(row), CameraValueError(None, expected, found))
         said: dict[str, Any] = {}
-        for column in self._nearest([c for c in columns if c.role.name in STATEMENTS]):
-            if not column.numeric:
-                said |= self._read(column, schema)
+        for column in columns:
+            role = column.role.name
+            if role == "distortion":
+                self._demand_zero(column)
+            elif role in STATEMENTS and not (schema is not None and schema.overrules(role)):
+                said |= self._read(column)
+            elif role in INTRINSICS_PARTS and self.intrinsics.form == "absent":
+                expected = f"no {dotted([column.path])}, as in others"
+                self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
         self.poses = tuple(
             replace(pose, role=replace(pose.role, **{**said, **_claimed(pose, claims)}))
             for pose in self.poses
         )
 
+    def _rows_of(self, column: Column) -> IntArray:
+        """Of each camera, the row of its value in a column; -1 for none."""
+        if column not in self._rows:
+            near = nearness(column, self._main) >= 0 and column.stars <= self._main.stars
+            none = np.full(len(self), -1, dtype=np.int64)
+            self._rows[column] = self._table.find(column, self.codes) if near else none
+        return self._rows[column]
+
     def _nearest(self, columns: Iterable[Column]) -> list[Column]:
         """Those that are values of most of these cameras; of each role, the nearest."""
-        found: dict[RoleName, list[tuple[int, Column]]] = {}
+        found: dict[RoleName, list[Column]] = {}
         for column in columns:
-            near = nearness(column, self._main)
-            if near < 0 or column.stars > self._main.stars:
-                continue
-            self._rows[column] = rows = self._table.find(column, self.codes)
-            if (rows < 0).mean() <= _MOST_ABSENT:
-                found.setdefault(column.role.name, []).append((near, column))
+            if (self._rows_of(column) < 0).mean() <= _MOST_ABSENT:
+                found.setdefault(column.role.name, []).append(column)
         return [
             column
             for each in found.values()
-            for near, column in each
-            if near == max(near for near, _ in each)
+            for column in each
+            if nearness(column, self._main) == max(nearness(c, self._main) for c in each)
         ]
 
     def _stated(self, said: StatedIntrinsics, columns: Sequence[Column]) -> IntrinsicsPlan:
@@ -188,32 +195,43 @@ class Group:
             parts.append(every[alike.index(max(alike))])
         return IntrinsicsPlan(said.form, tuple(parts), None, said.degrees)
 
+    def _fail(self, which: NDArray[np.bool_], fault: CameraValueError) -> None:
+        for row in np.flatnonzero(which).tolist():
+            self.faults.setdefault(row, fault)
+
     def _check(self, column: Column) -> None:
         """Note which cameras lack a value, or have a bad one."""
-        if column not in self._rows:
-            self._rows[column] = self._table.find(column, self.codes)
-        rows = self._rows[column]
-        bad = np.isin(rows, [-1, *column.faults])
-        for row in np.flatnonzero(bad).tolist():
-            shapes = ACCEPTED.get(column.role.name) or (column.dims or (),)
-            lacking = CameraValueError(
-                None, f"{dotted([column.path])} to be {spoken(shapes)}", "none"
-            )
-            self.faults.setdefault(row, column.faults.get(int(rows[row]), lacking))
+        rows = self._rows_of(column)
+        shapes = ACCEPTED.get(column.role.name) or (column.dims or (),)
+        expected = f"{dotted([column.path])} to be {spoken(shapes)}"
+        self._fail(rows < 0, CameraValueError(None, expected, "none"))
+        for row, fault in column.faults.items():
+            self._fail(rows == row, fault)
 
-    def _read(self, column: Column, schema: CameraSchema | None) -> dict[str, Any]:
-        """What is said in words of all cameras; another word is the fault of one."""
-        rows = self._rows[column]
-        values = [column.values[row] if row >= 0 else None for row in rows.tolist()]
-        usual = max(set(values), key=values.count) if len(set(values)) > 1 else values[0]
-        if schema is not None and schema.overrules(column.role.name):
-            return {}
+    def _demand_zero(self, column: Column) -> None:
+        rows, expected = (
+            self._rows_of(column),
+            f"{dotted([column.path])} to be 0 (a pinhole camera)",
+        )
+        if column.dims is not None:
+            wrong = np.any(column.array.reshape(len(column), -1), axis=1)
+            found = str(column.array[wrong][:1].tolist())[1:-1][:60]
+            self._fail((rows >= 0) & wrong[rows], CameraValueError(None, expected, found))
+
+    def _read(self, column: Column) -> dict[str, Any]:
+        """What is said in words of most cameras; to say something else is the fault of one."""
+        rows = self._rows_of(column).tolist()
+        words = [column.values[row] if row >= 0 else None for row in rows]
+        (usual, _), *others = Counter(words).most_common()
         said = read_statement(column, usual)
-        if said:
-            expected = f"{dotted([column.path])} alike in all views"
-            for row, value in enumerate(values):
-                if value != usual:
-                    self.faults.setdefault(row, CameraValueError(None, expected, "another"))
+        fault = CameraValueError(None, f"{dotted([column.path])} alike in all views", "another")
+        for other, _ in others:
+            try:
+                same = read_statement(column, other) == said
+            except CameraValueError:
+                same = False
+            if not same:
+                self._fail(np.array([word == other for word in words]), fault)
         return said
 
     def columns(self, paths: Sequence[str]) -> list[Labels]:
@@ -231,7 +249,7 @@ class Group:
                 else Labels(f"order of {name}", labels, ORDERED)
             )
         for column in self._table.columns.values():
-            common = max(nearness(column, self._main), 0)
+            common = column.steps_with(self._main)
             rest = "".join("*" if step == MANY else "." for step in column.pattern[common:])
             if column.numeric or column.role.name not in LABELS or "*." in rest:
                 continue
@@ -293,8 +311,10 @@ class Group:
         size = [self._of(column, rows) for column in self._size]
         return compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
 
-    def _of(self, column: Column, rows: IntArray) -> Any:
-        return column.array[self._rows[column][rows]]
+    def _of(self, column: Column, rows: IntArray) -> FloatArray:
+        places = self._rows_of(column)[rows]
+        same = np.array_equal(places, np.arange(len(column)))
+        return column.array if same else column.array[places]
 
     def describe(self) -> str:
         """Where pose and intrinsics are, in words."""
@@ -323,14 +343,18 @@ def find_groups(table: Table, schema: CameraSchema | None) -> list[Group]:
                 depths = [1] if column.role.name in POSE_PARTS else []
             for depth in depths[:1]:
                 families.setdefault(camera_of(column.pattern, depth), []).append(column)
-    groups: list[Group] = []
+    alike: dict[Any, tuple[Column, Found, list[IntArray]]] = {}
     for pattern, columns in families.items():
-        for present, codes in _alike(table, columns):
+        for present, codes in _together(table, columns):
             found = plan_poses(present) if stated is None else _stated_poses(present, stated)
             if found[0] or found[2]:
                 main = found[0][0].columns[0] if found[0] else present[0]
-                groups.append(Group(table, pattern, main, codes, found))
-    return _merged(groups)
+                key = (pattern, found[0], str(found[2]))
+                alike.setdefault(key, (main, found, []))[2].append(codes)
+    return [
+        Group(table, pattern, main, np.sort(np.concatenate(codes)), found)
+        for (pattern, _, _), (main, found, codes) in alike.items()
+    ]
 
 
 def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
@@ -343,7 +367,7 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
                 families.setdefault(camera_of(column.pattern), []).append(column)
     groups = []
     for pattern, columns in families.items():
-        for present, codes in _alike(table, columns):
+        for present, codes in _together(table, columns):
             group = Group(table, pattern, present[0], codes, ((), True, None))
             group.look_around(None)
             if group.faults or group.intrinsics.form != "absent":
@@ -351,7 +375,7 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
     return groups
 
 
-def _alike(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Column], IntArray]]:
+def _together(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Column], IntArray]]:
     """Columns that cameras have in common, and the codes of these cameras."""
     columns = columns[:_MOST_COLUMNS]
     codes = [table.codes(column) for column in columns]
@@ -359,19 +383,6 @@ def _alike(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Colum
     present = sum(np.isin(every, each).astype(np.int64) << bit for bit, each in enumerate(codes))
     for mask in np.unique(present).tolist():
         yield [c for bit, c in enumerate(columns) if mask >> bit & 1], every[present == mask]
-
-
-def _merged(groups: Sequence[Group]) -> list[Group]:
-    """One group of all cameras that have everything at the same place."""
-    same: dict[Any, list[Group]] = {}
-    for group in groups:
-        key = (group.pattern, group.poses, str(group.faults.get(0)))
-        same.setdefault(key, []).append(group)
-    for first, *others in same.values():
-        if others:
-            first.codes = np.sort(np.concatenate([each.codes for each in (first, *others)]))
-            first.faults = dict.fromkeys(range(len(first)), first.faults[0]) if first.faults else {}
-    return [first for first, *_ in same.values()]
 
 
 def _stated_poses(columns: Sequence[Column], stated: tuple[Any, tuple[Path, ...]]) -> Found:

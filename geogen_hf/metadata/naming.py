@@ -207,29 +207,24 @@ def find_readings(
     subjects = _stated([h for c in columns for h in _subject_holes(c, images, subject)], subject)
     views = _stated([h for c in columns for h in _view_holes(c, images)], view)
     nearly: list[Reading] = []
-    done = (-1, -1)
     # Values under unknown keys and order count the same: where they disagree, nothing is taken. An
     # identity is never told by its position in a list, unless that is stated.
-    tiers = [(NAMED, NAMED), (MENTIONED, ORDERED)]
-    for most, view_tier in [*tiers, *([(ORDERED, ORDERED)] if any_order else [])]:
+    for rank in range(2 + any_order):
         readings = [
             _evaluate(one, other, images)
             for one in subjects
             for other in views
-            if one.tier <= most
-            and other.tier <= view_tier
-            and not (one.tier <= done[0] and other.tier <= done[1])
+            if (2 if one.tier == ORDERED else int(one.tier + other.tier > NAMED)) == rank
             and (_base(one.place) != _base(other.place) or subject == view is not None)
         ]
-        done = (most, view_tier)
         fitting = [reading for reading in readings if reading.exact >= _FIT]
         if fitting:
-            if view is None and view_tier == ORDERED and not any_order:
+            if view is None and rank == 1 and not any_order:
                 ordered = [r for r in fitting if "order of " in r.view]
                 fitting = [r for r in fitting if r not in ordered or not _names_views(columns, r)]
             return _disagreeing(fitting, columns, images, stated=subject is not None)
         nearly += [reading for reading in readings if reading.covered >= _NEARLY]
-        if nearly and view_tier < ORDERED:
+        if nearly and rank == 0:
             break
     return _disagreeing(nearly, columns, images, stated=subject is not None)
 
@@ -436,16 +431,9 @@ def _view_holes(column: Labels, images: Images) -> Iterator[Hole]:
             yield _hole(column, f"{place}, counted from 0", shifted)
 
 
-def _hole(
-    column: Labels,
-    place: str,
-    found: Mapping[Label, int],
-    *,
-    named: bool = False,
-    ranked: bool = False,
-) -> Hole:
+def _hole(column: Labels, place: str, found: Mapping[Label, int], **kind: bool) -> Hole:
     values = np.array([found.get(label, -1) for label in column.distinct], dtype=np.int64)
-    return Hole(place, column.tier, values[column.rows], column.labels, named, ranked)
+    return Hole(place, column.tier, values[column.rows], column.labels, **kind)
 
 
 def _spellings(label: Label) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from geogen_hf.cameras.conventions import Direction
 from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.metadata.keys import (
@@ -151,11 +153,7 @@ def camera_of(pattern: Path, depth: int = 1) -> Path:
 
 def nearness(column: Column, pose: Column) -> int:
     """How many steps a value has in common with a pose; -1 where it is no part of those cameras."""
-    common = 0
-    for one, other in zip(column.pattern, pose.pattern, strict=False):
-        if one != other:
-            break
-        common += 1
+    common = column.steps_with(pose)
     boxes = [step for step in column.pattern[common:] if step != MANY][:-1]
     return common if common >= pose.depth or all(map(role_of, boxes)) else -1
 
@@ -194,17 +192,17 @@ def plan_poses(
 
 
 def kind_of_square(column: Column) -> RoleName:
-    """Whether 3x3 numbers are rotations; or `fx skew cx, 0 fy cy, 0 0 1` or its transpose."""
+    """Whether most 3x3 numbers are rotations; or `fx skew cx, 0 fy cy, 0 0 1` or its transpose."""
     if column.dims not in SQUARES:
         return "unknown"
     array = column.array.reshape(-1, 3, 3)
-    if is_rotation(array).all():
+    if is_rotation(array).mean() > 0.5:
         return "rotation"
-    if not array[:, :2, 2].any():
+    if not np.nan_to_num(array[:, :2, 2]).any():
         array = array.swapaxes(1, 2)
-    positive = (array[:, [0, 1, 0, 1], [0, 1, 2, 2]] > 0).all()
-    upper = positive and (array[:, 1, 0] == 0).all() and (array[:, 2] == [0, 0, 1]).all()
-    return "matrix" if upper else "unknown"
+    positive = (array[:, [0, 1, 0, 1], [0, 1, 2, 2]] > 0).all(axis=1)
+    upper = positive & (array[:, 1, 0] == 0) & (array[:, 2] == [0, 0, 1]).all(axis=1)
+    return "matrix" if upper.mean() > 0.5 else "unknown"
 
 
 def _pose_plans(slots: Slots) -> list[PosePlan]:

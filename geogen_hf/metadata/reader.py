@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -184,14 +185,12 @@ class _Search:
                 group.faults |= dict.fromkeys(range(len(group)), fault)
                 return
             source = self._documents[group.documents[0]][1]
-            raise MetadataError(
-                explain(
-                    "the cameras of the metadata leave a doubt",
-                    where=f"{source}: {reading}, {group.describe()}",
-                    expected=fault.expected,
-                    found=fault.found,
-                    remedy=fault.remedy,
-                )
+            raise _refusal(
+                "the cameras of the metadata leave a doubt",
+                where=f"{source}: {reading}, {group.describe()}",
+                expected=fault.expected,
+                found=fault.found,
+                remedy=fault.remedy,
             ) from fault
 
     def _choose(self, groups: list[Group]) -> tuple[list[Group], Reading]:
@@ -254,6 +253,8 @@ class _Search:
         """Give cameras intrinsics that stand apart: for all, for an identity, or for an image."""
         wanted = np.where(reading.codes >= 0, reading.codes, self._images.codes[0])
         try:
+            for fault in (fault for group in apart for fault in group.faults.values()):
+                raise fault
             lent = [
                 group.stored_intrinsics(rows)
                 for group in apart
@@ -283,14 +284,12 @@ class _Search:
         return None
 
     def _apart(self, groups: Sequence[Group], found: str) -> MetadataError:
-        return MetadataError(
-            explain(
-                "intrinsics that stand apart from the poses do not map one-to-one onto the images",
-                where=", ".join(self._documents[group.documents[0]][1] for group in groups[:3]),
-                expected=f"one for all, one an identity, or one for each of {self._images.sample}",
-                found=found,
-                remedy='leave them out with camera_schema={"intrinsics": {}}',
-            )
+        return _refusal(
+            "intrinsics that stand apart from the poses do not map one-to-one onto the images",
+            where=", ".join(self._documents[group.documents[0]][1] for group in groups[:3]),
+            expected=f"one for all, one an identity, or one for each of {self._images.sample}",
+            found=found,
+            remedy='leave them out with camera_schema={"intrinsics": {}}',
         )
 
     def _nothing(self, groups: list[Group]) -> MetadataError:
@@ -307,15 +306,13 @@ class _Search:
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
-        return MetadataError(
-            explain(
-                "the metadata holds no cameras that can be read",
-                where=self._documents[0][1],
-                expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
-                "translation under known keys",
-                found=found,
-                remedy=remedy,
-            )
+        return _refusal(
+            "the metadata holds no cameras that can be read",
+            where=self._documents[0][1],
+            expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
+            "translation under known keys",
+            found=found,
+            remedy=remedy,
         )
 
     def _two_sets(self, one: Group, other: Group) -> MetadataError:
@@ -323,14 +320,12 @@ class _Search:
             f'camera_schema={{"cameras": "{_collections(each.pattern)[0]}"}}'
             for each in (one, other)
         ]
-        return MetadataError(
-            explain(
-                "the metadata holds two sets of cameras that fit the images",
-                where=self._documents[0][1],
-                expected="one camera an image",
-                found=f"{one.form} and {other.form}",
-                remedy=f"say which with {stated[0]} or {stated[1]}",
-            )
+        return _refusal(
+            "the metadata holds two sets of cameras that fit the images",
+            where=self._documents[0][1],
+            expected="one camera an image",
+            found=f"{one.form} and {other.form}",
+            remedy=f"say which with {stated[0]} or {stated[1]}",
         )
 
     def _unmapped(self, groups: list[Group]) -> MetadataError:
@@ -341,14 +336,12 @@ class _Search:
         )
         if possible := find_readings(columns, self._images, any_order=True):
             remedy = f"if the order is right, state it: {possible[0].remedy}"
-        return MetadataError(
-            explain(
-                "the cameras of the metadata do not map one-to-one onto the images",
-                expected=f"cameras for {self._images.sample}",
-                found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
-                f"files; the first camera has {_labels_of(columns, 0)}",
-                remedy=remedy,
-            )
+        return _refusal(
+            "the cameras of the metadata do not map one-to-one onto the images",
+            expected=f"cameras for {self._images.sample}",
+            found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
+            f"files; the first camera has {_labels_of(columns, 0)}",
+            remedy=remedy,
         )
 
     def _ambiguous(self, one: Reading, other: Reading, columns: Sequence[Labels]) -> MetadataError:
@@ -359,14 +352,16 @@ class _Search:
             f"{r.views[row]} by ({r})"
             for r in (one, other)
         ]
-        return MetadataError(
-            explain(
-                "the metadata can be read in two ways that disagree",
-                expected="one way to map cameras onto images",
-                found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
-                remedy=f"state the right one: {one.remedy} or {other.remedy}",
-            )
+        return _refusal(
+            "the metadata can be read in two ways that disagree",
+            expected="one way to map cameras onto images",
+            found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
+            remedy=f"state the right one: {one.remedy} or {other.remedy}",
         )
+
+
+def _refusal(what: str, **facts: Any) -> MetadataError:
+    return MetadataError(explain(what, **facts))
 
 
 def _labels_of(columns: Sequence[Labels], row: int) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,11 @@ class Column:
     def name(self) -> str:
         """The pattern in words."""
         return ".".join(self.pattern) or "root"
+
+    def steps_with(self, other: Column) -> int:
+        """How many steps this pattern has in common with another."""
+        pairs = zip(self.pattern, other.pattern, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def ends_with(self, path: Path) -> bool:
         """Whether a stated path leads here from the camera's object, in any spelling."""

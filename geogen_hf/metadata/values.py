@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -18,17 +18,13 @@ import numpy as np
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import GeoGenError
 
-Node = Mapping[str, Any]
-"""A JSON object."""
 Path = tuple[str, ...]
 """Keys from a camera inwards."""
 Dims = tuple[int, ...]
 """Dimensions of nested lists of numbers; `()` is one number."""
 
-MAX_NUMBER = 1e9
-"""No length, pixel or matrix entry comes near; beyond it, arithmetic overflows sooner or later."""
-MAX_CAMERA_KEYS = 64
-"""An object with more keys is a collection and no camera."""
+_MAX_NUMBER = 1e9  # no length, pixel or entry comes near; beyond it arithmetic overflows at last
+_MAX_KEYS = 64  # an object with more keys is a collection and no camera
 MAX_KEYS_DEEP = 3
 """How deep inside a camera's object a value may be."""
 
@@ -130,14 +126,6 @@ def dotted(paths: Iterable[Path], most: int = 8) -> str:
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if shown[most:] else "")
 
 
-def value_at(node: Node, path: Path) -> Any:
-    """The value at a path that this shape of object has."""
-    value: Any = node
-    for key in path:
-        value = value[key]
-    return value
-
-
 def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
     """The keys of an object with the shapes of their values, or the dimensions of numbers.
 
@@ -149,7 +137,7 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
     """
     kind = type(value)
     if kind is dict:
-        if depth == 0 or not value or len(value) > MAX_CAMERA_KEYS:  # type: ignore[arg-type]
+        if depth == 0 or not value or len(value) > _MAX_KEYS:  # type: ignore[arg-type]
             return "{}"
         return tuple([(key, shape_of(v, depth - 1)) for key, v in value.items()])  # type: ignore[attr-defined]
     dims: Dims = ()
@@ -188,12 +176,12 @@ def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> Floa
         >>> numbers(["1 2 3"], "t", [(3,)]).tolist()
         [[1.0, 2.0, 3.0]]
     """
-    array = as_array(values)
+    array = _as_array(values)
     expected = f"{what} to be {spoken(shapes)}"
     if array is None or array.shape[1:] not in shapes:
         first: Dims | None = None
         for row, value in enumerate(values):
-            one = as_array([value])
+            one = _as_array([value])
             if one is None or one.shape[1:] not in shapes:
                 found = repr(value) if one is None else f"numbers of shape {one.shape[1:]}"
                 raise CameraValueError(row, expected, found[:80])
@@ -201,14 +189,14 @@ def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> Floa
             if one.shape[1:] != first:
                 raise CameraValueError(row, f"{what} alike in all views", f"shape {one.shape[1:]}")
         raise CameraValueError(None, expected, "mixed numbers")
-    good = np.abs(array) <= MAX_NUMBER
+    good = np.abs(array) <= _MAX_NUMBER
     if not good.all():
-        found = f"a number that is not finite, or over {MAX_NUMBER:g}"
+        found = f"a number that is not finite, or over {_MAX_NUMBER:g}"
         raise CameraValueError(int(np.argwhere(~good)[0, 0]), expected, found)
     return array
 
 
-def as_array(values: Sequence[object]) -> FloatArray | None:
+def _as_array(values: Sequence[object]) -> FloatArray | None:
     """Numbers, or text of such, in lists of the same lengths; None for anything else."""
     if values and isinstance(values[0], (str, dict)):
         values = [_plain(value) for value in values]
