@@ -236,9 +236,6 @@ class OutputFolder:
         write_durably(temporary, content)
         move_durably(temporary, target)
 
-    def _found_plan(self) -> Plan | None:
-        return read_json(self.state / _PLAN_FILE) or self._finished_plan()
-
     def _finished_plan(self) -> Plan | None:
         found = (read_json(self.path / self._kind.manifest) or {}).get(self._kind.plan_key)
         return found if isinstance(found, dict) else None
@@ -251,7 +248,7 @@ class OutputFolder:
         if not self.path.is_dir():
             return None
         _refuse_links(self.path)
-        found = self._found_plan()
+        found = read_json(self.state / _PLAN_FILE) or self._finished_plan()
         # Of a run that ended before its plan was written, there is only the state folder.
         if found is None and any(entry.name != kind.state for entry in self.path.iterdir()):
             raise ReleaseError(
@@ -293,25 +290,23 @@ class OutputFolder:
         """Remove the output so that an interrupted removal is continued by a rerun."""
         write_durably(self.state / _PLAN_FILE, json.dumps(_EMPTIED).encode())
         (self.path / self._kind.last).unlink(missing_ok=True)
-        for entry in self.path.iterdir():
-            if entry != self.state:
-                _remove(entry)
-        for entry in self.state.iterdir():
-            if entry.name not in (_PLAN_FILE, _LOCK_FILE):
-                _remove(entry)
+        _remove_all_but(self.path, self.state.name)
+        _remove_all_but(self.state, _PLAN_FILE, _LOCK_FILE)
 
     def _remove_state(self) -> None:
         """Remove all of the state but the lock, the plan last: until then the run is resumable."""
-        for entry in sorted(self.state.iterdir(), key=lambda entry: entry.name == _PLAN_FILE):
-            if entry.name != _LOCK_FILE:
-                _remove(entry)
+        _remove_all_but(self.state, _PLAN_FILE, _LOCK_FILE)
+        (self.state / _PLAN_FILE).unlink()
 
 
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink()
+def _remove_all_but(folder: Path, *kept: str) -> None:
+    for entry in list(folder.iterdir()):
+        if entry.name in kept:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def refuse_source_in(out: str | os.PathLike[str], source: Path) -> None:
@@ -332,17 +327,16 @@ def refuse_source_in(out: str | os.PathLike[str], source: Path) -> None:
 
 def _refuse_links(folder: Path) -> None:
     """Refuse symbolic links, which would lead writing and deleting out of the folder."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_symlink():
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(parent, name)  # noqa: PTH118 (a Path for each takes three times as long)
+            if os.path.islink(path):  # noqa: PTH114
                 raise ReleaseError(
                     "the folder to write contains a symbolic link",
-                    where=entry.path,
+                    where=path,
                     expected="files and folders only",
                     remedy="remove the link, or choose another folder",
                 )
-            if entry.is_dir(follow_symlinks=False):
-                _refuse_links(Path(entry.path))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -353,10 +347,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """
     try:
         value = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    except (ValueError, RecursionError):  # no JSON, or JSON nested deeper than Python's stack
-        return None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return None  # no file, no JSON, or JSON nested deeper than Python's stack
     return value if isinstance(value, dict) else None
 
 

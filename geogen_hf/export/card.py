@@ -26,12 +26,8 @@ from geogen_hf.source.parts import IMAGE_PARTS
 
 TEMPLATE, SAMPLE_TEMPLATE = "dataset_card.md", "export/sample_card.md"
 SAMPLE_LICENSE = "mit"
-SECTIONS_MARK = "<!-- sections of dataset_card.md -->"
+_SECTIONS_MARK = "<!-- sections of dataset_card.md -->"
 _SAMPLE_SECTIONS = ("Configs and columns", "Cameras", "Splits", "Loading", "Provenance")
-FIGURES_MARK = "<!-- figures of this export -->"
-IMAGES_MARK = "<!-- images of this export -->"
-CAMERAS_MARK = "<!-- cameras of this export -->"
-PROVENANCE_MARK = "<!-- provenance of this export -->"
 _CONFIG_LINE = re.compile(r"\| `(\w+)`(?: \(default\))? \| (one .*)", re.ASCII)
 _SNIPPET = re.compile(r"(?:[^\n]+\n)+\n```python\n.*?^```\n\n", re.MULTILINE | re.DOTALL)
 """A paragraph and the code that follows it."""
@@ -52,7 +48,7 @@ def card_template(*, sample: bool = False) -> str:
         return text
     kept = "\n".join(section(text, title) for title in _SAMPLE_SECTIONS).rstrip()
     kept = kept.replace("the publisher's", "the sample's").replace("the publisher", "the sample")
-    return package.joinpath(SAMPLE_TEMPLATE).read_text("utf-8").replace(SECTIONS_MARK, kept)
+    return package.joinpath(SAMPLE_TEMPLATE).read_text("utf-8").replace(_SECTIONS_MARK, kept)
 
 
 def section(card: str, title: str) -> str:
@@ -125,10 +121,13 @@ def write_card(
     ]
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
     body = _with_configs(body, options.configs)
-    body = body.replace(IMAGES_MARK, _encoding(options))
-    body = body.replace(FIGURES_MARK, _figures(files, options, pictures[0]))
-    body = body.replace(CAMERAS_MARK, _cameras(source["cameras"], pictures[1:]))
-    body = body.replace(PROVENANCE_MARK, _provenance(options, source))
+    for what, said in (
+        ("images", _encoding(options)),
+        ("figures", _figures(files, options, pictures[0])),
+        ("cameras", _cameras(source["cameras"], pictures[1:])),
+        ("provenance", _provenance(options, source)),
+    ):
+        body = body.replace(f"<!-- {what} of this export -->", said)
     return f"---\n{text}---\n{body}"
 
 
@@ -160,10 +159,8 @@ def size_category(images: int) -> str:
         >>> size_category(999), size_category(70_000)
         ('n<1K', '10K<n<100K')
     """
-    for bound, name in ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")):
-        if images < bound:
-            return name
-    return "100K<n<1M"
+    bounds = {1000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
+    return next((name for bound, name in bounds.items() if images < bound), "100K<n<1M")
 
 
 def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
@@ -212,25 +209,23 @@ def _figures(files: Sequence[FileRecord], options: ExportOptions, picture: str) 
 def _cameras(convention: dict[str, Any], proof: Sequence[str]) -> str:
     """State the camera convention of the metadata, how it was found, and the warnings."""
     evidence = convention["evidence"]
-    said = [
+    text = (
         f"The metadata's camera convention was `{convention['convention']}`; here it is "
-        "world-to-camera with OpenCV axes."
-    ]
+        "world-to-camera with OpenCV axes. "
+    )
     if evidence is None:
-        said.append("It was stated, not proven.")
+        text += "It was stated, not proven."
     else:
-        how = "Proven by" if evidence["settled"] else "Stated, and compared with"
-        said.append(
-            f"{how} the geometry of {evidence['subjects']:,} subjects "
-            f"and the silhouettes of {len(evidence['pixel_subjects'])}: "
-            f"{evidence['reason']}. The focal length that all views share is taken as stated. "
-            "`provenance.json` has all scores."
+        text += "Proven by" if evidence["settled"] else "Stated, and compared with"
+        text += (
+            f" the geometry of {evidence['subjects']:,} subjects and the silhouettes of "
+            f"{len(evidence['pixel_subjects'])}: {evidence['reason']}. The focal length that all "
+            "views share is taken as stated. `provenance.json` has all scores."
         )
     # Names of subjects come from the archives and do not belong into Markdown.
     of_all = [w["text"] for w in convention["warnings"] if "subject_id" not in w["numbers"]]
     odd = len(convention["warnings"]) - len(of_all)
-    said += of_all + [f"{odd} of these subjects fit badly."] * (odd > 0)
-    text = " ".join(said)
+    text = " ".join([text, *of_all, *[f"{odd} of these subjects fit badly."] * (odd > 0)])
     for picture in proof:
         text += (
             f"\n\n![Outlines of the visual hull, seen again by each camera]({picture})\n\n"
@@ -257,17 +252,11 @@ def _provenance(options: ExportOptions, source: dict[str, Any]) -> str:
     if convention["how"] in ("stated", "unchecked"):
         unchecked = " unchecked" * (convention["how"] == "unchecked")
         command += [f'--camera-convention "{convention["convention"]}{unchecked}"']
-    return "\n".join(
-        [
-            f"Written by geogen-hf {versions['geogen-hf']} with pyarrow {versions['pyarrow']} and "
-            f"Pillow {versions['pillow']}; split seed {split_seed}; images: "
-            f"{_encoding(options)}. The same versions give the same files from the same zips, bit "
-            "for bit:",
-            "",
-            "```",
-            " ".join(command),
-            "```",
-        ]
+    return (
+        f"Written by geogen-hf {versions['geogen-hf']} with pyarrow {versions['pyarrow']} and "
+        f"Pillow {versions['pillow']}; split seed {split_seed}; images: {_encoding(options)}. The "
+        "same versions give the same files from the same zips, bit for bit:\n\n"
+        f"```\n{' '.join(command)}\n```"
     )
 
 

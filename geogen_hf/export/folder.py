@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 from PIL import Image
 
 from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
-from geogen_hf.errors import ArchiveError, CameraError, GeoGenError, ImageError, ReleaseError
+from geogen_hf.errors import ArchiveError, GeoGenError, ImageError, ReleaseError
 from geogen_hf.export.card import write_card
 from geogen_hf.export.croissant import write_croissant
 from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
-from geogen_hf.export.provenance import describe_source, provenance
+from geogen_hf.export.provenance import describe_source
 from geogen_hf.export.tasks import (
     ShardTask,
     TaskRecord,
@@ -42,10 +44,10 @@ from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.preview import Views, contact_sheet, views_of
 from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
-from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.release.shards import Shard, read_each
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy, some_of
-from geogen_hf.source.parts import Place, locate_parts, resolve_place, select_parts
+from geogen_hf.source.parts import UPSTREAM_URL, Place, locate_parts, resolve_place, select_parts
 
 logger = logging.getLogger(__name__)
 
@@ -215,13 +217,22 @@ def _write_rest(
 ) -> None:
     """Write all files that are not Parquet, the card last."""
     images = sum(record.images for record in records)
+    provenance = {
+        "format": 1,
+        "upstream": UPSTREAM_URL,
+        "source": source,
+        "rows": count_rows(files),
+        "left_out": list(left_out),
+        "datasets": datasets.__version__,
+        "rebuild": "geogen export PARTS OUT with these options and versions gives the same bytes",
+    }
     ours = {output.path / file.path for file in files}
     for path in (output.path / "data").rglob("*"):
         if path.is_file() and path not in ours:  # the patterns of the card would match it
             path.unlink()
     contents = {
         MANIFEST: _manifest(tasks, records),
-        PROVENANCE: _json(provenance(source, count_rows(files), left_out)),
+        PROVENANCE: (json.dumps(provenance, indent=2) + "\n").encode(),
         **pictures,
         CROISSANT: write_croissant(options.configs, source).encode(),
         CARD: write_card(files, images, options, source, list(pictures)).encode(),
@@ -254,40 +265,25 @@ def count_rows(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
 
 def _decode_shown(
     tasks: Sequence[ShardTask], on_bad_subject: Policy
-) -> tuple[list[Views], frozenset[str]]:
-    """Decode the first identities that can be read and decoded, for the contact sheet.
+) -> tuple[list[Views], set[str]]:
+    """Decode the first identities that can be decoded, for the contact sheet.
 
-    This comes before the Parquet files, which hold the images undecoded: an identity that turns out
-    to be damaged here is left out of them.
-
-    Returns:
-        The identities to show, and the ids of those that are damaged.
-
-    Raises:
-        ArchiveError: An image is damaged, and is not to be skipped.
-        ReleaseError: No identity is left.
+    The second result names those that cannot: they are left out of the Parquet files, too, which
+    may hold the images undecoded.
     """
-    shown: list[Views] = []
-    damaged: set[str] = set()
-    for subject in (subject for task in tasks for subject in task.shard.subjects):
-        if len(shown) == PICTURE_SUBJECTS:
-            break
-        try:
-            shown.append(_decoded(subject))
-        except (ArchiveError, CameraError) as error:
-            if on_bad_subject == "raise":
-                raise
-            logger.warning("left out subject %s: %s", subject.subject_id, error)
-            damaged.add(subject.subject_id)
+    subjects = tuple(subject for task in tasks for subject in task.shard.subjects)
+    with closing(read_each(Shard(subjects, on_bad_subject), _decoded)) as decoded:
+        shown = list(islice(decoded, PICTURE_SUBJECTS))
+    ids = [subject.subject_id for subject in subjects]
     if not shown:
         what = "no subject has images that can be decoded"
-        raise ReleaseError(what, found=f"{len(damaged)} subjects, all damaged")
-    return shown, frozenset(damaged)
+        raise ReleaseError(what, found=f"{len(ids)} subjects, all damaged")
+    if len(shown) == PICTURE_SUBJECTS:
+        ids = ids[: ids.index(shown[-1].subject_id)]
+    return shown, set(ids).difference(views.subject_id for views in shown)
 
 
-def _decoded(subject: Subject) -> Views:
-    with closing(read_images(Shard((subject,)))) as subjects:
-        ((subject, encoded),) = subjects
+def _decoded(subject: Subject, encoded: list[bytes]) -> Views:
     places = [place_of(subject, view) for view in range(len(encoded))]
     cameras = subject.extrinsics, subject.intrinsics
     try:
@@ -309,7 +305,3 @@ def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 import PIL
 import pyarrow as pa
@@ -20,7 +19,6 @@ from geogen_hf._version import __version__
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.release import Release
 from geogen_hf.release.subjects import Subject
-from geogen_hf.source.parts import UPSTREAM_URL
 from geogen_hf.source.zip_directory import Directory
 
 
@@ -75,22 +73,3 @@ def _subjects_digest(subjects: Sequence[Subject]) -> str:
         for array in (subject.extrinsics, subject.intrinsics):
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
     return digest.hexdigest()
-
-
-def provenance(
-    source: dict[str, Any], counts: dict[str, Any], left_out: Sequence[str]
-) -> dict[str, Any]:
-    """Return the content of `provenance.json` as JSON values.
-
-    `source` is the result of `describe_source`, `counts` the number of rows by config and split,
-    and `left_out` names the identities that are missing because their images are damaged.
-    """
-    return {
-        "format": 1,
-        "upstream": UPSTREAM_URL,
-        "source": source,
-        "rows": counts,
-        "left_out": list(left_out),
-        "datasets": datasets.__version__,
-        "rebuild": "geogen export PARTS OUT with these options and versions gives the same bytes",
-    }
