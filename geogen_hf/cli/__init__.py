@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import os
 import sys
@@ -73,7 +74,8 @@ def main() -> None:
     """Run the command line; a known error ends with its message and status 1."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal of another encoding shows ? for what it lacks, and nothing fails.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not sys.stderr.isatty():
         # Read by datasets when it is imported: its own bars would fill a log file.
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
