@@ -37,11 +37,11 @@ def exported(by_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_every_option_reaches_the_export(by_subject: Path, tmp_path: Path) -> None:
+def test_every_option_reaches_the_export(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "geogen"
     options = ["--config", "views", "--config", "cameras", "--workers", 2, "--image-format", "jpeg"]
     more = ["--image-size", 12, "--quality", 81, "--split-seed", 5, "--on-bad-subject", "skip"]
-    done = run("export", by_subject, folder, *options, *more, "--part", 1, "--part", 2)
+    done = run("export", tiny, folder, *options, *more, "--part", 1, "--part", 2)
     assert done.exit_code == 0, done.output
     source = json.loads((folder / "provenance.json").read_text())["source"]
     assert source["options"] == {
@@ -59,9 +59,9 @@ def test_every_option_reaches_the_export(by_subject: Path, tmp_path: Path) -> No
     assert json.loads(found.output)["ok"] is True
 
 
-def test_another_export_needs_overwrite(by_subject: Path, tmp_path: Path) -> None:
+def test_another_export_needs_overwrite(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "geogen"
-    first = ["export", by_subject, folder, "--config", "cameras", "--workers", 1]
+    first = ["export", tiny, folder, "--config", "cameras", "--workers", 1]
     assert run(*first).exit_code == 0
     refused = run(*first, "--split-seed", 1)
     assert isinstance(refused.exception, ReleaseError)
@@ -152,13 +152,13 @@ def test_preview_shows_the_same_from_parts_url_and_export(
 
 
 def test_preview_of_an_export_of_views_and_without_images(
-    by_subject: Path, exported: Path, tmp_path: Path
+    by_subject: Path, tiny: Path, exported: Path, tmp_path: Path
 ) -> None:
     run("export", by_subject, tmp_path / "views", "--config", "views", "--workers", 1)
     for name, folder in (("a", exported), ("b", tmp_path / "views")):
         assert run("preview", folder, "--out", tmp_path / f"{name}.png").exit_code == 0
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
-    run("export", by_subject, tmp_path / "cameras", "--config", "cameras", "--workers", 1)
+    run("export", tiny, tmp_path / "cameras", "--config", "cameras", "--workers", 1)
     refused = run("preview", tmp_path / "cameras", "--out", tmp_path / "c.png")
     assert isinstance(refused.exception, PartsError)
 

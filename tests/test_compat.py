@@ -13,14 +13,11 @@ pytestmark = pytest.mark.datasets
 
 
 def test_a_card_without_features_in_its_yaml_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geogen_hf.sample import write_release
-
-    parts = write_release(tmp_path / "parts", subjects=3, size=32)
-    geogen_hf.export_release(parts, tmp_path / "whole", workers=1)
+    geogen_hf.export_release(tiny, tmp_path / "whole", workers=1)
     monkeypatch.delattr(datasets.DatasetInfo, "_to_yaml_dict")
-    geogen_hf.export_release(parts, tmp_path / "spare", workers=1)
+    geogen_hf.export_release(tiny, tmp_path / "spare", workers=1)
     monkeypatch.undo()
     whole, spare = (
         datasets.load_dataset(str(tmp_path / name), split="train", cache_dir=str(tmp_path / "c"))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
+from warm import Child
 
 import geogen_hf
 from geogen_hf.cli.export import export
@@ -42,15 +44,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = str(Path(geogen_hf.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
     told = place / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
+    dask = ["-m", "dask"]
     scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     worker = [*dask, "worker", "--scheduler-file", str(told), "--nthreads", "1", "--no-dashboard"]
     commands = [[*scheduler, "--scheduler-file", str(told)], *[[*worker, "--no-nanny"]] * 2]
-    with open(place / "log", "wb") as log:
-        processes = [
-            subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)
-            for command in commands
-        ]
+    log = str(place / "log")
+    processes = [Child(*command, cwd=place, env=environment, stderr=log) for command in commands]
     try:
         deadline = time.monotonic() + 60
         while not told.exists():
@@ -63,12 +62,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield client.scheduler.address
     finally:
         for process in reversed(processes):  # workers first: they take leave of the scheduler
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.finish(timeout=5)
 
 
 # The workers cannot import this module.

@@ -123,7 +123,7 @@ def snippets(page: Path) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the pages' programs run: with `parts`, as the pages say."""
     folder = tmp_path_factory.mktemp("reader")
-    write_release(folder / "parts", subjects=24, size=32)
+    write_release(folder / "parts", subjects=12, size=32)
     return folder
 
 

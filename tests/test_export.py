@@ -395,7 +395,7 @@ def executors() -> Iterator[Executor]:
     with _Counting(3) as threads:
         yield threads
         assert threads.submitted > 3
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as processes:
         yield processes
 
 
@@ -641,7 +641,7 @@ def test_a_process_that_dies_is_told_and_outlived(
         for pid in list(pool._processes) if done else ():
             os.kill(pid, signal.SIGKILL)
 
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
         told = r"an exporting process died(.|\n)*resumes"
         with pytest.raises(OutputError, match=told):
             export_release(release, tmp_path / "x", SLOW, executor=pool, progress=kill_one)

@@ -75,7 +75,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with HubServer(root / "hub") as hub:
         lab = Lab(hub, root, root / "old", root / "new", root / "parts")
         owner = hub.tokens.owner
-        lab.geogen("sample", lab.parts, "--subjects", 24, "--size", 48)
+        lab.geogen("sample", lab.parts, "--subjects", 24, "--size", 32)
         unmark(lab.parts)
         lab.geogen("export", lab.parts, lab.old, "--workers", 1)
         first = lab.geogen("push", lab.old, REPO, "--public", "--tag", "v1.0.0", token=owner)

@@ -324,7 +324,7 @@ def same(one: Directory, other: Directory) -> bool:
     return told(one) == told(other) and one.size == other.size
 
 
-@pytest.mark.parametrize(("members", "requests"), [(500, 1), (5_000, 2), (66_000, 2)])
+@pytest.mark.parametrize(("members", "requests"), [(500, 1), (66_000, 2)])
 def test_directories_take_one_request_or_two(
     origin: OriginServer, members: int, requests: int
 ) -> None:
@@ -333,6 +333,9 @@ def test_directories_take_one_request_or_two(
     assert same(directory, list_archive(origin.folder / name))
     assert origin.count("GET") == requests
     assert origin.bytes_sent < TAIL_BYTES + members * 70
+    assert len(directory.members) == members  # more than 65,535 are in zip64's own records
+    with Archives() as archives:
+        assert read_member(archives, directory.members[-1]) == b"%d" % (members - 1)
 
 
 def test_remote_parts_that_are_no_zips_are_described(origin: OriginServer, content: bytes) -> None:
@@ -354,7 +357,7 @@ def test_a_part_replaced_after_it_was_listed_is_an_error(origin: OriginServer) -
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_other_processes_read_over_connections_of_their_own(
     origin: OriginServer, method: str
 ) -> None:

@@ -396,8 +396,7 @@ def test_no_outline_is_its_own_mirror_image(subject_id):
 
 @pytest.mark.parametrize("subject_id", EVERY_STYLE)
 def test_framing_and_background(subject_id):
-    for view in range(7):
-        pixels = render_view(subject_id, view, size=32)
+    for pixels in render(head_of(subject_id), *subject_cameras(subject_id, size=32), 32):
         shown = foreground(pixels)
         assert not shown[0].any()  # room above the hair
         assert not shown[:20, [0, -1]].any()  # and beside the head

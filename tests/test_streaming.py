@@ -299,9 +299,9 @@ def test_every_row_once_from_data_loaders(stream: Any, method: str | None, worke
     assert loaded(stream, method, workers) == ALL_NAMES
 
 
-def test_every_row_once_from_spawned_workers(by_subject: Path) -> None:
+def test_every_row_once_from_workers_that_inherit_nothing(by_subject: Path) -> None:
     with OriginServer(by_subject) as origin:
-        assert loaded(names_behind(origin), "spawn", 2) == ALL_NAMES
+        assert loaded(names_behind(origin), "forkserver", 2) == ALL_NAMES
 
 
 def loaded(stream: Any, method: str | None, workers: int) -> list[tuple[str, int]]:

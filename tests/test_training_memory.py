@@ -63,7 +63,7 @@ def loader(start: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
 def test_batches_that_are_kept_stay_as_they_are(start: str) -> None:
     kept, names = [], []
     for number, images, others in loader(start):

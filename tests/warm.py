@@ -3,7 +3,7 @@
 They are processes as `python …` starts them, to be killed, interrupted and waited for, but for the
 start itself: with arguments, environment, folder, session, output and `__main__` of their own.
 What reads the environment when it is imported (`datasets`, `huggingface_hub`) they import
-themselves.
+themselves. The "forkserver" of `multiprocessing` in the tests' own process is the same one.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ class Child:
 
     def finish(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Wait for its end; kill it if that takes longer than so many seconds."""
-        if not wait([self._process.sentinel], timeout):
-            self.kill()
-            raise subprocess.TimeoutExpired("python", timeout, self.stdout)
+        with self._folder:
+            if not wait([self._process.sentinel], timeout):
+                self.kill()
+                raise subprocess.TimeoutExpired("python", timeout, self.stdout)
+            said = [path.read_text() for path in self._said]
         status = self.poll()
         assert status is not None
-        with self._folder:
-            said = [path.read_text() for path in self._said]
         return subprocess.CompletedProcess("python", status, *said)
 
 
@@ -111,8 +111,9 @@ def _main(arguments: list[str], cwd: str, env: dict[str, str], outputs: list[str
     if hasattr(os, "setsid"):
         os.setsid()
     for descriptor, path in enumerate(outputs, start=1):
-        with open(path, "wb") as file:
-            os.dup2(file.fileno(), descriptor)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, descriptor)
+        os.close(opened)
     multiprocessing.set_start_method(_METHODS[0], force=True)
     os.chdir(cwd)
     os.environ.clear()
