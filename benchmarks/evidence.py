@@ -241,8 +241,7 @@ def prove(kind: Kind, seed: int, subjects: int) -> tuple[str | None, float | Non
     start = time.process_time()
     found = score_conventions(
         [express(subject.extrinsics, STORED) for subject in made],
-        [subject.intrinsics for subject in made],
-        lambda index: made[index].pictures,
+        lambda index: (made[index].pictures, made[index].intrinsics),
     )
     seconds = time.process_time() - start
     return None if found.convention is None else found.convention.name, found.margin, seconds

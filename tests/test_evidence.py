@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,9 +49,21 @@ def cameras_of(count: int) -> tuple[Array, Array]:
     return np.stack([pose for pose, _ in both]), np.stack([lens for _, lens in both])
 
 
-def result_of(stored: Array, **options: object) -> ConventionResult:
-    _, lenses = cameras_of(len(stored))
-    return score_conventions(list(stored), list(lenses), pictures_of, **options)  # type: ignore[arg-type]
+def proof_of(
+    stored: Sequence[Array] | Array,
+    lenses: Sequence[Array] | Array,
+    pictures: Callable[[int], Any],
+    **options: Any,
+) -> ConventionResult:
+    def images(index: int) -> Any:
+        found = pictures(index)
+        return None if found is None else (found, lenses[index])
+
+    return score_conventions(list(stored), images, **options)
+
+
+def result_of(stored: Array, **options: Any) -> ConventionResult:
+    return proof_of(stored, cameras_of(len(stored))[1], pictures_of, **options)
 
 
 def turn(axis: Array, degrees: float) -> Array:
@@ -264,10 +277,10 @@ def test_without_pictures_geometry_only() -> None:
 
 def test_few_views_show_nothing() -> None:
     extrinsics, lenses = cameras_of(3)
-    pairs = score_conventions(extrinsics[:, :2], lenses[:, :2], lambda i: pictures_of(i)[:2])
+    pairs = proof_of(extrinsics[:, :2], lenses[:, :2], lambda i: pictures_of(i)[:2])
     assert (pairs.convention, pairs.subjects) == (None, 0)
     assert "three views" in pairs.reason
-    fives = score_conventions(extrinsics[:, :5], lenses[:, :5], lambda i: pictures_of(i)[:5])
+    fives = proof_of(extrinsics[:, :5], lenses[:, :5], lambda i: pictures_of(i)[:5])
     assert (fives.convention, fives.subjects, fives.pixel_subjects) == (None, 3, ())
 
 
@@ -291,7 +304,7 @@ def test_numbers_of_views_and_sizes_of_pictures_may_vary() -> None:
         for i, part in enumerate(views)
     ]
     stored = [express(extrinsics[i][part], C2W_OPENGL) for i, part in enumerate(views)]
-    result = score_conventions(stored, scaled, larger_and_larger)
+    result = proof_of(stored, scaled, larger_and_larger)
     assert result.convention == C2W_OPENGL, str(result)
     assert (result.subjects, result.pixel_subjects) == (2, (0, 2))
     assert sorted(asked) == [0, 2]  # no picture is decoded for nothing
@@ -300,9 +313,7 @@ def test_numbers_of_views_and_sizes_of_pictures_may_vary() -> None:
 def test_cropped_pictures_with_the_principal_point_off_the_middle() -> None:
     extrinsics, lenses = cameras_of(2)
     cropped = {i: pictures_of(i)[:, 4:, 6:60] for i in range(2)}
-    result = score_conventions(
-        express(extrinsics, C2W_OPENGL), crop_intrinsics(lenses, 6, 4), cropped.get
-    )
+    result = proof_of(express(extrinsics, C2W_OPENGL), crop_intrinsics(lenses, 6, 4), cropped.get)
     assert result.convention == C2W_OPENGL, str(result)
 
 
@@ -314,7 +325,7 @@ def test_grainy_pictures() -> None:
         return (pictures + rng.normal(0, 4, pictures.shape)).clip(0, 255).astype(np.uint8)
 
     extrinsics, lenses = cameras_of(4)
-    result = score_conventions(express(extrinsics, C2W_OPENGL), lenses, grainy)
+    result = proof_of(express(extrinsics, C2W_OPENGL), lenses, grainy)
     assert result.convention == C2W_OPENGL, str(result)
 
 
@@ -331,7 +342,7 @@ def test_light_clothes_before_a_light_background(tone: int) -> None:
     for pictures in dressed.values():
         contrast = np.abs(pictures.astype(int) - 213).max(axis=-1)
         assert ((contrast > 0) & (contrast < 8)).sum() > 300  # parts of them cannot be seen
-    result = score_conventions(express(extrinsics, C2W_OPENGL), lenses, dressed.get)
+    result = proof_of(express(extrinsics, C2W_OPENGL), lenses, dressed.get)
     # At the worst tone so much of the shoulders is gone that it may be undecided, but not wrong.
     assert result.convention == C2W_OPENGL or (tone == 205 and not result.settled), str(result)
     assert result.scores[0].convention == C2W_OPENGL
@@ -346,7 +357,7 @@ def test_pictures_without_an_even_background_are_left_out() -> None:
         return pictures_of(index)
 
     extrinsics, lenses = cameras_of(8)
-    result = score_conventions(express(extrinsics, C2W_OPENGL), lenses, pictures, pixel_subjects=3)
+    result = proof_of(express(extrinsics, C2W_OPENGL), lenses, pictures, pixel_subjects=3)
     assert result.convention == C2W_OPENGL, str(result)
     assert not {0, 1, 2} & set(result.pixel_subjects)
 
@@ -354,7 +365,7 @@ def test_pictures_without_an_even_background_are_left_out() -> None:
 def test_a_wrong_focal_length_goes_unnoticed() -> None:
     extrinsics, lenses = cameras_of(2)
     wrong = lenses * np.array([[1.15], [1.15], [1]]) * np.array([1, 1, 0]) + lenses * [0, 0, 1]
-    result = score_conventions(express(extrinsics, C2W_OPENGL), wrong, pictures_of)
+    result = proof_of(express(extrinsics, C2W_OPENGL), wrong, pictures_of)
     assert result.convention == C2W_OPENGL, str(result)
     assert "do not show a focal length" in str(result)
 
@@ -389,7 +400,7 @@ def test_cameras_that_stand_on_no_circle_and_look_at_no_one_point() -> None:
         for index, cameras in enumerate(both)
     }
     stored = [express(pose, C2W_OPENGL) for pose, _ in both]
-    result = score_conventions(stored, [lens for _, lens in both], shown.get)
+    result = proof_of(stored, [lens for _, lens in both], shown.get)
     assert result.convention == C2W_OPENGL, str(result)
 
 
@@ -400,7 +411,7 @@ def test_cameras_level_with_their_target_leave_up_and_down_open() -> None:
     extrinsics = look_at(target + 0.68 * outward, target, (0, 1, 0))
     lens = np.tile(intrinsics_matrix(1.4 * SIZE, 1.4 * SIZE, SIZE / 2, SIZE / 2), (7, 1, 1))
     shown = {0: render(head_of(subject_id(0)), extrinsics, lens, SIZE)}
-    result = score_conventions([extrinsics], [lens], shown.get)
+    result = proof_of([extrinsics], [lens], shown.get)
     assert not result.settled
     first_two = {row.convention.name for row in result.scores[:2]}
     assert first_two == {"world_to_camera opencv", "world_to_camera opencv_mirrored_y"}
@@ -447,9 +458,9 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(CameraError, match="shape"):
         score_conventions(extrinsics[..., :3, :])
     with pytest.raises(CameraError, match="6 pictures"):
-        score_conventions(extrinsics, lenses, lambda i: pictures_of(i)[:6])
+        proof_of(extrinsics, lenses, lambda i: pictures_of(i)[:6])
     with pytest.raises(UsageError, match="uint8"):
-        score_conventions(extrinsics, lenses, lambda i: pictures_of(i) / 255)  # type: ignore[arg-type, return-value]
+        proof_of(extrinsics, lenses, lambda i: pictures_of(i) / 255)
 
 
 # Parts

@@ -46,8 +46,7 @@ def proven(
     images = pictures() if shown is None else shown
     return score_conventions(
         list(express(extrinsics, STORED)),
-        list(intrinsics),
-        images.__getitem__,
+        lambda index: (images[index], intrinsics[index]),
         subject_ids=IDS,
         view_ids=[range(1, 8)] * len(extrinsics),
     )
@@ -135,7 +134,7 @@ def test_wrong_cameras_are_not_settled_and_recognised(wrong: str, said: str) -> 
     else:
         extrinsics[..., :3, :3] = np.swapaxes(extrinsics[..., :3, :3], -1, -2)
     result = score_conventions(
-        list(extrinsics), list(intrinsics), pictures().__getitem__, subject_ids=IDS
+        list(extrinsics), lambda i: (pictures()[i], intrinsics[i]), subject_ids=IDS
     )
     assert result.convention is None
     assert said in result.reason
@@ -193,6 +192,7 @@ def test_points_project_where_the_picture_shows_them() -> None:
 def test_the_order_of_the_candidates_does_not_matter() -> None:
     extrinsics, intrinsics = cameras()
     stored = list(express(extrinsics, STORED))
-    shown = pictures().__getitem__
-    backwards = score_conventions(stored, list(intrinsics), shown, candidates=CANDIDATES[::-1])
+    backwards = score_conventions(
+        stored, lambda i: (pictures()[i], intrinsics[i]), candidates=CANDIDATES[::-1]
+    )
     assert backwards.convention == STORED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import warm
 from conftest import SUBJECTS
+from PIL import Image
 
 import geogen
 import geogen_hf
@@ -56,6 +58,26 @@ def rewritten(
 
 def opened(folder: Path, options: CameraOptions = UPSTREAM_LENS) -> Release:
     return read_release(locate_parts(folder), options)
+
+
+def test_images_that_are_reduced_for_the_proof_keep_their_intrinsics(
+    two_heads: Path, tmp_path: Path
+) -> None:
+    larger = 17  # 1,088 px: more than the proof looks at
+    folder = rewritten(two_heads, tmp_path / "parts", "list", CANONICAL, 2, larger * SIZE)
+    for part in ALL_PARTS[:-1]:
+        with zipfile.ZipFile(folder / part.name) as small:
+            images = {name: small.read(name) for name in small.namelist()}
+        (folder / part.name).unlink()
+        with zipfile.ZipFile(folder / part.name, "w") as zipped:
+            for name, data in images.items():
+                with Image.open(io.BytesIO(data)) as image, zipped.open(name, "w") as file:
+                    image.resize((larger * SIZE, larger * SIZE)).save(file, "PNG", compress_level=1)
+    release = opened(folder)
+    assert release.camera_convention.convention == CANONICAL
+    for subject in release.subjects:
+        _, intrinsics = subject_cameras(subject.subject_id, size=larger * SIZE)
+        np.testing.assert_allclose(subject.intrinsics, intrinsics)
 
 
 @pytest.mark.parametrize(("name", "convention"), [*USUAL, *IN_A_LIST])
@@ -147,7 +169,9 @@ def test_inspect_prints_the_convention_and_puts_it_into_json(
     assert found["evidence"]["scores"][0]["convention"] == "camera_to_world opengl"
 
 
-def test_a_schema_that_no_key_tells_is_found_and_may_be_stated(two_heads: Path, tmp_path: Path) -> None:
+def test_a_schema_that_no_key_tells_is_found_and_may_be_stated(
+    two_heads: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "parts"
     shutil.copytree(two_heads, folder)
     with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:

@@ -27,7 +27,7 @@ is level with what it looks at, up and down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -70,7 +70,6 @@ _NULL_FLOOR = 0.02
 
 def score_conventions(
     matrices: Sequence[ArrayLike],
-    intrinsics_px: Sequence[ArrayLike] | Callable[[int], ArrayLike] | None = None,
     images: ImageSource | None = None,
     *,
     pictured: Collection[int] | None = None,
@@ -84,11 +83,9 @@ def score_conventions(
 
     Args:
         matrices: `(V, 4, 4)` for each subject, as stored; or `(N, V, 4, 4)`. V may vary.
-        intrinsics_px: `(V, 3, 3)` for each subject, or by its index, in pixels of its pictures.
-        images: Gives the pictures of a subject by its index, before its intrinsics are asked for.
-            It is asked for a few subjects only, in threads, and only once geometry has left more
-            than nothing; not for those with fewer than six views. Without pictures or intrinsics
-            there is geometry only, and no winner.
+        images: Gives the pictures and intrinsics of a subject by its index. It is asked for a few
+            subjects only, in threads, and only once geometry has left more than nothing; not for
+            those with fewer than six views. Without, there is geometry only, and no winner.
         pictured: Subjects that have pictures; None for all.
         candidates: What to choose from.
         stated_direction: What a key of the metadata says; believed, and checked.
@@ -109,8 +106,10 @@ def score_conventions(
         >>> ids = ["subj_00000", "subj_00001"]
         >>> cameras = [subject_cameras(name, views=7, size=32) for name in ids]
         >>> stored = [express(extrinsics, CANDIDATES[3]) for extrinsics, _ in cameras]
-        >>> pictures = lambda i: [render_view(ids[i], v, views=7, size=32) for v in range(7)]
-        >>> print(score_conventions(stored, [k for _, k in cameras], pictures).convention)
+        >>> def images(i):
+        ...     pictures = [render_view(ids[i], view, views=7, size=32) for view in range(7)]
+        ...     return pictures, cameras[i][1]
+        >>> print(score_conventions(stored, images).convention)
         camera_to_world opengl
     """
     stored = Stored.of(matrices)
@@ -121,15 +120,14 @@ def score_conventions(
     subjects = int(np.count_nonzero(stored.views >= LEAST_VIEWS))
     outcome = _decide(scores, seen, subjects, stated_direction)
     standing = [score.convention for score in scores if score.standing]
-    if standing and images is not None and intrinsics_px is not None:
+    if standing and images is not None:
         usable = np.any([readings[geometry_of(c)][0] for c in standing], axis=0)
         usable &= stored.views >= LEAST_VIEWS_SEEN
         order = order_of_subjects(usable, pictured, pixel_subjects)
-        lenses = intrinsics_px if callable(intrinsics_px) else intrinsics_px.__getitem__
         look = min(FIRST_LOOK, pixel_subjects)
         while order:
             while order and (missing := look - len(seen)):
-                seen += seen_subjects(stored, lenses, images, order[:missing], names)
+                seen += seen_subjects(stored, images, order[:missing], names)
                 del order[:missing]
             outcome = _decide(scores, seen, subjects, stated_direction)
             if outcome.settled or outcome.contradicted or look >= pixel_subjects:

@@ -29,9 +29,10 @@ from geogen_hf.errors import CameraError
 
 logger = logging.getLogger(__name__)
 
-ImageSource = Callable[[int], Sequence[NDArray[np.uint8]] | None]
-"""The decoded pictures `(H, W, 3)` uint8 of a subject, one a view, by its index; sizes may vary.
-None where they cannot be had: then another subject is looked at."""
+ImageSource = Callable[[int], tuple[Sequence[NDArray[np.uint8]], ArrayLike] | None]
+"""The decoded pictures `(H, W, 3)` uint8 of a subject, one a view, and its intrinsics `(V, 3, 3)`
+in their pixels, by its index; sizes may vary. None where they cannot be had: then another subject
+is looked at."""
 
 FIRST_LOOK = 3
 FARTHEST = 9.0
@@ -169,7 +170,6 @@ class Seen:
 
 def seen_subjects(
     stored: Stored,
-    intrinsics_px: Callable[[int], ArrayLike],
     images: ImageSource,
     indices: Sequence[int],
     subject_ids: Sequence[str],
@@ -180,11 +180,10 @@ def seen_subjects(
     """
 
     def see(index: int) -> Seen | None:
-        pictures = images(index)
-        if pictures is None:
+        if (found := images(index)) is None:
             return None
-        matrices = stored.of_subject(index)
-        intrinsics = as_stack(intrinsics_px(index), "intrinsics", 3, 3)
+        pictures, matrices = found[0], stored.of_subject(index)
+        intrinsics = as_stack(found[1], "intrinsics", 3, 3)
         if not len(pictures) == len(intrinsics) == len(matrices):
             raise CameraError(
                 "pictures, intrinsics and matrices of a subject do not fit together",

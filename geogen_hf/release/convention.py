@@ -207,8 +207,7 @@ def _prove(
     pictures = _Pictures(subjects, images, options.default_intrinsics)
     proof = score_conventions(
         [subject.matrices for subject in subjects],
-        pictures.intrinsics.__getitem__,
-        pictures.decoded,
+        pictures.read,
         pictured=pictures.members,
         candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
         stated_direction=None if stated else claims.direction,
@@ -217,7 +216,7 @@ def _prove(
         view_ids=[subject.view_ids for subject in subjects],
     )
     # A few bad subjects are left to `on_bad_subject`; where all are, the release is not readable.
-    if pictures.faults and not pictures.intrinsics:
+    if pictures.faults and not pictures.sound:
         raise pictures.faults[min(pictures.faults)]
     return proof
 
@@ -267,7 +266,7 @@ class _Pictures:
 
     Attributes:
         members: Those that can be asked for.
-        intrinsics: `(V, 3, 3)` pixels of the pictures, of subjects whose pictures were read.
+        sound: Those that were read.
         faults: Why intrinsics do not go with the pictures, of others.
     """
 
@@ -283,11 +282,11 @@ class _Pictures:
             for index, subject in enumerate(subjects)
             if images.get(subject.subject_id, {}).keys() >= set(subject.view_ids)
         }
-        self.intrinsics: dict[int, FloatArray] = {}
+        self.sound: set[int] = set()
         self.faults: dict[int, CameraError] = {}
 
-    def decoded(self, index: int) -> list[Pixels] | None:
-        """The pictures; None where they are damaged, or their cameras have no intrinsics."""
+    def read(self, index: int) -> tuple[list[Pixels], FloatArray] | None:
+        """Pictures and intrinsics; None where the one are damaged or the other missing."""
         subject, members = self._subjects[index], self.members[index]
         try:
             with Archives() as archives:  # not shared: several threads ask at a time
@@ -298,10 +297,9 @@ class _Pictures:
             intrinsics = pixel_intrinsics(subject.intrinsics, width, height, self._default)
             intrinsics = validate_intrinsics(intrinsics, width, height)
             small = [decode_small(data, where=m) for m, data in zip(members, encoded, strict=True)]
-            for matrix, (_, factor) in zip(intrinsics, small, strict=True):
-                matrix[:2] /= factor
-            self.intrinsics[index] = intrinsics
-            return [picture for picture, _ in small]
+            self.sound.add(index)
+            scale = np.array([[factor, factor, 1.0] for _, factor in small])
+            return [picture for picture, _ in small], intrinsics / scale[:, :, None]
         except FetchError:
             raise
         except CameraError as error:

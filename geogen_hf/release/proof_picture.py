@@ -115,11 +115,10 @@ def _read_subject(archives: Archives, subject: Subject, taken: Convention | None
     except (ArchiveError, CameraError, ImageError):
         return None
     pictures = [picture for picture, _ in small]
-    lenses = own.intrinsics[few]
-    lenses[:, :2] /= np.array([factor for _, factor in small])[:, None, None]
+    scale = np.array([[factor, factor, 1.0] for _, factor in small])
+    shown = pictures, own.intrinsics[few] / scale[:, :, None]
     stored = own.extrinsics if taken is None else express(own.extrinsics, taken)
-    one = Stored.of([stored[few]])
-    seen = seen_subjects(one, lambda _: lenses, lambda _: pictures, [0], [subject.subject_id])
+    seen = seen_subjects(Stored.of([stored[few]]), lambda _: shown, [0], [subject.subject_id])
     return _Drawn(subject.subject_id, pictures, seen[0]) if seen else None
 
 
