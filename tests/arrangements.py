@@ -217,6 +217,12 @@ def euler(turn: Matrix) -> Matrix:
     )
 
 
+def entries(head: Head) -> list[float]:
+    """fx fy cx cy of the first view."""
+    found: list[float] = head.intrinsics[0][[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
+    return found
+
+
 def as_text(value: Any) -> Any:
     return [as_text(v) for v in value] if isinstance(value, list) else repr(value)
 
@@ -656,6 +662,85 @@ ARRANGEMENTS: dict[str, Arrangement] = {
     ),
     "a decoy of joints": Arrangement(
         one_each(lambda h: {"joints": [np.eye(4).tolist()] * 20, "cameras": cameras(h)}), PLAIN
+    ),
+    "blender euler, another order": Arrangement(
+        one_each(
+            named(
+                expressed(
+                    BLENDER,
+                    keyed(
+                        location=lambda e, k: e[:3, 3],
+                        # Turned about z first, then y, then x: the inverse turns the other way.
+                        rotation_euler=lambda e, k: -euler(e[:3, :3].T),
+                        lens=lambda e, k: k[0, 0] * 36 / SIZE,
+                        sensor_width=lambda e, k: 36.0,
+                    ),
+                )
+            )
+        ),
+        PADDED,
+        BLENDER,
+    ),
+    "f cx cy": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    "extr": e[:3].tolist(),
+                    "intr": {"f": k[0, 0], "cx": k[0, 2], "cy": k[1, 2]},
+                }
+            )
+        ),
+        PADDED,
+    ),
+    "normalised fx fy cx cy": Arrangement(
+        one_each(
+            named(
+                keyed(
+                    w2c=lambda e, k: e,
+                    fx_norm=lambda e, k: k[0, 0] / SIZE,
+                    fy_norm=lambda e, k: k[1, 1] / SIZE,
+                    cx_norm=lambda e, k: k[0, 2] / SIZE,
+                    cy_norm=lambda e, k: k[1, 2] / SIZE,
+                )
+            )
+        ),
+        PADDED,
+    ),
+    "from, to, up": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    "from": centre(e).tolist(),
+                    "to": target_of(e, k).tolist(),
+                    "up": (-e[1, :3]).tolist(),
+                    "fov": np.degrees(fov(k)),
+                }
+            )
+        ),
+        PADDED,
+    ),
+    "columns of a table": Arrangement(
+        one_file(
+            lambda every: {
+                "subject": [h.name for h in every for _ in range(VIEWS)],
+                "view": [VIEWS - 1 - v for _ in every for v in range(VIEWS)],
+                "extrinsics": [e.tolist() for h in every for e in h.extrinsics[::-1]],
+                "intrinsics": [k.tolist() for h in every for k in h.intrinsics[::-1]],
+            }
+        ),
+        PADDED,
+    ),
+    "cameras of a rig and frames apart": Arrangement(
+        one_each(
+            lambda h: {
+                "intrinsics": {"0": dict(zip(("fx", "fy", "cx", "cy"), entries(h), strict=True))},
+                "frames": [
+                    {"image": f"{v}.png", "camera_id": 0, "world_to_camera": e.tolist()}
+                    for v, e in enumerate(h.extrinsics)
+                ],
+            }
+        ),
+        PADDED,
     ),
     "a head pose beside": Arrangement(
         one_each(lambda h: {"head_pose": np.eye(4).tolist(), "cameras": cameras(h)}), PLAIN

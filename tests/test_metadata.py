@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from random_cameras import random_cameras
 
 from geogen_hf.errors import CameraError, MetadataError, UsageError
@@ -15,8 +16,10 @@ from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import pixel_intrinsics
+from geogen_hf.metadata.stored_poses import EULER_ORDERS
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=5, count=3)
+Matrix = NDArray[np.float64]
 
 
 def document(name: str = "subj_1", **changes: object) -> Document:
@@ -274,6 +277,54 @@ def test_twelve_flat_numbers_are_read_the_way_that_has_rotations_in_it() -> None
     np.testing.assert_array_equal(one.matrices, EXTRINSICS)
     np.testing.assert_array_equal(other.matrices, EXTRINSICS.swapaxes(1, 2))
     assert (one.claims.transposed, other.claims.transposed) == (False, True)
+
+
+def turned(axis: str, angle: float) -> Matrix:
+    """The rotation about an axis of the world, by its definition."""
+    one, other = {"X": (1, 2), "Y": (2, 0), "Z": (0, 1)}[axis]
+    turn = np.eye(3)
+    turn[[one, other, other, one], [one, other, one, other]] = [
+        np.cos(angle),
+        np.cos(angle),
+        np.sin(angle),
+        -np.sin(angle),
+    ]
+    return turn
+
+
+@pytest.mark.parametrize("order", EULER_ORDERS)
+@pytest.mark.parametrize("unit", [1.0, 180 / np.pi])
+def test_the_order_of_turns_is_told_by_where_cameras_look(order: str, unit: float) -> None:
+    rng = np.random.default_rng(3)
+    angles = rng.uniform(-1.5, 1.5, (4, 3))
+    rotations = []
+    for each in angles:
+        turns = [turned(axis, each["XYZ".index(axis)]) for axis in order]
+        rotations.append(turns[2] @ turns[1] @ turns[0])
+    # Every camera sees the point (1, 2, 3) in the middle, as Blender's do: along -z.
+    places = np.array([1, 2, 3]) + 4.0 * np.array(rotations)[:, :, 2]
+    views = [
+        {"location": place.tolist(), "rotation_euler": (unit * each).tolist(), "K": K}
+        for place, each in zip(places, angles, strict=True)
+    ]
+    found = read({"cameras": views}, views=range(4))
+    assert (found.claims.direction, found.claims.axes) == ("camera_to_world", "opengl")
+    np.testing.assert_allclose(found.matrices[:, :3, :3], rotations, atol=1e-12)
+    np.testing.assert_allclose(found.matrices[:, :3, 3], places, atol=1e-12)
+
+
+def test_turns_of_a_single_camera_are_refused_and_can_be_stated() -> None:
+    value = {"cameras": [{"position": [1, 2, 3], "rotation": [0.1, 0.2, 0.3], "K": K}]}
+    with pytest.raises(MetadataError, match="look at one point") as caught:
+        read(value)
+    stated = {"euler_units": "radians", "euler_order": "YXZ", "direction": "camera_to_world"}
+    for key in stated:
+        assert f'"{key}"' in str(caught.value)
+    documents = files_of({"subj_1.json": value})
+    schema = load_camera_schema(stated)
+    found = read_metadata(documents, {"subj_1": [0]}, schema=schema).cameras["subj_1"]
+    expected = turned("Z", 0.3) @ turned("X", 0.1) @ turned("Y", 0.2)
+    np.testing.assert_allclose(found.matrices[0, :3, :3], expected, atol=1e-12)
 
 
 def test_intrinsics_by_columns_are_recognised_by_their_form() -> None:

@@ -18,12 +18,14 @@ from PIL import Image
 
 import geogen
 import geogen_hf
+from geogen_hf.cameras import intrinsics_matrix, look_at
 from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
 from geogen_hf.errors import CameraError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
-from geogen_hf.sample import subject_cameras, write_release
+from geogen_hf.sample import head_of, subject_cameras, write_release
+from geogen_hf.sample.render import render
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
@@ -178,7 +180,12 @@ def test_a_schema_that_no_key_tells_is_found_and_may_be_stated(
         for subject_id in ("subj_00000", "subj_00001"):
             extrinsics, intrinsics = subject_cameras(subject_id, size=SIZE)
             views = [
-                {"q17": e[:3, :3].tolist(), "q18": e[:3, 3].tolist(), "q19": k.tolist()}
+                {
+                    "q17": e[:3, :3].tolist(),
+                    "q18": e[:3, 3].tolist(),
+                    "q19": k.tolist(),
+                    "q20": [7] * 3,
+                }
                 for e, k in zip(extrinsics, intrinsics, strict=True)
             ]
             text = json.dumps({"name": subject_id, "cameras": views})
@@ -189,6 +196,42 @@ def test_a_schema_that_no_key_tells_is_found_and_may_be_stated(
     assert opened(folder, CameraOptions(schema=schema)).camera_convention.convention == CANONICAL
     run = warm.geogen("inspect", folder, "--camera-schema", schema)
     assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize(
+    ("sense", "convention"), [(1, CANONICAL), (-1, Convention.from_name("w2c opencv_mirrored_x"))]
+)
+def test_angles_in_either_sense_are_proven_by_rendered_images(
+    sense: int, convention: Convention, tmp_path: Path
+) -> None:
+    """Azimuth, elevation and distance alone, of cameras that look at the world's origin."""
+    rng = np.random.default_rng(4)
+    azimuth, elevation = rng.uniform(0, 2 * np.pi, (3, 7)), rng.uniform(-0.3, 0.6, (3, 7))
+    level = np.cos(elevation)
+    outward = [level * np.sin(azimuth), np.sin(elevation), level * np.cos(azimuth)]
+    extrinsics = look_at(0.7 * np.stack(outward, axis=-1), (0, 0, 0), (0, 1, 0))
+    intrinsics = np.tile(intrinsics_matrix(90.0, 90.0, 31.0, 33.0), (7, 1, 1))
+    for part in ALL_PARTS[1:-1]:
+        zipfile.ZipFile(tmp_path / part.name, "w").close()
+    with (
+        zipfile.ZipFile(tmp_path / ALL_PARTS[0].name, "w") as images,
+        zipfile.ZipFile(tmp_path / METADATA_PART.name, "w") as metadata,
+    ):
+        for row, poses in enumerate(extrinsics):
+            pictures = render(head_of(f"subj_{row:05d}"), poses, intrinsics, SIZE)
+            views = []
+            for view, picture in enumerate(pictures):
+                with images.open(f"{row}/{view}.png", "w") as file:
+                    Image.fromarray(picture).save(file, "png")
+                angles = (sense * azimuth[row, view], elevation[row, view], 0.7)
+                place = dict(zip(("azimuth", "elevation", "distance"), angles, strict=True))
+                views.append({**place, "K": intrinsics[view].tolist()})
+            metadata.writestr(f"{row}.json", json.dumps(views))
+    release = opened(tmp_path)
+    assert release.camera_convention.how == "proven", str(release.camera_convention)
+    assert release.camera_convention.convention == convention
+    for subject, expected in zip(release.sound_subjects(), extrinsics, strict=True):
+        np.testing.assert_allclose(subject.extrinsics, expected, atol=1e-9)
 
 
 def test_a_proven_convention_is_remembered_for_this_release_only(
