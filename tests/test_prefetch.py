@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from geogen_hf.errors import FetchError
 from geogen_hf.source.location import Location
-from geogen_hf.source.prefetch import Limits, Range, plan_ranges, plan_windows, stream_records
 from geogen_hf.source.zip_directory import Member
+from geogen_hf.source.zip_reader import Limits, Range, plan_ranges, plan_windows, stream_records
 
 
 def content(archive: str, start: int, stop: int) -> bytes:

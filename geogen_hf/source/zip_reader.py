@@ -1,23 +1,34 @@
 """Read members of zip archives in place, decompress and check them.
 
-Nothing is extracted to disk. Members of archives behind URLs are fetched ahead of their use in few
-large requests (`prefetch`), those on disk with one positioned read each.
+Nothing is extracted to disk. `unpack_member` says what is checked. `Archives` reads members on disk
+with one positioned read each, and fetches those of archives behind URLs ahead of their use, in few
+large requests (`stream_records`): subjects come in windows, and the records of a window, whichever
+archives they are in, are merged into ranges, so that by-subject and by-view releases both need few
+requests. Requests for the windows to come are under way while the present one is used, within
+bounds of number and bytes.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from geogen_hf.errors import ArchiveError
 from geogen_hf.images import MAX_PIXELS, PNG_HEADER_BYTES, png_header
 from geogen_hf.source.location import ArchiveFile, Location
-from geogen_hf.source.prefetch import Limits, Run, stream_records
 from geogen_hf.source.zip_directory import LOCAL_HEADER_BYTES, Member, decode_name
 
+MAX_GAP = 8 * 2**10
+"""Bytes that may be fetched for nothing to spare a request: 4 % of a render of 200 KB."""
+MAX_RANGE = 3 * 2**19
+"""A range larger than this is cut at the next member, so that several requests share the work."""
+
+Run = Sequence[Member]
+"""Members that are used together: the images of one subject."""
 Record = bytes | bytearray | memoryview
 """A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
 
@@ -155,6 +166,175 @@ def png_size(member: Member, data: bytes) -> tuple[int, int]:
     if not 0 < width * height <= MAX_PIXELS:
         raise _damaged(member, f"1 to {MAX_PIXELS:,} pixels", f"{width:,} x {height:,}")
     return header.size_wh
+
+
+@dataclass
+class Range:
+    """One request: the bytes `[start, stop)` of an archive, and the members that they hold.
+
+    `future` has the bytes, once they are asked for, as long as `uses` of them are still to come.
+    """
+
+    archive: Location
+    start: int
+    stop: int
+    members: tuple[Member, ...]
+    uses: int = 0
+    future: Future[bytes | bytearray] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far ahead of its use a stream may fetch.
+
+    Attributes:
+        requests: At most so many at a time.
+        held_bytes: Fetched, or being fetched, and not used yet; only a single range may be larger.
+        first_bytes: Subjects are gathered into a window until they have so many bytes: this many in
+            the first, which the first row waits for, and twice as many in each next one …
+        window_bytes: … up to so many.
+    """
+
+    requests: int = 12
+    held_bytes: int = 16 * 2**20
+    first_bytes: int = 2**19
+    window_bytes: int = 8 * 2**20
+
+
+def plan_ranges(
+    members: Iterable[Member], *, max_gap: int = MAX_GAP, max_range: int = MAX_RANGE
+) -> tuple[Range, ...]:
+    """Merge members' records into ranges, in the order of first use; each member is in one of them.
+
+    Args:
+        members: In the order in which they will be used; one asked for twice is fetched once.
+        max_gap: Records so many bytes apart, or fewer, are fetched together with what is between.
+        max_range: Nothing is merged into a range of more bytes than this.
+
+    Example:
+        >>> zipped = Location("a.zip")
+        >>> at = lambda start, stop: Member(zipped, str(start), start, stop, 1, 1, 0, False)
+        >>> ranges = plan_ranges([at(500, 600), at(0, 100), at(110, 200)], max_gap=10)
+        >>> [(r.start, r.stop, len(r.members)) for r in ranges]
+        [(500, 600, 1), (0, 200, 2)]
+    """
+    first_use: dict[Member, int] = {}
+    for member in members:
+        first_use.setdefault(member, len(first_use))
+    groups: list[list[Member]] = []
+    stop = 0
+    for member in sorted(first_use, key=lambda m: (m.archive.address, m.start, m.stop)):
+        group = groups[-1] if groups else []
+        if (
+            group
+            and group[0].archive == member.archive
+            and member.start - stop <= max_gap
+            and max(stop, member.stop) - group[0].start <= max_range
+        ):
+            group.append(member)
+            stop = max(stop, member.stop)
+        else:
+            groups.append([member])
+            stop = member.stop
+    groups.sort(key=lambda group: min(first_use[member] for member in group))
+    return tuple(
+        Range(group[0].archive, group[0].start, max(m.stop for m in group), tuple(group))
+        for group in groups
+    )
+
+
+def plan_windows(runs: Iterable[Run], first_bytes: int, window_bytes: int) -> Iterator[list[Run]]:
+    """Gather runs into windows that grow, in their order.
+
+    The first window is full when its records have `first_bytes`, each next one when they have twice
+    as many as the last was to have, but at most `window_bytes`.
+    """
+    window: list[Run] = []
+    gathered, enough = 0, first_bytes
+    for run in runs:
+        window.append(run)
+        gathered += sum(member.stop - member.start for member in run)
+        if gathered >= enough:
+            yield window
+            window, gathered, enough = [], 0, min(2 * enough, window_bytes)
+    if window:
+        yield window
+
+
+def stream_records(
+    runs: Iterable[Run],
+    fetch: Callable[[Range], bytes | bytearray],
+    executor: Executor,
+    limits: Limits,
+) -> Iterator[list[memoryview]]:
+    """Yield the records of each run, as far as the archive has them, fetched ahead of their use.
+
+    Args:
+        runs: Members used together, in the order of their use.
+        fetch: Reads one range; called in the executor's threads. What it raises is raised when its
+            turn comes.
+        executor: Has `limits.requests` threads; stays open.
+        limits: How far ahead to fetch.
+    """
+    windows = plan_windows(runs, limits.first_bytes, limits.window_bytes)
+    planned: deque[list[tuple[Member, Range]]] = deque()
+    waiting: deque[Range] = deque()
+    under_way: set[Future[bytes | bytearray]] = set()
+    held_bytes = 0
+
+    def plan() -> bool:
+        """Plan one more window, if there is one."""
+        for window in windows:
+            ranges = plan_ranges(member for run in window for member in run)
+            waiting.extend(ranges)
+            where = {member: found for found in ranges for member in found.members}
+            planned.extend([(member, where[member]) for member in run] for run in window)
+            for member in (member for run in window for member in run):
+                where[member].uses += 1
+            return True
+        return False
+
+    def start() -> None:
+        nonlocal held_bytes
+        wanted = waiting.popleft()
+        held_bytes += wanted.size
+        wanted.future = executor.submit(fetch, wanted)
+        under_way.add(wanted.future)
+        wanted.future.add_done_callback(under_way.discard)
+
+    try:
+        while True:
+            # A queue twice as long as the workers keeps them busy; further requests may as well
+            # wait. A window of runs without members has nothing to start.
+            while len(under_way) < 2 * limits.requests and (waiting or plan()):
+                if waiting:
+                    if held_bytes and held_bytes + waiting[0].size > limits.held_bytes:
+                        break
+                    start()
+            if not planned and not plan():
+                return
+            run, records = planned.popleft(), []
+            for member, found in run:
+                while found.future is None:  # needed now, whatever the limits say
+                    start()
+                first = member.start - found.start
+                last = first + member.stop - member.start
+                records.append(memoryview(found.future.result())[first:last])
+            yield records
+            records = []
+            for _, found in run:
+                found.uses -= 1
+                if found.uses == 0:
+                    held_bytes -= found.size
+                    found.future = None
+    finally:
+        for future in list(under_way):
+            future.cancel()
 
 
 class Archives:
