@@ -165,7 +165,7 @@ def test_progress_on_a_terminal_and_the_url_beside_it(
     finally:
         os.close(leader)
     ended = process.finish()
-    assert ended.returncode == 0
+    assert ended.returncode == 0, shown
     assert b"checking" in shown
     assert b"uploading" in shown
     assert ended.stdout.splitlines()[-1] == f"{server.url}/datasets/{REPO}"

@@ -114,6 +114,8 @@ def _main(arguments: list[str], cwd: str, env: dict[str, str], outputs: list[str
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, descriptor)
         os.close(opened)
+    # Not those of the process that was forked, which know what they were opened on.
+    sys.stdout, sys.stderr = (os.fdopen(d, "w", buffering=1, closefd=False) for d in (1, 2))
     multiprocessing.set_start_method(_METHODS[0], force=True)
     os.chdir(cwd)
     os.environ.clear()
