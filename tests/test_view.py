@@ -22,7 +22,7 @@ from geogen_hf.release.release import Identity, UnknownSubjectError
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import place_pictures
 from geogen_hf.viewer.page import facts_table
-from geogen_hf.viewer.places import ConventionText, open_place
+from geogen_hf.viewer.places import open_place
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -66,9 +66,9 @@ def test_a_window_shows_the_whole_picture(identity: Identity) -> None:
 
 def test_names_from_outside_are_escaped(identity: Identity) -> None:
     placed = place_pictures(replace(identity, subject_id=HOSTILE))
-    html = facts_table(placed, ConventionText([HOSTILE, HOSTILE], [HOSTILE]))
+    html = facts_table(placed, [HOSTILE, HOSTILE])
     assert "<img" not in html
-    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 4
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 3
 
 
 def test_nothing_heavy_is_imported_before_the_viewer_is_asked_for() -> None:
@@ -111,11 +111,11 @@ def test_an_exported_folder_is_opened_and_says_how_its_cameras_were_read(
     opened = open_place(export, None, None)
     shown = place_pictures(opened.identities["subj_00001"])
     assert len(shown.frustums) == 7
-    head, stored, *_ = opened.convention.sentences
+    head, stored, *_ = opened.convention
     assert head == "camera convention: world_to_camera opencv, as exported"
     assert stored == "In the release: world_to_camera opencv, proven."
     (export / "provenance.json").write_text('{"source": {"cameras": []}}')
-    (_, instead) = open_place(export, None, None).convention.sentences
+    (_, instead) = open_place(export, None, None).convention
     assert "does not say" in instead
 
 

@@ -24,7 +24,6 @@ from PIL import Image
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.durable import write_durably, writing
 from geogen_hf.viewer.frustums import Frustum, IdentityFrustums
-from geogen_hf.viewer.places import ConventionText
 
 _LONGEST = 120  # characters of a name that are shown
 _STRIP_PX = 160  # side of a picture in the strip; drawn at half of that
@@ -41,7 +40,7 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 
-def facts_table(shown: IdentityFrustums, convention: ConventionText) -> str:
+def facts_table(shown: IdentityFrustums, convention: Sequence[str]) -> str:
     """Describe an identity, and how its cameras were read, as an HTML table without scripts."""
     rows = {
         "Identity": short(shown.subject_id),
@@ -54,13 +53,11 @@ def facts_table(shown: IdentityFrustums, convention: ConventionText) -> str:
     cells = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
     )
-    head, *sentences = convention.sentences
+    head, *sentences = convention
     paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
-    scores = "\n".join(convention.scores)
-    table = f"<pre>{escape(scores)}</pre>" if scores else ""
     return (
         f'<div class="geogen-facts">{_PANEL_STYLE}<table>{cells}</table>'
-        f"<details open><summary>{escape(head)}</summary>{paragraphs}{table}</details></div>"
+        f"<details open><summary>{escape(head)}</summary>{paragraphs}</details></div>"
     )
 
 
@@ -117,7 +114,7 @@ def _range(values: FloatArray) -> str:
 
 
 def write_page(
-    path: Path, scene_html: str, shown: IdentityFrustums, convention: ConventionText
+    path: Path, scene_html: str, shown: IdentityFrustums, convention: Sequence[str]
 ) -> Path:
     """Write the file, whole or not at all, around what viser's `scene.as_html()` gives."""
     title = f"<title>{escape(short(shown.subject_id))} · GeoGen</title>"
@@ -131,7 +128,7 @@ def write_page(
     return path
 
 
-def _beside(shown: IdentityFrustums, convention: ConventionText) -> str:
+def _beside(shown: IdentityFrustums, convention: Sequence[str]) -> str:
     strip = "".join(_thumbnail(index, f) for index, f in enumerate(shown.frustums))
     cameras = json.dumps([_camera(frustum, shown) for frustum in shown.frustums])
     return (
@@ -173,7 +170,6 @@ _PANEL_STYLE = """<style>
 .geogen-facts td{padding:2px 0;overflow-wrap:anywhere}
 .geogen-facts summary{font-weight:600;margin-top:.5em;cursor:pointer;overflow-wrap:anywhere}
 .geogen-facts p{margin:.4em 0;overflow-wrap:anywhere}
-.geogen-facts pre{overflow-x:auto;font-size:11px;margin:.4em 0;padding-bottom:6px}
 .geogen-strip{display:grid;grid-template-columns:repeat(4,1fr);gap:6px;padding:2px .75em 8px;
  font-size:11px;text-align:center}
 .geogen-strip img{width:100%;display:block;border-radius:3px}

@@ -17,29 +17,16 @@ from geogen_hf.source.parts import Place
 
 
 @dataclass(frozen=True)
-class ConventionText:
-    """How the cameras were read, in words.
-
-    Attributes:
-        sentences: The convention first, then what supports it and what to know about it.
-        scores: Lines of a table in fixed-width letters; none where nothing was scored.
-    """
-
-    sentences: Sequence[str]
-    scores: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class OpenedPlace:
     """Identities by name, and how their cameras were read.
 
     Attributes:
         identities: Each is read when it is asked for.
-        convention: How the cameras were read, and what supports that.
+        convention: Sentences: how the cameras were read, then what supports that.
     """
 
     identities: Mapping[str, Identity]
-    convention: ConventionText
+    convention: Sequence[str]
     _open: ExitStack
 
     def choose(self, subjects: Sequence[str] | None) -> Sequence[str]:
@@ -70,15 +57,13 @@ def open_place(
         if place is not None and ExportedFolder(place, storage_options).is_export():
             export = stack.enter_context(open_export(place, storage_options=storage_options))
             sentences = _as_exported(ExportedFolder(place, storage_options))
-            return OpenedPlace(export, ConventionText(sentences), stack.pop_all())
+            return OpenedPlace(export, sentences, stack.pop_all())
         release = stack.enter_context(
             open_release(
                 place, on_bad_subject="skip", cameras=cameras, storage_options=storage_options
             )
         )
-        found = release.camera_convention
-        scores = [] if found.proof is None else found.proof.table()
-        return OpenedPlace(release, ConventionText(found.describe(), scores), stack.pop_all())
+        return OpenedPlace(release, release.camera_convention.describe(), stack.pop_all())
 
 
 def _as_exported(folder: ExportedFolder) -> list[str]:
