@@ -26,4 +26,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     if MARK not in markdown:
         return markdown
     text = subprocess.run(COMMAND, capture_output=True, text=True, check=True).stdout
-    return markdown.replace(MARK, text.replace("\n#", "\n##").replace("# `", "## `", 1))
+    commands = text[text.index("## `geogen ") :]  # not the list: the page has its own
+    return markdown.replace(MARK, commands)
