@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from geogen_hf.errors import ImageError, explain
+from geogen_hf.errors import ImageError
 
 if TYPE_CHECKING:
     _decode_png: Callable[[bytes, tuple[int, int], str], NDArray[np.uint8]] | None
@@ -118,21 +118,17 @@ def read_header(
     width, height = header.size_wh
     if not 0 < width * height <= MAX_PIXELS:
         raise ImageError(
-            explain(
-                "an image is too large to decode" if width * height else "an image has no pixels",
-                where=where,
-                expected=f"1 to {MAX_PIXELS:,} pixels",
-                found=f"{width} x {height}",
-            )
+            "an image is too large to decode" if width * height else "an image has no pixels",
+            where=where,
+            expected=f"1 to {MAX_PIXELS:,} pixels",
+            found=f"{width} x {height}",
         )
     if expected_wh is not None and header.size_wh != expected_wh:
         raise ImageError(
-            explain(
-                "an image has the wrong size",
-                where=where,
-                expected=f"{expected_wh[0]} x {expected_wh[1]} pixels",
-                found=f"{width} x {height}",
-            )
+            "an image has the wrong size",
+            where=where,
+            expected=f"{expected_wh[0]} x {expected_wh[1]} pixels",
+            found=f"{width} x {height}",
         )
     return header
 
@@ -166,12 +162,10 @@ def _other_header(data: bytes, where: object) -> ImageHeader:
             return ImageHeader(found, image.size)
     except _PILLOW_ERRORS as error:
         raise ImageError(
-            explain(
-                "these bytes are not an image",
-                where=where,
-                expected="a PNG, WebP or JPEG file",
-                found=f"{len(data):,} bytes beginning {bytes(data[:12])!r}",
-            )
+            "these bytes are not an image",
+            where=where,
+            expected="a PNG, WebP or JPEG file",
+            found=f"{len(data):,} bytes beginning {bytes(data[:12])!r}",
         ) from error
 
 
@@ -349,10 +343,8 @@ def _check_chunks(data: bytes, where: object, unchecked: bytes | None = None) ->
 
 def _damaged(where: object, reason: object) -> ImageError:
     return ImageError(
-        explain(
-            "an image does not decode",
-            where=where,
-            found=reason,
-            remedy="check the folder with geogen verify, or the zips with geogen inspect",
-        )
+        "an image does not decode",
+        where=where,
+        found=reason,
+        remedy="check the folder with geogen verify, or the zips with geogen inspect",
     )

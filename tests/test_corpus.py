@@ -359,5 +359,5 @@ def test_files_that_may_not_grow(limit: int, sound: Path, exported: Path, tmp_pa
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_short_run_of_the_fuzzer(target: str, tmp_path: Path) -> None:
-    count, failures = fuzz(target, tmp_path, 60, seed=1, inputs=20 if target == "export" else 150)
+    count, failures = fuzz(target, tmp_path, 60, seed=1, inputs=40 if target == "export" else 150)
     assert (count > 0, failures) == (True, [])

@@ -156,12 +156,12 @@ class _Collector:
 
 @dataclass(frozen=True, eq=False)
 class _Camera:
-    """Matrices of one view, the size of its image if known, and its name for messages."""
+    """Matrices of one view, the size of its image, and its name for messages."""
 
     place: str
     extrinsics: FloatArray
     intrinsics: FloatArray
-    size: tuple[int, int] | None
+    size: tuple[int, int]
 
 
 def check_file(
@@ -261,8 +261,9 @@ def _check_row(path: str, config: str, row: dict[str, Any], found: _Collector) -
         size: tuple[int, int] | None = picture.size if picture else None
         if config == "cameras":
             size = row["width"], row["height"]
-        place = f"{path}: {subject_id} view {view_id}"
-        yield _Camera(place, extrinsics[index], intrinsics[index], size)
+        if size is not None:  # else the image does not decode
+            place = f"{path}: {subject_id} view {view_id}"
+            yield _Camera(place, extrinsics[index], intrinsics[index], size)
         both = np.concatenate([extrinsics[index].ravel(), intrinsics[index].ravel()])
         cameras = both.astype("<f4").tobytes()
         found.views.append(View(subject_id, view_id, cameras, size, picture))
@@ -286,17 +287,14 @@ def _pictures(
 
 def _check_cameras(cameras: list[_Camera], found: _Collector) -> None:
     """Check all cameras at once; if that fails, check them one by one to name which are bad."""
-    sized = [camera for camera in cameras if camera.size is not None]
-    unsized = [camera for camera in cameras if camera.size is None]
-    for some in (sized, unsized):
-        try:
-            _validate(some)
-        except CameraError:
-            for camera in some:
-                try:
-                    _validate([camera])
-                except CameraError as error:
-                    found.failures.append(f"{camera.place}: {one_line(error)}")
+    try:
+        _validate(cameras)
+    except CameraError:
+        for camera in cameras:
+            try:
+                _validate([camera])
+            except CameraError as error:
+                found.failures.append(f"{camera.place}: {one_line(error)}")
 
 
 def _validate(cameras: list[_Camera]) -> None:
@@ -304,6 +302,5 @@ def _validate(cameras: list[_Camera]) -> None:
         return
     which = slice(None) if len(cameras) > 1 else 0  # the message names no index of a single one
     validate_extrinsics(np.stack([camera.extrinsics for camera in cameras])[which])
-    sizes = np.array([camera.size for camera in cameras if camera.size is not None])
-    width, height = sizes.T[:, which] if len(sizes) else (None, None)
+    width, height = np.array([camera.size for camera in cameras]).T[:, which]
     validate_intrinsics(np.stack([camera.intrinsics for camera in cameras])[which], width, height)

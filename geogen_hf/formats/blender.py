@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from geogen_hf.cameras.tools import to_camera_to_world
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 from geogen_hf.formats.layout import Format, json_bytes
 from geogen_hf.formats.scene import Scene
 
@@ -66,13 +66,11 @@ def _angle_x(scene: Scene) -> float:
 
 def _unheld(expected: str, found: object, where: str) -> CameraError:
     return CameraError(
-        explain(
-            "the blender layout cannot hold these images",
-            where=where,
-            expected=expected,
-            found=found,
-            remedy="convert to nerfstudio, which has a lens for each image",
-        )
+        "the blender layout cannot hold these images",
+        where=where,
+        expected=expected,
+        found=found,
+        remedy="convert to nerfstudio, which has a lens for each image",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.tools import quaternion_from_rotation
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 from geogen_hf.formats.layout import Format
 from geogen_hf.formats.scene import Scene
 
@@ -87,12 +87,10 @@ def _pinhole(scene: Scene, row: int) -> str:
     (fx, skew, cx), (_, fy, cy) = scene.intrinsics[row, :2].tolist()
     if abs(skew) > _MAX_SKEW:
         raise CameraError(
-            explain(
-                "COLMAP's PINHOLE model has no place for skew",
-                where=f"view {scene.view_ids[row]}",
-                expected="K[0, 1] = 0",
-                found=skew,
-            )
+            "COLMAP's PINHOLE model has no place for skew",
+            where=f"view {scene.view_ids[row]}",
+            expected="K[0, 1] = 0",
+            found=skew,
         )
     width, height = scene.sizes[row]
     return f"PINHOLE {width} {height} {fx!r} {fy!r} {cx!r} {cy!r}"

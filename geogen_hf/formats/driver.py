@@ -26,7 +26,7 @@ from geogen_hf.durable import (
     sync_folder,
     write_durably,
 )
-from geogen_hf.errors import CameraError, ReleaseError, UsageError, did_you_mean, explain
+from geogen_hf.errors import CameraError, ReleaseError, UsageError, did_you_mean
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
 from geogen_hf.formats.layout import MANIFEST, Format, write_index
 from geogen_hf.formats.prepare import Preparer, settle_options
@@ -147,11 +147,7 @@ def convert(
     """
     if to not in FORMATS:
         raise UsageError(
-            explain(
-                f"unknown format {to!r}",
-                expected=", ".join(FORMATS),
-                remedy=did_you_mean(to, FORMATS),
-            )
+            f"unknown format {to!r}", expected=", ".join(FORMATS), remedy=did_you_mean(to, FORMATS)
         )
     form = FORMATS[to]
     options = settle_options(
@@ -288,17 +284,15 @@ def choose(
     wanted = set(known if subjects is None else subjects)
     for split in sorted(wanted_splits - set(SPLITS), key=str):
         remedy = did_you_mean(split, SPLITS)
-        raise UsageError(explain(f"no split {split!r}", expected=", ".join(SPLITS), remedy=remedy))
+        raise UsageError(f"no split {split!r}", expected=", ".join(SPLITS), remedy=remedy)
     for subject_id in sorted(wanted - known.keys(), key=str):
         raise unknown_subject(subject_id, known)
     chosen = [s for s, split in known.items() if split in wanted_splits and s in wanted]
     if not chosen:
         raise UsageError(
-            explain(
-                "no subject to convert",
-                expected=f"some of {len(known):,} subjects",
-                found=f"none of those named is in {', '.join(sorted(wanted_splits)) or 'no split'}",
-                remedy="name other splits or subjects",
-            )
+            "no subject to convert",
+            expected=f"some of {len(known):,} subjects",
+            found=f"none of those named is in {', '.join(sorted(wanted_splits)) or 'no split'}",
+            remedy="name other splits or subjects",
         )
     return chosen

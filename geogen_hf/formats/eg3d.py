@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 
 from geogen_hf.cameras.tools import to_eg3d
-from geogen_hf.errors import CameraError, explain
+from geogen_hf.errors import CameraError
 from geogen_hf.formats.layout import ATTRIBUTION, Entries, Format, Index, Listing
 from geogen_hf.formats.scene import Scene
 
@@ -31,11 +31,9 @@ def labels(scene: Scene) -> Entries:
     for row, (name, (width, height)) in enumerate(zip(scene.names, scene.sizes, strict=True)):
         if width != height:
             raise CameraError(
-                explain(
-                    "EG3D reads square images only",
-                    where=f"view {scene.view_ids[row]}",
-                    found=f"{width} x {height}",
-                )
+                "EG3D reads square images only",
+                where=f"view {scene.view_ids[row]}",
+                found=f"{width} x {height}",
             )
         label = to_eg3d(scene.extrinsics[row], scene.intrinsics[row], width, height)
         path = f"{scene.folder}/{name}"

@@ -19,7 +19,7 @@ from geogen_hf.cameras.intrinsics import mirror, resize_intrinsics
 from geogen_hf.cameras.poses import FloatArray, camera_centre, unit_vectors
 from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.silhouettes import Foreground, foreground
-from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.errors import CameraError, UsageError
 from geogen_hf.formats.layout import Format, encode_png
 from geogen_hf.formats.scene import LayoutOptions, Scene, Similarity
 from geogen_hf.images import decode_rgb
@@ -43,7 +43,7 @@ def settle_options(form: Format, options: LayoutOptions) -> LayoutOptions:
         ("mirrored", options.mirrored, form.mirrors),
     ):
         if wanted and not possible:
-            raise UsageError(explain(f"this format has no {name}", remedy=f"leave --{name} out"))
+            raise UsageError(f"this format has no {name}", remedy=f"leave --{name} out")
     return replace(options, masks=masks, radius=radius)
 
 
@@ -241,12 +241,10 @@ def centring(
     rig = measure_rigs(world_to_camera, np.array([0]))
     if not rig.sound[0]:
         raise CameraError(
-            explain(
-                "these cameras cannot be centred",
-                expected="three views or more that look at one point in front of them",
-                found=f"{rig.views[0]} views that pass it by {rig.miss[0]:.0%} of their distance",
-                remedy="convert without --centre",
-            )
+            "these cameras cannot be centred",
+            expected="three views or more that look at one point in front of them",
+            found=f"{rig.views[0]} views that pass it by {rig.miss[0]:.0%} of their distance",
+            remedy="convert without --centre",
         )
     axis = int(np.argmax(np.abs(rig.up[0])))
     upwards = np.eye(3)[axis] * np.sign(rig.up[0, axis])

@@ -15,7 +15,7 @@ import numpy as np
 from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.silhouettes import Foreground
-from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError, explain
+from geogen_hf.errors import ArchiveError, ImageError, ReleaseError, UsageError
 from geogen_hf.images import LONGEST_PX, Format, decode_rgb, read_header
 from geogen_hf.release.release import Identity
 from geogen_hf.release.splits import Split
@@ -56,15 +56,13 @@ class LayoutOptions:
             value = getattr(self, name)
             if value is not None and not least <= value <= (most or value):
                 expected = f"at least {least}" if most is None else f"{least} to {most}"
-                raise UsageError(explain(f"{name} is out of range", expected=expected, found=value))
+                raise UsageError(f"{name} is out of range", expected=expected, found=value)
         if self.radius is not None and not (self.centre and 0 < self.radius < float("inf")):
             raise UsageError(
-                explain(
-                    "a radius cannot be used",
-                    expected="a positive number, together with centring",
-                    found=f"radius {self.radius}, centre {self.centre}",
-                    remedy="add --centre, or leave --radius out",
-                )
+                "a radius cannot be used",
+                expected="a positive number, together with centring",
+                found=f"radius {self.radius}, centre {self.centre}",
+                remedy="add --centre, or leave --radius out",
             )
 
 
@@ -226,11 +224,9 @@ def check_folder_names(subject_ids: Iterable[str], reserved: Iterable[str] = ())
         taken.add(folded)
     if bad:
         raise ReleaseError(
-            explain(
-                "names of subjects that cannot be names of folders",
-                expected="letters, digits, '_', '-' and '.', not at the ends; not differing by "
-                "case only",
-                found=some_of(bad),
-                remedy="name the subjects to convert, without these",
-            )
+            "names of subjects that cannot be names of folders",
+            expected="letters, digits, '_', '-' and '.', not at the ends; not differing by "
+            "case only",
+            found=some_of(bad),
+            remedy="name the subjects to convert, without these",
         )

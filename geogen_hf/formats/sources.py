@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from geogen_hf._version import __version__
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 from geogen_hf.export.exported import SUMS, ExportedFolder
 from geogen_hf.export.lookup import ExportIdentities
 from geogen_hf.export.provenance import directory_digest
@@ -74,13 +74,11 @@ def open_source(
         return _open_parts(place, split_seed, on_bad_subject, cameras)
     if split_seed != 0:
         raise UsageError(
-            explain(
-                "an exported folder has its splits already",
-                where=folder.place,
-                expected="no split seed",
-                found=split_seed,
-                remedy="leave it out, or convert the parts themselves",
-            )
+            "an exported folder has its splits already",
+            where=folder.place,
+            expected="no split seed",
+            found=split_seed,
+            remedy="leave it out, or convert the parts themselves",
         )
     return _open_export(folder)
 
