@@ -25,10 +25,10 @@ from geogen_hf.cameras.scores import CameraWarning, ConventionResult
 from geogen_hf.cameras.validate import validate_intrinsics
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, one_line
-from geogen_hf.images import Pixels, decode_small
+from geogen_hf.images import Pixels
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
-from geogen_hf.release.subjects import ImageIndex
+from geogen_hf.release.subjects import ImageIndex, decode_for_eye
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 
 logger = logging.getLogger(__name__)
@@ -296,10 +296,9 @@ class _Pictures:
             width, height = np.array(sizes, dtype=np.float64).T
             intrinsics = pixel_intrinsics(subject.intrinsics, width, height, self._default)
             intrinsics = validate_intrinsics(intrinsics, width, height)
-            small = [decode_small(data, where=m) for m, data in zip(members, encoded, strict=True)]
+            shown = decode_for_eye(encoded, members, intrinsics)
             self.sound.add(index)
-            scale = np.array([[factor, factor, 1.0] for _, factor in small])
-            return [picture for picture, _ in small], intrinsics / scale[:, :, None]
+            return shown
         except FetchError:
             raise
         except CameraError as error:

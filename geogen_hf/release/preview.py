@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from geogen_hf.cameras.intrinsics import intrinsics_from_fov
 from geogen_hf.cameras.poses import FloatArray, camera_centre, look_at, project, unproject
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
-from geogen_hf.images import decode_small
 from geogen_hf.release.release import Identity
+from geogen_hf.release.subjects import decode_for_eye
 
 _BACKGROUND, _INK, _FAINT = (250, 250, 250), (40, 40, 44), (190, 190, 196)
 _AXIS_COLOURS = {"x": (204, 51, 51), "y": (46, 139, 62), "z": (45, 85, 200)}
@@ -54,12 +54,8 @@ def views_of(
     places: Sequence[str],
 ) -> Views:
     """As `decode_views`, of images whose places are named in messages."""
-    images, scaled = [], intrinsics.copy()
-    for view, (data, place) in enumerate(zip(encoded, places, strict=True)):
-        pixels, factor = decode_small(data, where=place)
-        images.append(Image.fromarray(pixels))
-        scaled[view, :2] /= factor
-    return Views(subject_id, images, extrinsics, scaled)
+    pictures, scaled = decode_for_eye(encoded, places, intrinsics)
+    return Views(subject_id, list(map(Image.fromarray, pictures)), extrinsics, scaled)
 
 
 def contact_sheet(subjects: Sequence[Views], cell_px: int = 128) -> Image.Image:

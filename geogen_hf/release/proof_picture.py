@@ -20,9 +20,9 @@ from geogen_hf.cameras.scores import percent
 from geogen_hf.cameras.silhouettes import Mask
 from geogen_hf.cameras.trials import Seen, Stored, seen_subjects
 from geogen_hf.errors import ArchiveError, CameraError, ImageError, ReleaseError
-from geogen_hf.images import Pixels, decode_small
+from geogen_hf.images import Pixels
 from geogen_hf.release.release import Release
-from geogen_hf.release.subjects import Subject
+from geogen_hf.release.subjects import Subject, decode_for_eye
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 
 _PAPER, _INK, _FAINT = (250, 250, 250), (40, 40, 44), (120, 120, 128)
@@ -111,15 +111,13 @@ def _read_subject(archives: Archives, subject: Subject, taken: Convention | None
         encoded = list(map(unpack_png, subject.images, records))
         own = subject.at_sizes(list(map(png_size, subject.images, encoded)))
         few = np.unique(np.linspace(0, len(encoded) - 1, _MOST_VIEWS).round().astype(int))
-        small = [decode_small(encoded[view], where=subject.images[view]) for view in few]
+        chosen = [encoded[view] for view in few], [subject.images[view] for view in few]
+        shown = decode_for_eye(*chosen, own.intrinsics[few])
     except (ArchiveError, CameraError, ImageError):
         return None
-    pictures = [picture for picture, _ in small]
-    scale = np.array([[factor, factor, 1.0] for _, factor in small])
-    shown = pictures, own.intrinsics[few] / scale[:, :, None]
     stored = own.extrinsics if taken is None else express(own.extrinsics, taken)
     seen = seen_subjects(Stored.of([stored[few]]), lambda _: shown, [0], [subject.subject_id])
-    return _Drawn(subject.subject_id, pictures, seen[0]) if seen else None
+    return _Drawn(subject.subject_id, shown[0], seen[0]) if seen else None
 
 
 def _block(drawn: Sequence[_Drawn], convention: Convention, said: str, cell_px: int) -> Image.Image:

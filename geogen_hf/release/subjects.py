@@ -12,6 +12,7 @@ from geogen_hf.cameras.conventions import Convention, is_improper
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
 from geogen_hf.errors import CameraError, one_line
+from geogen_hf.images import Pixels, decode_small
 from geogen_hf.metadata.assembly import SubjectCameras, canonical_extrinsics
 from geogen_hf.metadata.reader import Metadata
 from geogen_hf.metadata.stored_intrinsics import (
@@ -69,6 +70,19 @@ class Subject:
         except CameraError as error:
             raise CameraError(f"subject {self.subject_id}: {error}") from error
         return replace(self, intrinsics=intrinsics, lens=None)
+
+
+def decode_for_eye(
+    encoded: Sequence[bytes], places: Sequence[object], intrinsics: FloatArray
+) -> tuple[list[Pixels], FloatArray]:
+    """Decode V images to be looked at, large ones reduced; with intrinsics in their pixels.
+
+    Raises:
+        ImageError: One is damaged; the message names its place.
+    """
+    small = [decode_small(data, where=at) for data, at in zip(encoded, places, strict=True)]
+    scale = np.array([[factor, factor, 1.0] for _, factor in small])
+    return [pixels for pixels, _ in small], intrinsics / scale[:, :, None]
 
 
 def index_images(directories: Iterable[Directory]) -> tuple[ImageIndex, list[Problem]]:
