@@ -71,10 +71,6 @@ class Report:
             groups.setdefault(problem.kind, []).append(problem)
         return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
-    def bad_subjects(self) -> set[str]:
-        """Return the ids of the identities that have any problem."""
-        return {problem.subject_id for problem in self.problems if problem.subject_id is not None}
-
     def __str__(self) -> str:
         lines: list[str] = []
         for kind, problems in self.by_kind().items():
@@ -85,13 +81,7 @@ class Report:
         return "\n".join(lines)
 
     def enforce(self, policy: Policy) -> set[str]:
-        """Apply the failure policy: raise if there are problems, or skip the identities concerned.
-
-        Args:
-            policy: `"raise"` or `"skip"`.
-
-        Returns:
-            The ids of the identities to leave out.
+        """Apply the failure policy: raise if there are problems, or name identities to leave out.
 
         Raises:
             ReleaseError: There are problems and the policy is `"raise"`.
@@ -109,13 +99,9 @@ class Report:
                 "remedy: download the parts concerned again, or load the rest with "
                 "on_bad_subject='skip'"
             )
-        left_out = self.bad_subjects()
-        logger.warning(
-            "left out %d subjects (%s) for these problems:\n%s",
-            len(left_out),
-            some_of(left_out),
-            self,
-        )
+        left_out = {p.subject_id for p in self.problems if p.subject_id is not None}
+        listed = some_of(left_out)
+        logger.warning("left out %d subjects (%s) for:\n%s", len(left_out), listed, self)
         return left_out
 
 

@@ -30,6 +30,7 @@ from geogen_hf.errors import FetchError, redact
 from geogen_hf.source.remote import LEAST_PROGRESS_BYTES, RemoteFile
 
 MAX_REDIRECTS = 10
+_CONNECT_S = 10.0
 _MAX_DRAINED_BYTES = 64 * 2**10
 _EXPIRED = frozenset({401, 403, 404, 410})
 
@@ -281,7 +282,7 @@ class HttpClient:
     def _send_once(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
         session = _connections_of(os.getpid()).session
         own = self._headers if _same_host(self._address, url) else {}
-        timeout = (self._file.options.connect_s, self._file.options.read_s)
+        timeout = (_CONNECT_S, self._file.options.read_s)
         with network_errors(self._file):
             request = session.prepare_request(requests.Request(method, url, {**own, **headers}))
             settings = session.merge_environment_settings(url, {}, True, None, None)

@@ -67,7 +67,6 @@ class TransferOptions:
         retry: How many attempts may fail in a row without progress, and the waits in between.
         max_retry_after_s: Longest wait that a server's `Retry-After` is granted, seconds. The
             Hugging Face Hub counts requests by windows of 300 s.
-        connect_s: Longest wait for a connection, seconds.
         read_s: Longest wait for the next bytes, seconds; also the time within which the status
             line and all headers have to be here, and in which at least 1 KiB of a body has to come.
         sync_s: Time between two syncs to disk, seconds: what a power cut can cost.
@@ -76,7 +75,6 @@ class TransferOptions:
 
     retry: urllib3.Retry = RETRY
     max_retry_after_s: float = 300.0
-    connect_s: float = 10.0
     read_s: float = 60.0
     sync_s: float = 2.0
     digest: bool = True
@@ -229,12 +227,9 @@ class RemoteFile(ArchiveFile):
 def open_remote(
     location: Location, options: TransferOptions | None = None, control: Control | None = None
 ) -> RemoteFile:
-    """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec.
+    """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec, also on disk.
 
-    Args:
-        location: Where the file is; through fsspec, also on disk.
-        options: Timeouts and retries; None for the reader's own.
-        control: As for `RemoteFile`.
+    Takes what the readers take; without options, they have their own.
 
     Raises:
         UsageError: No installed package opens this kind of URL.
