@@ -37,7 +37,7 @@ def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
         assert expected in run.stdout
     with Image.open(place / "geogen_demo" / "contact_sheet.png") as sheet:
         assert sheet.width > 7 * 128
-    with Image.open(place / "geogen_demo" / "camera_rig.png") as rig:
+    with Image.open(place / "geogen_demo" / "contact_sheet-rig.png") as rig:
         assert len(np.unique(np.asarray(rig).reshape(-1, 3), axis=0)) > 500
     again = geogen("demo", "--subjects", 12, "--size", 48, cwd=place)
     assert again.returncode == 0, again.stderr

@@ -16,8 +16,6 @@ from geogen_hf import CameraOptions, GeoGenError
 from geogen_hf.cli import app
 from geogen_hf.export.tasks import dask_executor
 
-pytestmark = pytest.mark.datasets
-
 WRONG_CALLS: list[tuple[Callable[[Path, Path], object], str]] = [
     (lambda parts, _: geogen.load(str(parts)), r"unknown config.*pass data_dir='/.*tiny'"),
     (lambda parts, _: geogen.load("train", data_dir=parts), r"unknown config.*pass split='train'"),
@@ -45,6 +43,7 @@ def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return geogen_hf.export_release(tiny, tmp_path_factory.mktemp("hour") / "geogen").folder
 
 
+@pytest.mark.datasets
 @pytest.mark.parametrize(("call", "told"), WRONG_CALLS, ids=[told for _, told in WRONG_CALLS])
 def test_a_wrong_call_is_told_the_right_one(
     call: Callable[[Path, Path], object], told: str, tiny: Path, export: Path

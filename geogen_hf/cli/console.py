@@ -69,6 +69,16 @@ PartNumbers = Annotated[
     list[int] | None,
     typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
 ]
+Subjects = Annotated[
+    list[str] | None, typer.Option("--subject", help="Only this identity. Repeatable.")
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(help="Resize images to this longer side in pixels; intrinsics follow."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what this command wrote into OUT before.")
+]
 SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of the splits.")]
 OnBadSubject = Annotated[
     Policy,

@@ -31,9 +31,7 @@ def convert(
         list[str] | None,
         typer.Option("--split", help="Only this split: train, validation or test. Repeatable."),
     ] = None,
-    subject: Annotated[
-        list[str] | None, typer.Option("--subject", help="Only this identity. Repeatable.")
-    ] = None,
+    subject: console.Subjects = None,
     split_seed: console.SplitSeed = 0,
     on_bad_subject: console.OnBadSubject = "raise",
     camera_convention: console.ConventionName = "auto",
@@ -63,16 +61,11 @@ def convert(
             help="Distance of the cameras, with --centre.  [default: what the tool expects]"
         ),
     ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(help="Resize images to this longer side in pixels; intrinsics follow."),
-    ] = None,
+    image_size: console.ImageSize = None,
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="Add mirrored images with mirrored cameras (eg3d).")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace another conversion in OUT.")
-    ] = False,
+    overwrite: console.Overwrite = False,
 ) -> None:
     """Write images and cameras as another tool reads them.
 

@@ -32,19 +32,14 @@ def export(
         Literal["png", "webp", "jpeg"],
         typer.Option(help="png: as published; webp: lossless; jpeg: lossy."),
     ] = "png",
-    image_size: Annotated[
-        int | None,
-        typer.Option(help="Resize images to this longer side in pixels; intrinsics follow."),
-    ] = None,
+    image_size: console.ImageSize = None,
     quality: Annotated[int, typer.Option(help="Quality of jpeg, 1 to 95.")] = 92,
     split_seed: console.SplitSeed = 0,
     on_bad_subject: console.OnBadSubject = "raise",
     camera_convention: console.ConventionName = "auto",
     camera_schema: console.SchemaFile = None,
     default_intrinsics: console.UpstreamLens = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace another export in OUT.")
-    ] = False,
+    overwrite: console.Overwrite = False,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="tcp://…", help="Run on the Dask cluster of this scheduler."),

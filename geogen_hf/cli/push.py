@@ -116,6 +116,8 @@ def _progress(bars: ExitStack) -> Progress:
 
 
 def _print(pushed: Pushed, options: PushOptions) -> None:
+    from geogen_hf.release.features import LICENSE_NAME, LICENSE_URL
+
     plan, before = pushed.plan, pushed.access_before
     if pushed.dry_run:
         for file in plan.add:
@@ -130,7 +132,8 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
     else:
         console.say(f"repository  {pushed.repo_id}: {before} → {pushed.access}")
     console.say(f"readers     {pushed.access.readers}")
-    console.say(f"licence     {_licence(pushed.sample)}")
+    licence = "mit (sample heads)" if pushed.sample else f"{LICENSE_NAME}, {LICENSE_URL}"
+    console.say(f"licence     {licence}")
     freed = sum(file.size or 0 for file in plan.delete)
     console.say(f"add         {len(plan.add):,} files, {plan.added_bytes:,} bytes")
     console.say(f"delete      {len(plan.delete):,} files, {freed:,} bytes")
@@ -152,9 +155,3 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
     elif not pushed.committed:
         console.say("nothing has changed: no commit")
     console.say(pushed.url)
-
-
-def _licence(sample: bool) -> str:
-    from geogen_hf.release.features import LICENSE_NAME, LICENSE_URL
-
-    return "mit (sample heads)" if sample else f"{LICENSE_NAME}, {LICENSE_URL}"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
 from geogen_hf.cli import console
-
-if TYPE_CHECKING:
-    from geogen_hf.release.preview import Views
+from geogen_hf.cli.view import preview
 
 
 def sample(
@@ -33,9 +31,7 @@ def sample(
         str | None,
         typer.Option(help='Convention of the matrices, such as "camera_to_world opengl".'),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace sample zips that are in OUT.")
-    ] = False,
+    overwrite: console.Overwrite = False,
 ) -> None:
     """Write eight zips like the publisher's, with rendered heads.
 
@@ -75,7 +71,6 @@ def demo(
     Example: geogen demo
     """
     import geogen
-    from geogen_hf.release.preview import camera_rig, contact_sheet
     from geogen_hf.sample import write_release
 
     with console.progress_bar("rendering") as progress:
@@ -91,14 +86,8 @@ def demo(
     _say_values("features", train.features)
     _say_values("first row of train", {n: _describe(value) for n, value in train[0].items()})
     console.say("3. pictures to look at:")
-    shown = [_views(train[index]) for index in range(min(6, len(train)))]
-    for name, picture in (
-        ("contact_sheet.png", contact_sheet(shown)),
-        ("camera_rig.png", camera_rig(shown[0])),
-    ):
-        console.save_picture(picture, folder / name)
-        console.say(f"   {folder / name}")
-    console.say(f'   or in the browser: geogen view {parts} (pip install ".[view]")')
+    preview(str(parts), picture=folder / "contact_sheet.png")
+    console.say(f'or in the browser: geogen view {parts} (pip install ".[view]")')
     console.say("Next:")
     console.say(f"  geogen inspect {parts}")
     console.say(f"  geogen export {parts} {folder / 'geogen'}")
@@ -112,15 +101,6 @@ def _say_values(title: str, values: Mapping[str, object]) -> None:
     console.say(f"   {title}:")
     for name, value in values.items():
         console.say(f"     {name:12}{value}")
-
-
-def _views(row: dict[str, Any]) -> Views:
-    from geogen_hf.release.preview import Views
-
-    extrinsics = np.asarray(row["extrinsics"], dtype=np.float64)
-    intrinsics = np.asarray(row["intrinsics"], dtype=np.float64)
-    images = [image.convert("RGB") for image in row["images"]]
-    return Views(row["subject_id"], images, extrinsics, intrinsics)
 
 
 def _describe(value: Any) -> str:

@@ -13,19 +13,12 @@ import typer
 from geogen_hf.cli import console
 from geogen_hf.errors import UsageError, explain
 
-Subjects = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--subject",
-        help="Show only this identity. Repeatable.",
-    ),
-]
 _PREVIEWED = 6
 
 
 def view(
     source: console.Source = None,
-    subject: Subjects = None,
+    subject: console.Subjects = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -81,7 +74,7 @@ def view(
 
 def preview(
     source: console.Source = None,
-    subject: Subjects = None,
+    subject: console.Subjects = None,
     picture: Annotated[
         Path, typer.Option("--out", metavar="X.png", help="File of the contact sheet.")
     ] = Path("geogen.png"),

@@ -35,7 +35,6 @@ class Frustum:
         world_to_camera: `(4, 4)` float64 extrinsics.
         intrinsics: `(3, 3)` float64, pixels of the picture.
         azimuth_deg: Where the camera stands around the head; 0 is the rig's front.
-        elevation_deg: How high it stands.
         distance: From the point that the cameras look at.
         depth: Distance of the drawn picture from the camera's centre.
     """
@@ -45,7 +44,6 @@ class Frustum:
     world_to_camera: FloatArray
     intrinsics: FloatArray
     azimuth_deg: float
-    elevation_deg: float
     distance: float
     depth: float
 
@@ -153,7 +151,7 @@ def place_pictures(identity: Identity) -> IdentityFrustums:
         (7, True)
     """
     orbit = fit_orbit(identity.extrinsics)
-    azimuth_deg, elevation_deg, distances = orbit.angles(identity.extrinsics)
+    azimuth_deg, _, distances = orbit.angles(identity.extrinsics)
     distance = float(np.median(distances))
     pictures = identity.arrays()
     frustums = tuple(
@@ -163,7 +161,6 @@ def place_pictures(identity: Identity) -> IdentityFrustums:
             world_to_camera=identity.extrinsics[view],
             intrinsics=identity.intrinsics[view],
             azimuth_deg=float(azimuth_deg[view]),
-            elevation_deg=float(elevation_deg[view]),
             distance=float(distances[view]),
             depth=_DEPTH * distance,
         )
