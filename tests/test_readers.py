@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,30 @@ def test_open_export_reads_few_row_groups(exported: Path, monkeypatch: pytest.Mo
         for subject_id in export:
             assert export[subject_id].subject_id == subject_id
         assert len(reads) <= 3 * len(export)  # the ids of a row group, and the row group
+
+
+def test_open_export_finds_identities_where_files_hold_other_numbers_of_them(
+    exported: Path, published: Identity, tmp_path: Path
+) -> None:
+    # As after an export that left damaged identities out.
+    folder = Path(shutil.copytree(exported, tmp_path / "uneven"))
+    files = sorted((folder / "data" / "sequences").glob("train-*"))
+    rows = pa.concat_tables([pq.read_table(path) for path in files])
+    for number, path in enumerate(files):
+        first, last = (max(0, len(rows) - 2 * (len(files) - n)) for n in (number, number + 1))
+        pq.write_table(rows[first if number else 0 : last], path, row_group_size=2)
+    with geogen_hf.open_export(folder) as export:
+        assert [export[subject_id].subject_id for subject_id in export] == list(export)
+        assert export[SUBJECT].images == published.images
+
+
+def test_open_export_of_views(unmarked: Path, published: Identity, tmp_path: Path) -> None:
+    options = ExportOptions(("views",))
+    geogen_hf.export_release(unmarked, tmp_path / "views", options)
+    with geogen_hf.open_export(tmp_path / "views") as export:
+        assert [export[subject_id].subject_id for subject_id in export] == list(export)
+        assert export[SUBJECT].images == published.images
+        np.testing.assert_array_equal(export[SUBJECT].view_ids, published.view_ids)
 
 
 # --- Croissant ---
