@@ -1,4 +1,4 @@
-"""Time decoders of PNG on one core: `python -m benchmarks.decoders`.
+"""Processor time of decoders of PNG: `python -m benchmarks.decoders`.
 
 Those that are installed take turns on the same images, and their pixels are compared with Pillow's.
 """
@@ -34,10 +34,10 @@ def main() -> None:
     decoders = dict(_decoders())
     for _ in range(ROUNDS):
         for name, decode in decoders.items():
-            began = time.perf_counter()
+            began = time.process_time()
             for data, place in zip(files, out, strict=True):
                 decode(data, place)
-            times.setdefault(name, []).append((time.perf_counter() - began) / IMAGES * 1e3)
+            times.setdefault(name, []).append((time.process_time() - began) / IMAGES * 1e3)
             if not all(map(np.array_equal, out, expected)):
                 raise SystemExit(f"{name} gives other pixels than Pillow")
     for name, taken in times.items():
