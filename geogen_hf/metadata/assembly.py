@@ -16,13 +16,13 @@ import numpy as np
 
 from geogen_hf.cameras.conventions import Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import CameraError, MetadataError, explain, one_line
+from geogen_hf.errors import CameraError, MetadataError, one_line
 from geogen_hf.metadata.groups import Composed, Group
+from geogen_hf.metadata.keys import CameraValueError
 from geogen_hf.metadata.naming import Images, Reading
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.stored_poses import Claims
-from geogen_hf.metadata.table import Trail
-from geogen_hf.metadata.values import CameraValueError, join_texts
+from geogen_hf.metadata.table import Trail, join_texts
 from geogen_hf.report import Kind, Problem
 
 
@@ -76,13 +76,11 @@ def canonical_extrinsics(cameras: SubjectCameras, convention: Convention) -> Flo
     """
     if not cameras.claims.allow(convention):
         raise CameraError(
-            explain(
-                "the convention contradicts the keys of the metadata",
-                where=cameras.source,
-                expected=cameras.claims,
-                found=convention,
-                remedy="state direction and axes with camera_schema if the keys are wrong",
-            )
+            "the convention contradicts the keys of the metadata",
+            where=cameras.source,
+            expected=cameras.claims,
+            found=convention,
+            remedy="state direction and axes with camera_schema if the keys are wrong",
         )
     return canonicalise(cameras.matrices, convention)
 
@@ -138,14 +136,14 @@ class Assembly:
         for row, fault in faults:
             which = f"view {views[row]}" if views[row] >= 0 else f"camera number {row}"
             name = self._images.ids[subjects[row]] if subjects[row] >= 0 else None
-            message = explain(
+            error = MetadataError(
                 f"{self._source(group, row)}: cannot be read as camera metadata",
                 where=which if name is None else f"{name[:100]} {which}",
                 expected=fault.expected,
                 found=fault.found,
                 remedy=fault.remedy,
             )
-            self.problems.append(Problem("bad metadata", name, one_line(MetadataError(message))))
+            self.problems.append(Problem("bad metadata", name, one_line(error)))
 
     def _subjects(self, group: Group, composed: Composed, texts: _Texts) -> None:
         subjects = self._reading.subjects[composed.rows + group.start]

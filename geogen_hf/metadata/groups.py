@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.metadata.keys import ACCEPTED, C2W, Role, RoleName, normalise_key, role_of
+from geogen_hf.metadata.keys import (
+    ACCEPTED,
+    C2W,
+    CameraValueError,
+    Path,
+    Role,
+    RoleName,
+    dotted,
+    normalise_key,
+    role_of,
+    spoken,
+)
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label, Labels
 from geogen_hf.metadata.plan import (
     INTRINSICS_PARTS,
@@ -34,7 +45,6 @@ from geogen_hf.metadata.schema import CameraSchema, StatedIntrinsics
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics, compose_intrinsics
 from geogen_hf.metadata.stored_poses import Poses, compose_poses, read_statement
 from geogen_hf.metadata.table import LABELS, MANY, STATEMENTS, Column, Table, Trail
-from geogen_hf.metadata.values import CameraValueError, Path, dotted, spoken
 
 _MOST_COLUMNS = 62  # of one object that may be parts of poses
 _MOST_ABSENT = 0.5  # of the cameras: a value that more of them lack is not theirs
@@ -254,7 +264,8 @@ class Group:
             if column.numeric or column.role.name not in LABELS or "*." in rest:
                 continue
             rows = self._table.find(column, self.codes)
-            if (rows < 0).all() or ("*" in rest and (rows < 0).any()):
+            absent = (rows < 0).mean()
+            if absent == 1 or ("*" in rest and absent > _MOST_ABSENT):
                 continue
             tier = NAMED if any(map(role_of, column.path[-1:])) else MENTIONED
             labels = [None if row < 0 else column.values[row] for row in rows.tolist()]

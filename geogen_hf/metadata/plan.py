@@ -23,13 +23,15 @@ from geogen_hf.metadata.keys import (
     SPHERICAL,
     SQUARES,
     W2C,
+    CameraValueError,
+    Path,
     Role,
     RoleName,
+    dotted,
     normalise_key,
     role_of,
 )
 from geogen_hf.metadata.table import COLLECTIONS, MANY, POSES, Column
-from geogen_hf.metadata.values import CameraValueError, Path, dotted
 
 PoseForm = Literal[
     "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at",

@@ -15,14 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from geogen_hf.errors import MetadataError, explain, one_line
+from geogen_hf.errors import MetadataError, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
 from geogen_hf.metadata.groups import Group, find_apart, find_groups
-from geogen_hf.metadata.keys import SPHERICAL
+from geogen_hf.metadata.keys import SPHERICAL, CameraValueError
 from geogen_hf.metadata.naming import (
     NAMED,
     VIEW_LIMIT,
@@ -34,8 +33,7 @@ from geogen_hf.metadata.naming import (
 )
 from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
-from geogen_hf.metadata.table import Table
-from geogen_hf.metadata.values import CameraValueError, JsonError, decode_document
+from geogen_hf.metadata.table import JsonError, Table, decode_document
 from geogen_hf.report import Problem
 
 logger = logging.getLogger(__name__)
@@ -185,7 +183,7 @@ class _Search:
                 group.faults |= dict.fromkeys(range(len(group)), fault)
                 return
             source = self._documents[group.documents[0]][1]
-            raise _refusal(
+            raise MetadataError(
                 "the cameras of the metadata leave a doubt",
                 where=f"{source}: {reading}, {group.describe()}",
                 expected=fault.expected,
@@ -284,7 +282,7 @@ class _Search:
         return None
 
     def _apart(self, groups: Sequence[Group], found: str) -> MetadataError:
-        return _refusal(
+        return MetadataError(
             "intrinsics that stand apart from the poses do not map one-to-one onto the images",
             where=", ".join(self._documents[group.documents[0]][1] for group in groups[:3]),
             expected=f"one for all, one an identity, or one for each of {self._images.sample}",
@@ -306,7 +304,7 @@ class _Search:
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
-        return _refusal(
+        return MetadataError(
             "the metadata holds no cameras that can be read",
             where=self._documents[0][1],
             expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
@@ -320,7 +318,7 @@ class _Search:
             f'camera_schema={{"cameras": "{_collections(each.pattern)[0]}"}}'
             for each in (one, other)
         ]
-        return _refusal(
+        return MetadataError(
             "the metadata holds two sets of cameras that fit the images",
             where=self._documents[0][1],
             expected="one camera an image",
@@ -336,7 +334,7 @@ class _Search:
         )
         if possible := find_readings(columns, self._images, any_order=True):
             remedy = f"if the order is right, state it: {possible[0].remedy}"
-        return _refusal(
+        return MetadataError(
             "the cameras of the metadata do not map one-to-one onto the images",
             expected=f"cameras for {self._images.sample}",
             found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
@@ -352,16 +350,12 @@ class _Search:
             f"{r.views[row]} by ({r})"
             for r in (one, other)
         ]
-        return _refusal(
+        return MetadataError(
             "the metadata can be read in two ways that disagree",
             expected="one way to map cameras onto images",
             found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
             remedy=f"state the right one: {one.remedy} or {other.remedy}",
         )
-
-
-def _refusal(what: str, **facts: Any) -> MetadataError:
-    return MetadataError(explain(what, **facts))
 
 
 def _labels_of(columns: Sequence[Labels], row: int) -> str:
@@ -403,9 +397,9 @@ def _unreadable(document: Document, error: JsonError) -> Problem:
     if not document.path.lower().endswith(".json"):
         detail = f"{document.name!a} is neither JSON nor rows of numbers"
         return Problem("unreadable name", None, detail)
-    message = explain(
+    message = MetadataError(
         f"{document.name}: cannot be read as camera metadata",
         expected="JSON in UTF-8 with finite numbers",
         found=str(error),
     )
-    return Problem("bad metadata", None, one_line(MetadataError(message)))
+    return Problem("bad metadata", None, one_line(message))

@@ -50,11 +50,10 @@ from typing import Any, cast, get_args
 
 from geogen_hf.cameras.conventions import CameraAxes, Direction
 from geogen_hf.cameras.tools import QuaternionOrder
-from geogen_hf.errors import UsageError, explain
-from geogen_hf.metadata.keys import RoleName
+from geogen_hf.errors import UsageError
+from geogen_hf.metadata.keys import MAX_KEYS_DEEP, Path, RoleName
 from geogen_hf.metadata.plan import INTRINSICS_KEYS, POSE_KEYS, IntrinsicsForm, PoseForm, Units
 from geogen_hf.metadata.stored_poses import EULER_ORDERS
-from geogen_hf.metadata.values import MAX_KEYS_DEEP, Path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -224,4 +223,4 @@ def _read_file(path: FilePath) -> Any:
 
 
 def _wrong(what: str, expected: str, found: object, where: object = None) -> UsageError:
-    return UsageError(explain(what, where=where, expected=expected, found=str(found)[:200]))
+    return UsageError(what, where=where, expected=expected, found=str(found)[:200])

@@ -19,10 +19,10 @@ from geogen_hf.cameras.intrinsics import (
     intrinsics_matrix,
 )
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import CameraError, UsageError, explain
+from geogen_hf.errors import CameraError, UsageError
+from geogen_hf.metadata.keys import CameraValueError, dotted
 from geogen_hf.metadata.plan import IntrinsicsPlan, Units
 from geogen_hf.metadata.table import Column
-from geogen_hf.metadata.values import CameraValueError, dotted
 
 IntrinsicsKind = Literal["pixels", "normalised", "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
@@ -88,7 +88,7 @@ def pixel_intrinsics(
     """
     if default_intrinsics not in (None, "upstream"):
         what = "unknown default_intrinsics"
-        raise UsageError(explain(what, expected="'upstream' or None", found=default_intrinsics))
+        raise UsageError(what, expected="'upstream' or None", found=default_intrinsics)
     count, values = len(stored.values), stored.values
     width = np.broadcast_to(np.asarray(width, np.float64), (count,))
     height = np.broadcast_to(np.asarray(height, np.float64), (count,))
@@ -106,13 +106,11 @@ def pixel_intrinsics(
         return intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
     if default_intrinsics is None:
         raise CameraError(
-            explain(
-                "the metadata has no intrinsics",
-                expected="a matrix, fx fy cx cy, a lens in mm or a field of view",
-                found="none under a known key",
-                remedy='name the key with camera_schema, or default_intrinsics="upstream" for the '
-                f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
-            )
+            "the metadata has no intrinsics",
+            expected="a matrix, fx fy cx cy, a lens in mm or a field of view",
+            found="none under a known key",
+            remedy='name the key with camera_schema, or default_intrinsics="upstream" for the '
+            f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
         )
     return intrinsics_from_focal_mm([UPSTREAM_FOCAL_MM] * count, UPSTREAM_SENSOR_MM, width, height)
 
@@ -125,14 +123,11 @@ def _demand_size(stored: StoredIntrinsics, size_wh: FloatArray) -> None:
     if not same.all():
         row = int(np.argwhere(~same)[0, 0])
         raise CameraError(
-            explain(
-                "the metadata is of images of another size",
-                where=f"row {row}",
-                expected="{:g} × {:g} pixels, as the image has".format(*size_wh[row]),
-                found="{:g} × {:g}".format(*stored.size_wh[row]),
-                remedy="use the images the metadata was made for: a resize cannot be told from a "
-                "crop",
-            )
+            "the metadata is of images of another size",
+            where=f"row {row}",
+            expected="{:g} × {:g} pixels, as the image has".format(*size_wh[row]),
+            found="{:g} × {:g}".format(*stored.size_wh[row]),
+            remedy="use the images the metadata was made for: a resize cannot be told from a crop",
         )
 
 

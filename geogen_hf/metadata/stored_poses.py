@@ -24,10 +24,9 @@ from geogen_hf.cameras.rigs import MOST_MISS, measure_rigs
 from geogen_hf.cameras.tools import QuaternionOrder, rotation_from_quaternion
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
-from geogen_hf.metadata.keys import C2W, W2C, normalise_key
+from geogen_hf.metadata.keys import C2W, W2C, CameraValueError, dotted, normalise_key
 from geogen_hf.metadata.plan import POSE_KEYS, PosePlan
 from geogen_hf.metadata.table import Column
-from geogen_hf.metadata.values import CameraValueError, dotted
 
 EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
 """About which of the world's axes cameras turn first, second and third, as Blender writes it."""

@@ -9,7 +9,10 @@ document and the keys of one begin with those of the other. So `frames.*.pose` f
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import takewhile
@@ -19,8 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.metadata.keys import ACCEPTED, BARE, SQUARES, Role, has_digit, normalise_key, role_of
-from geogen_hf.metadata.values import CameraValueError, Dims, Path, numbers, shape_of
+from geogen_hf.errors import GeoGenError
+from geogen_hf.metadata.keys import (
+    ACCEPTED,
+    BARE,
+    SQUARES,
+    CameraValueError,
+    Dims,
+    Path,
+    Role,
+    has_digit,
+    normalise_key,
+    numbers,
+    role_of,
+    shape_of,
+)
 
 Trail = tuple[str | int, ...]
 """Keys and positions."""
@@ -38,7 +54,73 @@ _UNKNOWN = Role("unknown")
 _VECTORS = ACCEPTED["translation"]
 _MAX_DEPTH = 10
 _MOST_NUMBERS = 25  # of a value
+_ROW = re.compile(r"[-+0-9.eE \t,;]+", re.ASCII)
 _CHUNK = 64  # values that are kept before their numbers are taken: more leave the cache
+
+
+class JsonError(GeoGenError, ValueError):
+    """Text is not JSON as this package takes it."""
+
+
+def decode_document(data: bytes) -> tuple[str, Any]:
+    r"""Decode UTF-8 JSON, one JSON value a line, or rows of numbers.
+
+    No object may have a key twice, and every number has to be finite.
+
+    Returns:
+        The text as JSON, as it was written where it is JSON, and the value.
+
+    Raises:
+        JsonError: It is none of these.
+
+    Example:
+        >>> decode_document(b"1 0 2.5\n0 1 0\n")[1]
+        [[1.0, 0.0, 2.5], [0.0, 1.0, 0.0]]
+        >>> decode_document(b'{"0": 1, "0": 2}')
+        Traceback (most recent call last):
+        geogen_hf.metadata.table.JsonError: the key '0' is there twice
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        return text, _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        lines = data.decode("utf-8-sig", "replace").split("\n")
+        lines = [line.strip() for line in lines if line.strip()]
+        try:
+            if len(lines) > 1 and lines[0][0] in "{[":
+                return join_texts(lines), list(map(_DECODER.decode, lines))
+            if lines and all(map(_ROW.fullmatch, lines)):
+                rows = [[float(word) for word in re.split(r"[ \t,;]+", line)] for line in lines]
+                value = rows if len(rows) > 1 else rows[0]
+                return json.dumps(value), value
+        except (ValueError, RecursionError):
+            pass  # then it is broken JSON
+        raise JsonError(str(error)) from error
+
+
+def _refuse_constant(constant: str) -> float:
+    raise JsonError(f"{constant} is not a finite number")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise JsonError(f"the key {twice[:60]!r} is there twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    r"""Several JSON texts as one array, each as it was.
+
+    Example:
+        >>> join_texts(["{}", "[1.50]"])
+        '[{},\n[1.50]]'
+    """
+    return "[" + ",\n".join(text.strip() for text in texts) + "]"
 
 
 class Column:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from geogen_hf.cameras.conventions import CameraAxes, Convention, Direction, express
 from geogen_hf.cameras.tools import QuaternionOrder, quaternion_from_rotation
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 
 Matrix = NDArray[np.float64]
 Fields = dict[str, Any]
@@ -254,12 +254,10 @@ class Schema:
         """Raise `UsageError` if the keys claim another convention."""
         if not self.allows(convention):
             raise UsageError(
-                explain(
-                    "this schema's keys claim another camera convention",
-                    expected=f"direction {self.direction or 'any'}, axes {self.axes or 'any'}"
-                    + ("" if self.transposable else ", not transposed"),
-                    found=convention,
-                )
+                "this schema's keys claim another camera convention",
+                expected=f"direction {self.direction or 'any'}, axes {self.axes or 'any'}"
+                + ("" if self.transposable else ", not transposed"),
+                found=convention,
             )
 
     def members(
