@@ -35,7 +35,7 @@ def main() -> None:
             times.append(time.process_time() - started)
     plain, ours = (statistics.median(times) for times in seconds.values())
     print(
-        f"{7 * options.subjects} members, {options.subjects} metadata files; processor time, medians"
+        f"{7 * options.subjects} members, {options.subjects} metadata files; seconds of processor"
     )
     print(f"zipfile and json alone:  {plain:.2f} s")
     print(f"read_release, validated: {ours:.2f} s ({ours / plain:.2f} of it)")
