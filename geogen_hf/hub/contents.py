@@ -49,11 +49,6 @@ class Contents:
     kind: str
     sample: bool
 
-    @property
-    def size(self) -> int:
-        """Total size, bytes."""
-        return sum(file.size for file in self.files)
-
 
 def read_export(folder: Path, progress: Callable[[int, int], None]) -> Contents:
     """Check an exported folder (checksums, schema, counts, card), and list it."""

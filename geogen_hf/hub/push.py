@@ -199,13 +199,6 @@ def wanted_access(
 
     A new repository is private. One without data is gated, except for sample heads. Everything
     else stays as it is found, unless an option says otherwise.
-
-    Example:
-        >>> str(wanted_access(None, PushOptions(), empty=True, sample=False))
-        'private, gated (auto)'
-        >>> found = Access(private=False, gated="manual")
-        >>> str(wanted_access(found, PushOptions(), empty=False, sample=False))
-        'public, gated (manual)'
     """
     now = found or Access(private=True, gated="off")
     gate: Gate = "auto" if empty and not sample and now.gated == "off" else now.gated
@@ -280,7 +273,7 @@ def _push(
     else:
         done = 0
         progress("uploading", done, plan.added_bytes)
-        for batch in batches(plan.add, contents.size):
+        for batch in batches(plan.add, sum(file.size for file in contents.files)):
             repo.upload(batch)
             done += sum(file.size for file in batch)
             logger.info("%s: %d of %d bytes uploaded", repo.repo_id, done, plan.added_bytes)

@@ -44,7 +44,7 @@ _OF_THE_CLIENT: tuple[type[Exception], ...] = (
 )
 """What huggingface_hub raises."""
 _RESUMES = "run the same push again: files that arrived whole are not sent again"
-_LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or pass --token"
+_LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or pass --token, with write access"
 _STATUS = {
     401: ("the token is invalid or expired", _LOG_IN),
     403: ("no write access", "use a token with write access to this name, or another name"),
@@ -83,9 +83,7 @@ def hub_errors(doing: str, where: object) -> Iterator[None]:
 def _explained(doing: str, where: object, error: BaseException) -> HubError:
     """Say what the Hub answered, or why it did not."""
     if isinstance(error, LocalTokenNotFoundError):
-        expected = "a token with write access"
-        message = explain("no token", where=where, expected=expected, remedy=_LOG_IN)
-        return HubUnavailableError(message)
+        return HubUnavailableError(explain("no token", where=where, remedy=_LOG_IN))
     if isinstance(error, OfflineModeIsEnabled):
         what, remedy = f"{doing}: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"
         return HubUnavailableError(explain(what, where=where, remedy=remedy))

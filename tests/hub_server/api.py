@@ -141,7 +141,6 @@ def resolve(hub: Hub, request: Request) -> Answer:
     headers["Location"] = hub.signed("GET", f"/blob/{quote(repo.id)}/{entry.sha256}")
     headers["X-Linked-Size"] = str(entry.size)
     headers["X-Linked-ETag"] = f'"{entry.sha256}"'
-    headers["Content-Type"] = "text/plain"
     return Answer(302, headers, f"Found. Redirecting to {headers['Location']}".encode())
 
 

@@ -13,7 +13,7 @@ class Fault:
     """How calls of one route go wrong. Several faults of a route each count its calls.
 
     Attributes:
-        route: Name of the route, such as `"lfs-upload"` or `"commit"` (see `routes.py`).
+        route: Name of the route, such as `"lfs-upload"` or `"commit"` (see `api.py`).
         call: First call it applies to, from 1, counted from when the fault is set.
         times: How many calls it applies to; None for all that follow.
         status: Answered instead, once the body is in.

@@ -93,11 +93,7 @@ class Hub:
     # --- Who may do what ---
 
     def caller(self, request: Request) -> Caller:
-        """Tell who sent a request.
-
-        Raises:
-            HubError: The token is expired or unknown.
-        """
+        """Tell who sent a request."""
         token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token == TOKENS.expired:
             raise HubError(401, 'User Access Token "laptop" is expired')
@@ -113,11 +109,7 @@ class Hub:
         return caller
 
     def repo(self, request: Request, *, contents: bool = False, write: bool = False) -> Repo:
-        """Find the repo that a request is about.
-
-        Raises:
-            HubError: There is none, or it is not for whoever asks.
-        """
+        """Find the repo that a request is about."""
         caller, repo = self.caller(request), self.repos.get(request.named["repo"])
         if repo is None or (repo.private and repo.namespace not in caller.reads):
             # One that is not there and one that is nobody's business look the same.
@@ -143,11 +135,7 @@ class Hub:
         return self.folder / sha256
 
     def put(self, sha256: str, chunks: Iterable[bytes]) -> None:
-        """Store a content under the hash that was promised for it.
-
-        Raises:
-            HubError: It has another hash.
-        """
+        """Store a content under the hash that was promised for it."""
         incoming = self.folder / f"incoming-{secrets.token_hex(8)}"
         digest = hashlib.sha256()
         try:

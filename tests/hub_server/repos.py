@@ -20,14 +20,8 @@ ATTRIBUTES = b"".join(
 
 @dataclass(frozen=True)
 class Entry:
-    """A file at some commit.
-
-    Attributes:
-        sha256: Of the content; the name of its blob.
-        size: Of the content.
-        oid: Of the git object: the content itself, or the pointer to large file storage.
-        lfs: What the Hub tells of a file that is there; None for any other.
-    """
+    """A file at some commit: `sha256` names its blob, `oid` is that of the git object (the content
+    or the pointer to large file storage), `lfs` what the Hub tells of a file that is there."""
 
     sha256: str
     size: int
@@ -48,7 +42,6 @@ class Entry:
 
 
 def git_oid(content: bytes) -> str:
-    """Hash a content as git does."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
@@ -97,11 +90,7 @@ class Repo:
         return f"{self.namespace}/{self.name}"
 
     def commit(self, revision: str) -> Commit:
-        """Find what a branch, tag, pull request or hash points to.
-
-        Raises:
-            HubError: Nothing of that name.
-        """
+        """Find what a branch, tag, pull request or hash points to."""
         named = {**self.requests, **self.tags, **self.branches}
         if revision in named:
             return named[revision]

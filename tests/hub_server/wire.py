@@ -65,16 +65,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Request:
-    """One request, with what its path said.
-
-    Attributes:
-        method: `GET`, `HEAD`, …
-        path: As it was sent, without the query.
-        query: Of the URL.
-        headers: Case does not matter.
-        named: Parts of the path, unquoted, by the route's names for them.
-        body: To be read once.
-    """
+    """One request; `named` are parts of the path, unquoted. The body can be read once."""
 
     method: str
     path: str
