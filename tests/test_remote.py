@@ -444,7 +444,7 @@ def test_parts_limits_what_is_touched(by_subject: Path) -> None:
     assert touched == {"images_batch_2.zip", "metadata_files.zip"}
 
 
-def test_one_cause_is_told_once(by_subject: Path) -> None:
+def test_one_cause_is_told_once(by_subject: Path, caplog: pytest.LogCaptureFixture) -> None:
     with OriginServer(by_subject) as origin:
         gone = origin.url
     with pytest.raises(FetchError) as caught:
@@ -452,6 +452,9 @@ def test_one_cause_is_told_once(by_subject: Path) -> None:
     text = str(caught.value)
     assert text.count("Connection refused") == text.count("given up") == text.count(gone) == 1
     assert all(part.name in text for part in ALL_PARTS)
+    warnings = {r.getMessage() for r in caplog.records if r.levelname == "WARNING"}
+    assert len(warnings) == 1
+    assert f"{gone.removeprefix('http://')}: the connection failed" in warnings.pop()
     story = "".join(traceback.format_exception(caught.value))
     assert story.count("Traceback") == 1
 

@@ -11,7 +11,9 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 import urllib3
 from fsspec.core import url_to_fs
@@ -21,6 +23,7 @@ from geogen_hf.source.location import ArchiveFile, Location, RemoteInfo
 from geogen_hf.threads import Control
 
 logger = logging.getLogger(__name__)
+_TOLD_AFTER = 3  # attempts: some seconds, after which a person wonders
 T = TypeVar("T")
 
 RETRY = urllib3.Retry(
@@ -184,6 +187,9 @@ class RemoteFile(ArchiveFile):
                         found=error.reason,
                         remedy="; ".join(filter(None, (error.remedy, f"run again later{again}"))),
                     ) from error
+                if attempts == _TOLD_AFTER:
+                    host = urlsplit(str(self.location)).netloc
+                    _warn_once(f"{host}: {error.reason}; trying again")
                 wait_s = max(wait_s, policy.get_backoff_time())
                 logger.info("next attempt in %.1f s: %s", wait_s, one_line(error))
                 self._control.wait(wait_s)
@@ -323,3 +329,9 @@ class FsspecFile(RemoteFile):
         if self._size is None:
             self._size = self._pin(self.retry(self.probe))
         return self._size
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Warn, unless the same was said before: eight parts of one host have one message."""
+    logger.warning("%s", message)
