@@ -218,8 +218,8 @@ def _with_other_values(data: bytes, chance: random.Random) -> bytes:
         if isinstance(container, dict) and key != "root" and chance.random() < 0.3:
             container[chance.choice(("", "x", "0", "name", "K", "\ud800"))] = container.pop(key)
         else:
-            copied = json.loads(json.dumps(other[other_key]))
-            container[key] = chance.choice((chance.choice(VALUES), copied))
+            value = chance.choice((chance.choice(VALUES), other[other_key]))
+            container[key] = json.loads(json.dumps(value))  # a copy, or the tree could hold itself
     return front + nul + json.dumps(tree["root"]).encode()
 
 

@@ -134,8 +134,8 @@ def convert(
             or the format has no use for it.
         CameraError: The format cannot hold a camera, or cameras cannot be centred. Nothing of this
             identity is written.
-        ReleaseError: The folder holds another conversion or something else, or images and cameras
-            do not match.
+        ReleaseError: The folder holds another conversion or something else, images and cameras do
+            not match, or every identity is damaged.
         OutputError: The folder cannot be written.
         GeoGenError: The source cannot be read.
 

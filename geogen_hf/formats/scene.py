@@ -30,18 +30,7 @@ _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}(?<!\.)", re.ASCII)
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """How scenes are laid out; `geogen convert` has options of the same names.
-
-    Attributes:
-        masks: Whether foreground masks are derived and written; None for what the format needs.
-        holdout: So many views of each identity, the last ones, are held out of training; None for
-            no views.
-        centre: Whether the world is moved, turned and scaled so that the cameras look at its
-            origin, with the format's own axis upwards.
-        radius: How far the cameras then stand from the origin; None for the format's own default.
-        image_size: Pixels of the longer side that images are scaled to; None for no scaling.
-        mirrored: Whether a flipped copy of each image, with its camera, is added.
-    """
+    """How scenes are laid out: the arguments of these names of `convert`."""
 
     masks: bool | None = None
     holdout: int | None = 2
