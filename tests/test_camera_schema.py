@@ -212,6 +212,7 @@ def test_files(tmp_path: Path, suffix: str) -> None:
         ({"intrinsics": {"fov_x": "a"}, "intrinsics_units": "pixels"}, "does not suit"),
         ({"intrinsics": {"fx": "a", "cy": "b"}}, "fx fy cx cy"),
         ({"intrinsics": 3}, "intrinsics is no path"),
+        ({"intrinsics": {"focal": 9, "principal": 8}}, "principal is no path"),
     ],
 )
 def test_a_wrong_schema_says_what_is_wrong(schema: object, said: str) -> None:
@@ -219,9 +220,14 @@ def test_a_wrong_schema_says_what_is_wrong(schema: object, said: str) -> None:
         load_camera_schema(schema)  # type: ignore[arg-type]
 
 
-def test_a_path_that_leads_nowhere_is_told_with_the_keys_there_are() -> None:
+def test_a_path_that_leads_nowhere_or_to_something_else_is_told_with_the_keys_there_are() -> None:
     value = {"name": "a", "cameras": [CAMERA]}
-    for schema, keys in (({"extrinsics": "pose.m"}, "'cameras'"), ({"intrinsics": "lens"}, "K")):
+    for schema, keys in (
+        ({"extrinsics": "pose.m"}, "'cameras'"),
+        ({"extrinsics": "K"}, "K to be 4×4"),
+        ({"intrinsics": "lens"}, "K"),
+        ({"intrinsics": {"fov_x": "K"}}, "K to be a finite number"),
+    ):
         with pytest.raises(MetadataError, match=keys):
             read(value, schema)
 

@@ -30,11 +30,15 @@ from geogen_hf.metadata.keys import (
 )
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label, Labels
 from geogen_hf.metadata.plan import (
+    INTRINSICS_KEYS,
     INTRINSICS_PARTS,
+    POSE_KEYS,
     POSE_PARTS,
     IntrinsicsPlan,
+    PoseForm,
     PosePlan,
     camera_of,
+    demand_shape,
     kind_of_square,
     nearness,
     plan_intrinsics,
@@ -78,7 +82,13 @@ class Group:
     """
 
     def __init__(
-        self, table: Table, pattern: Path, main: Column, codes: IntArray, found: Found
+        self,
+        table: Table,
+        pattern: Path,
+        main: Column,
+        codes: IntArray,
+        found: Found,
+        schema: CameraSchema,
     ) -> None:
         self._table, self._main = table, main
         self.pattern, self.codes = ".".join(pattern), codes
@@ -90,6 +100,10 @@ class Group:
         self.composed: Composed | None = None
         self._intrinsics_in_pose = False
         self._rows: dict[Column, IntArray] = {}
+        try:
+            self._look_around(schema)
+        except CameraValueError as error:
+            self.faults = dict.fromkeys(range(len(codes)), fault or error)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -124,20 +138,14 @@ class Group:
         keys = " + ".join(".".join(map(normalise_key, column.path)) for column in columns)
         return f"{self.pattern or 'root'}: {keys}"
 
-    def look_around(self, schema: CameraSchema | None) -> None:
+    def _look_around(self, schema: CameraSchema) -> None:
         """Find what else belongs to these cameras: intrinsics, sizes and statements."""
-        try:
-            self._look_around(schema)
-        except CameraValueError as fault:
-            self.faults = dict.fromkeys(range(len(self)), fault)
-
-    def _look_around(self, schema: CameraSchema | None) -> None:
-        claims = schema.claims if schema is not None else {}
+        claims = schema.claims
         in_pose = [column for pose in self.poses for column in pose.columns]
         columns = [column for column in self._table.columns.values() if column not in in_pose]
         numbers = self._nearest([c for c in columns if c.numeric])
         slots = slots_of(numbers)
-        if schema is not None and schema.intrinsics is not None:
+        if schema.intrinsics is not None:
             self.intrinsics = self._stated(schema.intrinsics, columns)
         else:
             self.intrinsics = plan_intrinsics(slots)
@@ -158,7 +166,7 @@ class Group:
             role = column.role.name
             if role == "distortion":
                 self._demand_zero(column)
-            elif role in STATEMENTS and not (schema is not None and schema.overrules(role)):
+            elif role in STATEMENTS and not schema.overrules(role):
                 said |= self._read(column)
             elif role in INTRINSICS_PARTS and self.intrinsics.form == "absent":
                 expected = f"no {dotted([column.path])}, as in others"
@@ -192,7 +200,9 @@ class Group:
     def _stated(self, said: StatedIntrinsics, columns: Sequence[Column]) -> IntrinsicsPlan:
         """Intrinsics at stated paths."""
         parts: list[Column | float] = []
-        for part in said.parts:
+        keys = [(form, len(roles), roles) for form, roles in INTRINSICS_KEYS]
+        roles = next((r for f, n, r in keys if (f, n) == (said.form, len(said.parts))), ())
+        for role, part in zip(roles, said.parts, strict=True):
             if isinstance(part, float):
                 parts.append(part)
                 continue
@@ -202,7 +212,9 @@ class Group:
                 expected = f"{dotted([part])}, as camera_schema says"
                 raise CameraValueError(None, expected, f"keys {names}")
             alike = [column.path[-1] == part[-1] for column in every]
-            parts.append(every[alike.index(max(alike))])
+            column = every[alike.index(max(alike))]
+            demand_shape(column, role)
+            parts.append(column)
         return IntrinsicsPlan(said.form, tuple(parts), None, said.degrees)
 
     def _fail(self, which: NDArray[np.bool_], fault: CameraValueError) -> None:
@@ -341,9 +353,9 @@ class Group:
         return f"pose = {names} ({form}), intrinsics = {intrinsics}"
 
 
-def find_groups(table: Table, schema: CameraSchema | None) -> list[Group]:
+def find_groups(table: Table, schema: CameraSchema) -> list[Group]:
     """Sort everything with a pose, or a key that promises one, into groups."""
-    stated = None if schema is None else schema.pose
+    stated = schema.pose
     families: dict[Path, list[Column]] = {}
     for column in table.columns.values():
         if column.numeric:
@@ -363,7 +375,7 @@ def find_groups(table: Table, schema: CameraSchema | None) -> list[Group]:
                 key = (pattern, found[0], str(found[2]))
                 alike.setdefault(key, (main, found, []))[2].append(codes)
     return [
-        Group(table, pattern, main, np.sort(np.concatenate(codes)), found)
+        Group(table, pattern, main, np.sort(np.concatenate(codes)), found, schema)
         for (pattern, _, _), (main, found, codes) in alike.items()
     ]
 
@@ -379,8 +391,7 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
     groups = []
     for pattern, columns in families.items():
         for present, codes in _together(table, columns):
-            group = Group(table, pattern, present[0], codes, ((), True, None))
-            group.look_around(None)
+            group = Group(table, pattern, present[0], codes, ((), True, None), CameraSchema())
             if group.faults or group.intrinsics.form != "absent":
                 groups.append(group)
     return groups
@@ -396,7 +407,7 @@ def _together(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Co
         yield [c for bit, c in enumerate(columns) if mask >> bit & 1], every[present == mask]
 
 
-def _stated_poses(columns: Sequence[Column], stated: tuple[Any, tuple[Path, ...]]) -> Found:
+def _stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path, ...]]) -> Found:
     form, paths = stated
     parts: list[Column] = []
     for path in paths:
@@ -405,8 +416,11 @@ def _stated_poses(columns: Sequence[Column], stated: tuple[Any, tuple[Path, ...]
         parts += like[:1]
     if len(parts) < len(paths):
         return (), True, None
-    if any(part.dims is None for part in parts):
-        return (), True, next(f for part in parts for f in part.faults.values())
+    try:
+        for part, key in zip(parts, POSE_KEYS[form], strict=True):
+            demand_shape(part, key)
+    except CameraValueError as fault:
+        return (), True, fault
     if form == "matrix" and parts[0].dims == (25,):
         return (PosePlan("label", tuple(parts), Role("pose", C2W, "opencv")),), False, None
     role = Role("pose", "world_to_camera" if form in ("look_at", "spherical") else None)

@@ -30,6 +30,7 @@ from geogen_hf.metadata.keys import (
     dotted,
     normalise_key,
     role_of,
+    spoken,
 )
 from geogen_hf.metadata.table import COLLECTIONS, MANY, POSES, Column
 
@@ -66,6 +67,7 @@ INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
 )
 """Likewise of intrinsics, the most direct description first."""
 
+_ROLE_OF = {"extrinsics": "pose", "eye": "location"}
 _TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
 POSE_PARTS = POSES | {
     "translation", "location", "target", "forward", "up", *SPHERICAL, "unknown",
@@ -268,6 +270,8 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
             continue
         if form == "focal_px" and ("cx" in by_role or "cy" in by_role):
             continue
+        if form in ("entries", "focal_mm") and by_role[roles[0]][0].dims:
+            continue  # two focal lengths
         degrees = by_role[roles[0]][0].role.degrees
         for role in roles:
             if len(by_role[role]) > 1:
@@ -284,6 +288,15 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
         return IntrinsicsPlan("incomplete", part)
     lenses = [each for each in slots.get("unknown", ()) if kind_of_square(each) == "matrix"]
     return plan_intrinsics({"matrix": lenses}) if lenses else IntrinsicsPlan()
+
+
+def demand_shape(column: Column, role: str) -> None:
+    """Raise CameraValueError where the numbers at a stated path cannot be what they should."""
+    name: Any = _ROLE_OF.get(role, role)
+    shapes = SQUARES if role == "rotation" else ACCEPTED[name]
+    if column.dims not in shapes:
+        found = "no numbers" if column.dims is None else f"numbers of shape {column.dims}"
+        raise CameraValueError(None, f"{dotted([column.path])} to be {spoken(shapes)}", found)
 
 
 def ambiguous(what: str, paths: Sequence[Path], statement: str) -> CameraValueError:

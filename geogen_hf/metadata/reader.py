@@ -103,7 +103,7 @@ def read_metadata(
         subject = file, view = key of root, pose = *.w2c (12), intrinsics = *.camera_angle_x
     """
     images = Images({name: tuple(each) for name, each in views.items()}, complete)
-    search = _Search(images, schema)
+    search = _Search(images, schema or CameraSchema())
     with _collector_paused():
         for document in documents:
             search.add(document)
@@ -125,9 +125,9 @@ def _collector_paused() -> Iterator[None]:
 class _Search:
     """All documents, and everything in them that could be a camera."""
 
-    def __init__(self, images: Images, schema: CameraSchema | None) -> None:
+    def __init__(self, images: Images, schema: CameraSchema) -> None:
         self._images, self._schema = images, schema
-        self._table = Table(images.views, schema.keys if schema else ())
+        self._table = Table(images.views, schema.keys)
         self._documents: list[tuple[str, str, str]] = []
         self._first: object = None
         self._problems: list[Problem] = []
@@ -148,18 +148,15 @@ class _Search:
         if not self._documents or not self._images.ids:
             return Metadata({}, self._problems, "none", {})
         groups = find_groups(self._table, self._schema)
-        stated = None if self._schema is None else self._schema.cameras
+        stated = self._schema.cameras
         groups = [each for each in groups if stated in (None, *_collections(each.pattern))]
-        for group in groups:
-            group.look_around(self._schema)
         if not any(group.usable for group in groups):
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
         for before, group in pairwise(chosen):
             group.start = before.start + len(before)
         main = max((group for group in chosen if group.usable), key=len)
-        stated_intrinsics = self._schema is not None and self._schema.intrinsics is not None
-        if main.intrinsics.form == "absent" and not stated_intrinsics:
+        if main.intrinsics.form == "absent" and self._schema.intrinsics is None:
             used = {column for each in groups for pose in each.poses for column in pose.columns}
             if apart := find_apart(self._table, used):
                 self._lend(apart, chosen, reading)
@@ -206,19 +203,14 @@ class _Search:
         ]
         families.sort(key=lambda each: (each[0].guessed, -sum(map(len, each))))
         fitting: list[tuple[list[Group], list[Reading]]] = []
-        schema = self._schema
+        subject, view = self._schema.subject, self._schema.view
         for family in families:
             if fitting and (
                 family[0].guessed > fitting[0][0][0].guessed
                 or family[0].pattern == fitting[0][0][0].pattern
             ):
                 continue
-            readings = find_readings(
-                self._columns(family),
-                self._images,
-                schema.subject if schema else None,
-                schema.view if schema else None,
-            )
+            readings = find_readings(self._columns(family), self._images, subject, view)
             if readings:
                 fitting.append((family, readings))
         if not fitting:

@@ -44,7 +44,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, cast, get_args
 
@@ -103,21 +103,19 @@ class CameraSchema:
         claims: What it says in one of a few words: direction, axes, layout and so on.
     """
 
-    cameras: str | None
-    subject: str | None
-    view: str | None
-    pose: tuple[PoseForm, tuple[Path, ...]] | None
-    intrinsics: StatedIntrinsics | None
-    claims: Mapping[str, str]
+    cameras: str | None = None
+    subject: str | None = None
+    view: str | None = None
+    pose: tuple[PoseForm, tuple[Path, ...]] | None = None
+    intrinsics: StatedIntrinsics | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
         """The last key of every stated path."""
-        paths = [*(self.pose[1] if self.pose else ())]
-        paths += [
-            p for p in (self.intrinsics.parts if self.intrinsics else ()) if isinstance(p, tuple)
-        ]
-        return [path[-1] for path in paths]
+        parts: list[Path | float] = [*(self.pose[1] if self.pose else ())]
+        parts += self.intrinsics.parts if self.intrinsics else ()
+        return [part[-1] for part in parts if isinstance(part, tuple)]
 
     def overrules(self, role: RoleName) -> bool:
         """Whether what the metadata says itself no longer counts."""
@@ -189,7 +187,13 @@ def _intrinsics(given: Mapping[str, Any]) -> StatedIntrinsics | None:
     names = {key.removesuffix("_deg") if key.startswith("fov_") else key: key for key in said}
     for form, keys in INTRINSICS_KEYS[1:]:
         if names.keys() == set(keys) and len(names) == len(said):
-            paths = tuple(_path_or_number(said[names[k]], f"intrinsics.{names[k]}") for k in keys)
+            paths = tuple(
+                # A point is no single number.
+                (_path if key == "principal" else _path_or_number)(
+                    said[names[key]], f"intrinsics.{names[key]}"
+                )
+                for key in keys
+            )
             degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
             if "intrinsics_units" in given and form not in ("entries", "focal"):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
