@@ -113,6 +113,21 @@ def test_the_readme_fits_two_screens() -> None:
     assert len(README.splitlines()) <= 130
 
 
+def test_the_first_screen_says_how_much_is_downloaded_and_what_is_untried() -> None:
+    screen = "\n".join(README.splitlines()[:30])
+    assert "GB" in screen
+    assert "Nobody has run this package on the real archives" in screen
+
+
+def test_the_start_page_shows_or_links_what_newcomers_look_for() -> None:
+    page = (ROOT / "docs" / "index.md").read_text()
+    for wanted in (
+        "open_release(", "camera_centre(", "project(", "z into the scene", 'with_format("numpy")',
+        "SourceTargetViews(", "(train.md#resume)", "(cameras.md)", "(limits.md)",
+    ):  # fmt: skip
+        assert wanted in page
+
+
 def snippets(page: Path) -> str:
     """All of a page's Python, in order, as one program."""
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)

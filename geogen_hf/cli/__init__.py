@@ -50,7 +50,8 @@ def _common(
     ] = False,
 ) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(console.PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    form = "%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s"
+    handler.setFormatter(console.PrintableFormatter(form))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
