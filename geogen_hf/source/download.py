@@ -95,7 +95,7 @@ def download(
             total = sum(max(size, done.get(label, 0)) for label, size in sizes.items())
             progress(sum(done.values()), total)
 
-    tasks = {label: partial(labels[label].run, info, control) for label, info in infos.items()}
+    tasks = {label: partial(labels[label].run, info) for label, info in infos.items()}
     paths, later = run_all(tasks, jobs=threads, control=control, tick=tick)
     failures |= later
     if failures:
@@ -150,32 +150,32 @@ class Job(ABC):
             return 0
         return info.size - resumable_bytes(self.target(info), self.file.location.address, info)
 
-    def run(self, info: RemoteInfo, control: Control) -> Path:
+    def run(self, info: RemoteInfo) -> Path:
         """Download the file, unless it is here or another process does it meanwhile.
 
         Raises:
             FetchError: It cannot be fetched, or is refused; bytes that may be of use are kept.
             OutputError: The disk refuses.
         """
-        target, label = self.target(info), self.file.location.label
+        target, label, control = self.target(info), self.file.location.label, self.file.control
         with writing(target), control.exclusion(self.lock_path(target), label):
             if self.is_complete(info) and self.is_sound(control.check):
                 control.set_done(label, target.stat().st_size)
                 logger.info("%s: already here", label)
                 return target
             with closing(PartialFile(target, self.file.options, control.check)) as part:
-                self.file.retry(lambda: self._attempt(part, control), lambda: part.offset)
+                self.file.retry(lambda: self._attempt(part), lambda: part.offset)
         logger.info("%s: complete", label)
         return target
 
-    def _attempt(self, part: PartialFile, control: Control) -> None:
-        control.check()
+    def _attempt(self, part: PartialFile) -> None:
+        self.file.control.check()
         info = self.file.probe()
         self.admit(info)
         here = part.resume(self.file.location.address, info)
-        control.set_done(self.file.location.label, here)
+        self.file.control.set_done(self.file.location.label, here)
         if here == 0 or here != info.size:
-            self._transfer(part, here, info, control)
+            self._transfer(part, here, info)
             if not self.file.probe().same_version(info):
                 raise self._changed("right after its last byte was sent")
         try:
@@ -195,9 +195,9 @@ class Job(ABC):
             raise
         part.finish()
 
-    def _transfer(self, part: PartialFile, here: int, info: RemoteInfo, control: Control) -> None:
+    def _transfer(self, part: PartialFile, here: int, info: RemoteInfo) -> None:
         """Request what is missing, and check what comes before anything is dropped for it."""
-        location = self.file.location
+        location, control = self.file.location, self.file.control
         stream = self.file.open(here, info)
         with closing(stream), control.watching(stream):
             if not stream.info.same_version(info):

@@ -197,10 +197,10 @@ class HttpFile(RemoteFile):
             found = f"bytes {stream.start}-{stream.stop - 1}"
             raise self.refused(f"bytes {place}-{stop - 1}", found)
         skip, size = place - stream.start, stop - start
-        with self._control.watching(stream):
+        with self.control.watching(stream):
             while len(buffer) < size:
                 data = stream.read()
-                self._control.check()
+                self.control.check()
                 if not data:
                     raise self.transient(
                         f"the response ended {size - len(buffer):,} bytes early",

@@ -122,7 +122,7 @@ class RemoteFile(ArchiveFile):
     ) -> None:
         self.options = options
         self.location = location
-        self._control = control or Control()
+        self.control = control or Control()
 
     @abstractmethod
     def probe(self) -> RemoteInfo:
@@ -146,7 +146,7 @@ class RemoteFile(ArchiveFile):
 
     def close(self) -> None:
         """Make reads and waits in other threads give up."""
-        self._control.stop()
+        self.control.stop()
 
     def retry(self, attempt: Callable[[], T], offset: Callable[[], int] = lambda: 0) -> T:
         """Attempt something until it works, fails for good, or fails too often without progress.
@@ -167,12 +167,12 @@ class RemoteFile(ArchiveFile):
             try:
                 return attempt()
             except TransientError as error:
-                self._control.check()
+                self.control.check()
                 wait_s = min(error.retry_after_s, self.options.max_retry_after_s)
                 if error.rate_limited:
                     label = self.location.label
-                    self._control.tell_once(f"{label}: the server limits requests; waiting for it")
-                    self._control.wait(max(wait_s, _LEAST_RATE_LIMIT_WAIT_S))
+                    self.control.tell_once(f"{label}: the server limits requests; waiting for it")
+                    self.control.wait(max(wait_s, _LEAST_RATE_LIMIT_WAIT_S))
                     continue
                 if offset() >= farthest + LEAST_PROGRESS_BYTES:
                     policy, farthest = self.options.retry, offset()
@@ -192,7 +192,7 @@ class RemoteFile(ArchiveFile):
                     _warn_once(f"{host}: {error.reason}; trying again")
                 wait_s = max(wait_s, policy.get_backoff_time())
                 logger.info("next attempt in %.1f s: %s", wait_s, one_line(error))
-                self._control.wait(wait_s)
+                self.control.wait(wait_s)
 
     def failure(self, what: str, **facts: Any) -> FetchError:
         """Describe a failure that will not pass, with the facts that `explain` takes."""
