@@ -113,7 +113,8 @@ def test_ray(ray: Any, exported: Path, published: Identity) -> None:
 
 
 def test_lance(exported: Path, published: Identity, tmp_path: Path) -> None:
-    lance = pytest.importorskip("lance", reason="Lance is not installed")
+    why = "Lance is not installed: its wheel of 85 MB is in no extra; 14.0.2 passes"
+    lance = pytest.importorskip("lance", reason=why)
     rows = pa.dataset.dataset(exported / "data" / "sequences")
     written = lance.write_dataset(rows.to_table(), tmp_path / "geogen.lance")
     (row,) = written.to_table(filter=f"subject_id = '{SUBJECT}'").to_pylist()
