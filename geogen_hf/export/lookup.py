@@ -108,7 +108,7 @@ class ExportIdentities(Identities):
         start, stop = (total * n // count for n in (guess, guess + 1))
         for file in sorted(files, key=lambda file: abs(file.index - guess)):
             with self._folder.reading_parquet(file.path):
-                found = self._find(file, subject_id, (order - start) / (stop - start))
+                found = self._find(file, subject_id, (order - start + 0.5) / (stop - start))
             if found is not None:
                 return found
         raise ReleaseError(
