@@ -23,7 +23,6 @@ from geogen_hf.formats.scene import Scene, check_folder_names
 Entries = Mapping[str, Sequence[str]]
 """An identity's share of the indexes: JSON values as text, by the name of the list they go in."""
 
-
 MANIFEST = "convert.json"
 DERIVED = "derived from the published images and cameras by geogen-hf; not published with them"
 
@@ -71,18 +70,6 @@ Workshops, 2024, pages 7479-7488. https://arxiv.org/abs/2406.04254
 """Licence and origin, beside every conversion."""
 
 
-def _no_files(scene: Scene) -> dict[str, bytes]:
-    return {}
-
-
-def _no_entries(scene: Scene) -> Entries:
-    return {}
-
-
-def _no_advice(scene: Scene) -> Iterable[str]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Format:
     """How a tool wants identities laid out.
@@ -112,8 +99,8 @@ class Format:
     radius: float
     normalises: bool = False
     images: str = "images"
-    files: Callable[[Scene], dict[str, bytes]] = _no_files
-    entries: Callable[[Scene], Entries] = _no_entries
+    files: Callable[[Scene], dict[str, bytes]] = lambda _: {}
+    entries: Callable[[Scene], Entries] = lambda _: {}
     indexes: tuple[Index, ...] = (ATTRIBUTION,)
     home: str = ""
     masks: Literal["files", "alpha"] | None = "files"
@@ -121,7 +108,7 @@ class Format:
     points: bool = False
     mirrors: bool = False
     numbered: bool = False
-    advice: Callable[[Scene], Iterable[str]] = _no_advice
+    advice: Callable[[Scene], Iterable[str]] = lambda _: ()
 
     def folders(self, subject_ids: Sequence[str]) -> dict[str, str]:
         """Name of each identity's folder in `home`.
@@ -148,7 +135,7 @@ class Format:
         found = {f"{prefix}{name}": image for name, image in pictures} | self.files(scene)
         if self.masks == "files":
             for name, mask in zip(scene.names, scene.foregrounds, strict=bool(scene.foregrounds)):
-                found[mask_path(name)] = mask_png(mask)
+                found[mask_path(name)] = encode_png(mask_alpha(mask))
         if scene.foregrounds or scene.similarity:
             found["derived.json"] = json_bytes(_derived(scene))
         return found
@@ -164,10 +151,9 @@ def mask_path(name: str) -> str:
     return f"masks/{name.rpartition('.')[0]}.png"
 
 
-def mask_png(foreground: Foreground) -> bytes:
-    """A mask as a grey PNG; all of it is foreground where the outline cannot be told."""
-    alpha = foreground.alpha if foreground.doubt is None else np.full_like(foreground.alpha, 255)
-    return encode_png(alpha)
+def mask_alpha(foreground: Foreground) -> NDArray[np.uint8]:
+    """A mask; all of it is foreground where the outline cannot be told."""
+    return foreground.alpha if foreground.doubt is None else np.full_like(foreground.alpha, 255)
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -20,7 +20,7 @@ from geogen_hf.cameras.poses import FloatArray, camera_centre, unit_vectors
 from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.silhouettes import Foreground, foreground
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.formats.layout import Format, encode_png
+from geogen_hf.formats.layout import Format, encode_png, mask_alpha
 from geogen_hf.formats.scene import LayoutOptions, Scene, Similarity
 from geogen_hf.images import decode_rgb
 
@@ -151,10 +151,10 @@ def _resized(data: bytes, size_wh: tuple[int, int]) -> bytes:
 
 
 def _with_alpha(scene: Scene, pictures: list[NDArray[np.uint8]]) -> Scene:
-    images = []
-    for picture, mask in zip(pictures, scene.foregrounds, strict=True):
-        alpha = mask.alpha if mask.doubt is None else np.full_like(mask.alpha, 255)
-        images.append(encode_png(np.dstack([picture, alpha])))
+    images = [
+        encode_png(np.dstack([picture, mask_alpha(mask)]))
+        for picture, mask in zip(pictures, scene.foregrounds, strict=True)
+    ]
     names = tuple(f"{name.rpartition('.')[0]}.png" for name in scene.names)
     return replace(scene, images=tuple(images), names=names)
 
