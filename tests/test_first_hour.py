@@ -15,6 +15,7 @@ import geogen_hf
 from geogen_hf import CameraOptions, GeoGenError
 from geogen_hf.cli import app
 from geogen_hf.export.tasks import dask_executor
+from geogen_hf.training import ToTensors, as_tensors
 
 WRONG_CALLS: list[tuple[Callable[[Path, Path], object], str]] = [
     (lambda parts, _: geogen.load(str(parts)), r"unknown config.*pass data_dir='/.*tiny'"),
@@ -34,6 +35,12 @@ WRONG_CALLS: list[tuple[Callable[[Path, Path], object], str]] = [
     (
         lambda parts, _: geogen_hf.open_release(parts, cameras=CameraOptions("opengl")),
         'name both, such as "camera_to_world opengl"',
+    ),
+    (
+        lambda parts, _: as_tensors(geogen.load("metadata", "train", data_dir=parts), ToTensors())[
+            0
+        ],
+        "no images.*the config 'sequences' or 'views'",
     ),
 ]
 

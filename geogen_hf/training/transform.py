@@ -52,10 +52,13 @@ class StoredRow:
             UsageError: Its images are not encoded, or it has none.
         """
         row = {name: column[index] for name, column in batch.items()}
+        if not row.keys() & {"image", "images"}:
+            expected, found = "rows of the config 'sequences' or 'views'", ", ".join(row)
+            raise UsageError(explain("the rows have no images", expected=expected, found=found))
         if "images" not in row:  # a row of `views`
             row = {name: [value] for name, value in row.items()} | {
                 "subject_id": row["subject_id"],
-                "images": [row.get("image")],
+                "images": [row["image"]],
                 "view_ids": [row["view_id"]],
             }
         return cls(
