@@ -19,6 +19,6 @@ class Numbered(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         for number in range(BATCHES):
             rooms = list(image_memory([(2, SIZE_WH), (2, SIZE_WH)]))
-            for room in rooms:
-                room.pixels[...] = number
-            yield number, rooms[0].images.permute(0, 3, 1, 2), rooms[1].images
+            for _, pixels in rooms:
+                pixels[...] = number
+            yield number, rooms[0][0].permute(0, 3, 1, 2), rooms[1][0]

@@ -108,13 +108,11 @@ def split_shard(shard: Shard) -> list[Shard]:
         Shards of about `SUBJECTS_PER_SHARD` subjects, in order.
     """
     count = max(1, len(shard.subjects) // SUBJECTS_PER_SHARD)
-    bounds = [len(shard.subjects) * i // count for i in range(count + 1)]
-    return [replace(shard, subjects=shard.subjects[a:b]) for a, b in pairwise(bounds)]
+    return [replace(shard, subjects=tuple(run)) for run in _even_runs(shard.subjects, count)]
 
 
-def _even_runs(subjects: list[Subject], count: int) -> list[list[Subject]]:
-    total = len(subjects)
-    bounds = [total * i // count for i in range(count + 1)] if count else [0]
+def _even_runs(subjects: Sequence[Subject], count: int) -> list[Sequence[Subject]]:
+    bounds = [len(subjects) * i // count for i in range(count + 1)] if count else [0]
     return [subjects[a:b] for a, b in pairwise(bounds)]
 
 

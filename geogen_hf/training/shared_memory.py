@@ -13,7 +13,6 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -107,9 +106,7 @@ class _Piece:
 @cache
 def process_pool() -> MemoryPool | None:
     """Get the pool of this process; None where the system or PyTorch's settings do not allow it."""
-    if fcntl is None or not hasattr(os, "memfd_create"):
-        return None
-    if not maps_descriptors():
+    if fcntl is None or not hasattr(os, "memfd_create") or not maps_descriptors():
         return None
     strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
     if strategy != "file_descriptor":
@@ -126,38 +123,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=process_pool.cache_clear)  # descriptors would be shared
 
 
-@dataclass(frozen=True, eq=False)
-class ImageMemory:
-    """Memory for the images of a row.
-
-    Attributes:
-        images: `(V, H, W, 3)` uint8, to be handed on.
-        pixels: The same memory, to be filled before that and let go.
-    """
-
-    images: Tensor
-    pixels: NDArray[np.uint8]
-
-
-def image_memory(shapes: Sequence[tuple[int, Size]]) -> Iterator[ImageMemory]:
+def image_memory(shapes: Sequence[tuple[int, Size]]) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
     """Allocate memory for the images of each row, one after the other where all are of one size.
 
     Args:
         shapes: Number of views, and width and height, of each row.
 
     Yields:
-        Memory for each row; its content is undefined.
+        Memory for each row, `(V, H, W, 3)` uint8 of undefined content: the images, to be handed on,
+        and the same memory, to be filled before that and let go.
     """
     if len({size_wh for _, size_wh in shapes}) > 1:
         for views, (width, height) in shapes:
             images = torch.empty((views, height, width, 3), dtype=torch.uint8)
-            yield ImageMemory(images, images.numpy())
+            yield images, images.numpy()
         return
     first, (width, height) = 0, shapes[0][1]
     images, pixels = _memory(sum(views for views, _ in shapes) * height * width * 3)
     images, pixels = images.view(-1, height, width, 3), pixels.reshape(-1, height, width, 3)
     for views, _ in shapes:
-        yield ImageMemory(images[first : first + views], pixels[first : first + views])
+        yield images[first : first + views], pixels[first : first + views]
         first += views
 
 

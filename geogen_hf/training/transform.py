@@ -23,7 +23,7 @@ from geogen_hf.errors import ImageError, UsageError, explain
 from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
 from geogen_hf.training.choices import AllViews, Epoch, Indices, ViewChoice, draw
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
-from geogen_hf.training.shared_memory import ImageMemory, image_memory
+from geogen_hf.training.shared_memory import image_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +266,7 @@ class ToTensors:
             return {}
         plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
         memories = image_memory([(len(plan.framings), plan.size_wh) for plan in plans])
-        rows = [self._row(plan, memory) for plan, memory in zip(plans, memories, strict=True)]
+        rows = [self._row(plan, *memory) for plan, memory in zip(plans, memories, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def _plan(self, row: StoredRow) -> _Plan:
@@ -279,14 +279,13 @@ class ToTensors:
         ]
         return _Plan(row, headers, self._framings(row, headers, epoch))
 
-    def _row(self, plan: _Plan, memory: ImageMemory) -> dict[str, Any]:
-        row = plan.row
+    def _row(self, plan: _Plan, images: Tensor, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+        row, images = plan.row, images.permute(0, 3, 1, 2)
         for index, (data, header, framing) in enumerate(
             zip(row.images, plan.headers, plan.framings, strict=True)
         ):
             where = row.where(index)
-            framing.apply(decode_rgb(data, where=where, header=header), memory.pixels[index])
-        images = memory.images.permute(0, 3, 1, 2)
+            framing.apply(decode_rgb(data, where=where, header=header), pixels[index])
         extrinsics, intrinsics = plan.cameras(self.mirror_normal)
         return {
             "subject_id": row.subject_id,
@@ -321,22 +320,18 @@ class ToTensors:
                 chance = draw(self.seed, epoch, row.subject_id, purpose)
                 left, top = (int(cut) for cut in chance.integers(room, endpoint=True))
             framings.append(Framing(left, top, crop_wh, self.size_wh or crop_wh, flip))
-        self._check_sizes(row, framings)
-        return framings
-
-    def _check_sizes(self, row: StoredRow, framings: Sequence[Framing]) -> None:
-        first = framings[0].size_wh
-        for index, framing in enumerate(framings):
-            if framing.size_wh != first:
+            first, found = framings[0].size_wh, framings[-1].size_wh
+            if found != first:
                 raise ImageError(
                     explain(
                         "the views of a row differ in size",
                         where=row.where(index),
                         expected=f"{first[0]} x {first[1]} pixels, as the first",
-                        found=f"{framing.size_wh[0]} x {framing.size_wh[1]}",
+                        found=f"{found[0]} x {found[1]}",
                         remedy="pass size_wh or crop_wh",
                     )
                 )
+        return framings
 
     def _camera_forms(
         self, extrinsics: FloatArray, intrinsics: FloatArray, size_wh: Size
