@@ -148,6 +148,22 @@ def test_little_is_fetched_ahead_of_a_slow_reader() -> None:
         stream.close()
 
 
+def test_the_first_run_comes_before_anything_is_fetched_ahead() -> None:
+    runs = [[member("a", i * 1000, (i + 1) * 1000)] for i in range(9)]
+    another = threading.Event()
+
+    def fetch(wanted: Range) -> bytes:
+        if wanted.start:
+            another.set()
+        elif another.wait(0.3):
+            raise FetchError("the first is not fetched alone")
+        return bytes(wanted.size)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(stream_records(runs, fetch, pool, Limits(first_bytes=1, window_bytes=1)))
+    assert len(found) == len(runs)
+
+
 def test_a_range_larger_than_the_limit_still_comes() -> None:
     runs = [[member("a", 0, 5000), member("b", 0, 5000)], [member("a", 5000, 9000)]]
     limits = Limits(requests=2, held_bytes=1000, first_bytes=1, window_bytes=1)

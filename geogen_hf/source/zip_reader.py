@@ -307,24 +307,27 @@ def stream_records(
         under_way.add(wanted.future)
         wanted.future.add_done_callback(under_way.discard)
 
+    def started(wanted: Range) -> Future[bytes | bytearray]:
+        while wanted.future is None:  # needed now, whatever the limits say
+            start()
+        return wanted.future
+
     try:
-        while True:
-            # A queue twice as long as the workers keeps them busy; further requests may as well
-            # wait. A window of runs without members has nothing to start.
+        while planned or plan():
+            run, records = planned.popleft(), []
+            futures = [started(found) for _, found in run]
+            for (member, found), future in zip(run, futures, strict=True):
+                first = member.start - found.start
+                last = first + member.stop - member.start
+                records.append(memoryview(future.result())[first:last])
+            # Only now, so that the first run shares the connection with nothing else. A queue twice
+            # as long as the workers keeps them busy; further requests may as well wait. A window of
+            # runs without members has nothing to start.
             while len(under_way) < 2 * limits.requests and (waiting or plan()):
                 if waiting:
                     if held_bytes and held_bytes + waiting[0].size > limits.held_bytes:
                         break
                     start()
-            if not planned and not plan():
-                return
-            run, records = planned.popleft(), []
-            for member, found in run:
-                while found.future is None:  # needed now, whatever the limits say
-                    start()
-                first = member.start - found.start
-                last = first + member.stop - member.start
-                records.append(memoryview(found.future.result())[first:last])
             yield records
             records = []
             for _, found in run:
