@@ -25,7 +25,7 @@ from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from geogen_hf.errors import GeoGenError, explain
+from geogen_hf.errors import GeoGenError
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -173,7 +173,7 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
             process.terminate()
         if isinstance(error, BrokenProcessPool):
             remedy = 'start processes under `if __name__ == "__main__":`, or pass workers=1'
-            raise GeoGenError(explain("a worker process died", remedy=remedy)) from error
+            raise GeoGenError("a worker process died", remedy=remedy) from error
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -24,7 +24,7 @@ from rich.progress import (
 )
 
 from geogen_hf.durable import write_durably, writing
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 from geogen_hf.report import Policy
 
 if TYPE_CHECKING:
@@ -146,13 +146,11 @@ def checked_picture_path(path: Path) -> Path:
         folder = path.is_dir()
     if folder or path.suffix.lower() != ".png":
         raise UsageError(
-            explain(
-                "a picture cannot be written there",
-                where=path,
-                expected="the name of a .png file",
-                found="a folder" if folder else f"the ending {path.suffix!r}",
-                remedy=f"name it {path / 'geogen.png' if folder else path.stem + '.png'}",
-            )
+            "a picture cannot be written there",
+            where=path,
+            expected="the name of a .png file",
+            found="a folder" if folder else f"the ending {path.suffix!r}",
+            remedy=f"name it {path / 'geogen.png' if folder else path.stem + '.png'}",
         )
     return path
 

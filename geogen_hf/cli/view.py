@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from geogen_hf.cli import console
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 
 _PREVIEWED = 6
 
@@ -50,11 +50,9 @@ def view(
 
     if html is not None and subject is not None and len(subject) > 1:
         raise UsageError(
-            explain(
-                "--html writes one identity",
-                found=f"{len(subject)} of them",
-                remedy="give --subject once, and run the command once for each",
-            )
+            "--html writes one identity",
+            found=f"{len(subject)} of them",
+            remedy="give --subject once, and run the command once for each",
         )
     cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)
     port = 0 if html is not None else port

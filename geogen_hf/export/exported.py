@@ -31,7 +31,6 @@ from geogen_hf.errors import (
     PartsError,
     ReleaseError,
     UsageError,
-    explain,
     one_line,
 )
 from geogen_hf.export.card import split_front_matter
@@ -133,8 +132,7 @@ class ExportedFolder:
         try:
             self._filesystem, root = fsspec.url_to_fs(self.place, **options)
         except Exception as error:  # file systems raise what they like
-            message = explain("no package opens this URL", where=self.place, found=error)
-            raise UsageError(message) from error
+            raise UsageError("no package opens this URL", where=self.place, found=error) from error
         self._root = root.rstrip("/")
         protocol = self._filesystem.protocol
         self.local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
@@ -153,18 +151,16 @@ class ExportedFolder:
             return
         with self._reading("the folder"):
             if not self._filesystem.isdir(self._root):
-                raise PartsError(explain("no such folder", where=self.place))
+                raise PartsError("no such folder", where=self.place)
         zips = METADATA_PART.name in self.names
         raise PartsError(
-            explain(
-                "these are the zips, and no export of them" if zips else "not a complete export",
-                where=self.place,
-                expected=f"{CARD} and {SUMS}",
-                found=", ".join(self.names[:8]) or "nothing",
-                remedy="write one first: geogen export SRC OUT; geogen push --raw mirrors the zips"
-                if zips
-                else "run geogen export again: it resumes",
-            )
+            "these are the zips, and no export of them" if zips else "not a complete export",
+            where=self.place,
+            expected=f"{CARD} and {SUMS}",
+            found=", ".join(self.names[:8]) or "nothing",
+            remedy="write one first: geogen export SRC OUT; geogen push --raw mirrors the zips"
+            if zips
+            else "run geogen export again: it resumes",
         )
 
     def has(self, name: str) -> bool:
@@ -220,12 +216,10 @@ class ExportedFolder:
             raise
         except UNREADABLE as error:
             raise ReleaseError(
-                explain(
-                    "a Parquet file of the export cannot be read",
-                    where=f"{self.place}/{name}",
-                    found=one_line(error) or repr(error),
-                    remedy="check the folder with geogen verify, then export again",
-                )
+                "a Parquet file of the export cannot be read",
+                where=f"{self.place}/{name}",
+                found=one_line(error) or repr(error),
+                remedy="check the folder with geogen verify, then export again",
             ) from error
 
     @contextmanager
@@ -235,18 +229,16 @@ class ExportedFolder:
         except GeoGenError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
-            message = explain(
+            raise PartsError(
                 "a file of the export is missing",
                 where=self.place,
                 expected=name,
                 remedy="run geogen export again",
-            )
-            raise PartsError(message) from error
+            ) from error
         except Exception as error:  # of the libraries below a file system, of any class
-            message = explain(
+            raise FetchError(
                 "the exported folder cannot be read", where=f"{self.place}: {name}", found=error
-            )
-            raise FetchError(message) from error
+            ) from error
 
     @cached_property
     def sums(self) -> dict[str, str]:
@@ -320,9 +312,7 @@ def _require(name: str, value: dict[str, Any], faults: Faults) -> dict[str, Any]
 
 def _unreadable(name: str, faults: Faults) -> ReleaseError:
     remedy = "check the folder with geogen verify, then export again"
-    return ReleaseError(
-        explain(f"{name} cannot be read", found="; ".join(faults[:5]), remedy=remedy)
-    )
+    return ReleaseError(f"{name} cannot be read", found="; ".join(faults[:5]), remedy=remedy)
 
 
 def _decode(name: str, content: bytes) -> tuple[str, Faults]:

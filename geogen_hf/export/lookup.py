@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from geogen_hf.errors import PartsError, ReleaseError, explain
+from geogen_hf.errors import PartsError, ReleaseError
 from geogen_hf.export.exported import DataFile, ExportedFolder
 from geogen_hf.release.release import Identities, Identity, unknown_subject
 from geogen_hf.release.splits import SPLITS
@@ -33,23 +33,19 @@ def _identity(rows: list[dict[str, Any]], file: DataFile) -> Identity:
     counts = [len(view_ids), len(images), len(extrinsics), len(intrinsics)]
     if len(set(counts)) != 1:
         raise ReleaseError(
-            explain(
-                "views, images and cameras do not match",
-                where=f"{file.path}: {subject_id}",
-                expected="as many view numbers, images, extrinsics and intrinsics",
-                found=counts,
-                remedy="check the folder with geogen verify",
-            )
+            "views, images and cameras do not match",
+            where=f"{file.path}: {subject_id}",
+            expected="as many view numbers, images, extrinsics and intrinsics",
+            found=counts,
+            remedy="check the folder with geogen verify",
         )
     extrinsics = np.asarray(extrinsics, dtype=np.float64).reshape(-1, 4, 4)
     intrinsics = np.asarray(intrinsics, dtype=np.float64).reshape(-1, 3, 3)
     if not (np.isfinite(extrinsics).all() and np.isfinite(intrinsics).all()):
         raise ReleaseError(
-            explain(
-                "a camera has values that are not finite",
-                where=f"{file.path}: {subject_id}",
-                remedy="check the folder with geogen verify, then export again",
-            )
+            "a camera has values that are not finite",
+            where=f"{file.path}: {subject_id}",
+            remedy="check the folder with geogen verify, then export again",
         )
     return Identity(
         subject_id=subject_id,
@@ -73,11 +69,9 @@ class ExportIdentities(Identities):
         self._files = next(filter(None, map(folder.data_files, ("sequences", "views"))), [])
         if not self._files:
             raise PartsError(
-                explain(
-                    "an export without images",
-                    where=folder.place,
-                    expected="Parquet files of the config sequences or views",
-                )
+                "an export without images",
+                where=folder.place,
+                expected="Parquet files of the config sequences or views",
             )
         self._splits = folder.splits
         self._order: dict[str, int] = {}
@@ -112,12 +106,10 @@ class ExportIdentities(Identities):
             if found is not None:
                 return found
         raise ReleaseError(
-            explain(
-                "an identity of splits.csv is not in the files",
-                where=self._folder.place,
-                found=subject_id,
-                remedy="check the folder with geogen verify",
-            )
+            "an identity of splits.csv is not in the files",
+            where=self._folder.place,
+            found=subject_id,
+            remedy="check the folder with geogen verify",
         )
 
     def _find(self, file: DataFile, subject_id: str, place: float) -> Identity | None:

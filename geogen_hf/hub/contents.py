@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from geogen_hf.errors import ReleaseError, explain, one_line
+from geogen_hf.errors import ReleaseError, one_line
 from geogen_hf.export.card import SAMPLE_LICENSE, card_template, section, split_front_matter
 from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sha256_of
 from geogen_hf.export.verify import verify_export
@@ -56,7 +56,7 @@ def read_export(folder: Path, progress: Callable[[int, int], None]) -> Contents:
     if found.failures:
         what, remedy = "the folder is damaged", "see geogen verify, then export again"
         listed = some_of(found.failures, most=5)
-        raise ReleaseError(explain(what, where=folder, found=listed, remedy=remedy))
+        raise ReleaseError(what, where=folder, found=listed, remedy=remedy)
     exported = ExportedFolder(folder)
     provenance = exported.provenance
     sample, package = provenance.sample, provenance.package_version
@@ -107,13 +107,11 @@ def _lock_file(
     wrong = [f"{n} ({d})" for n, d in digests.items() if n in known and known[n].sha256 != d]
     if wrong:
         raise ReleaseError(
-            explain(
-                "parts changed since they were first fetched",
-                where=folder,
-                expected=f"the SHA-256 in {LOCK_FILE_NAME}",
-                found=", ".join(wrong),
-                remedy="fetch them again: geogen download --verify",
-            )
+            "parts changed since they were first fetched",
+            where=folder,
+            expected=f"the SHA-256 in {LOCK_FILE_NAME}",
+            found=", ".join(wrong),
+            remedy="fetch them again: geogen download --verify",
         )
     here = {
         name: LockEntry(
@@ -148,13 +146,13 @@ def check_card(card: str, where: object, *, sample: bool = False) -> None:
         front, body = split_front_matter(card)
     except yaml.YAMLError as error:
         what = "the card's YAML is broken"
-        raise ReleaseError(explain(what, where=where, found=one_line(error))) from error
+        raise ReleaseError(what, where=where, found=one_line(error)) from error
     front = front if isinstance(front, dict) else {}
     missing = _missing(front, body, sample)
     if missing:
         what = "the card does not say what the licence asks for"
         found, remedy = f"no {'; no '.join(missing)}", "put back what was removed, or export again"
-        raise ReleaseError(explain(what, where=where, found=found, remedy=remedy))
+        raise ReleaseError(what, where=where, found=found, remedy=remedy)
 
 
 def _missing(front: dict[str, Any], body: str, sample: bool) -> list[str]:

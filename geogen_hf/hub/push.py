@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 from geogen_hf.export.exported import SUMS
 from geogen_hf.hub.commit_plan import Plan, batches, make_plan
 from geogen_hf.hub.contents import Contents, read_export, read_parts
@@ -70,14 +70,14 @@ class PushOptions:
 
     def __post_init__(self) -> None:
         if self.gated is not None and self.gated not in GATES:
-            raise UsageError(explain("no such gate", expected=", ".join(GATES), found=self.gated))
+            raise UsageError("no such gate", expected=", ".join(GATES), found=self.gated)
         if self.tag is None:
             return
         if not _TAG.fullmatch(self.tag) or _COMMIT.fullmatch(self.tag):
-            raise UsageError(explain("not a tag", expected="a name such as v1.0.0", found=self.tag))
+            raise UsageError("not a tag", expected="a name such as v1.0.0", found=self.tag)
         if self.create_pr:
             remedy = "merge the pull request, then push again with the tag"
-            raise UsageError(explain("a pull request cannot be tagged", remedy=remedy))
+            raise UsageError("a pull request cannot be tagged", remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def push_export(
     folder, check = resolve_place(place), partial(progress, "checking")
     if isinstance(folder, str):
         what = "only a folder on disk can be pushed"
-        raise UsageError(explain(what, found=folder, remedy="download it first"))
+        raise UsageError(what, found=folder, remedy="download it first")
     contents = None if options.raw else read_export(folder, check)
     repo = HubRepo(repo_id, options.revision, options.create_pr, options.token)
     reason = None  # why a dry run goes on without the Hub
@@ -216,13 +216,11 @@ def require_licence_accepted(access: Access, accepted: bool) -> None:
     """Refuse to pass the data on without a gate, unless the option accepts the licence's duties."""
     if access.gated == "off" and not accepted:
         raise UsageError(
-            explain(
-                "without a gate, nobody who takes the data is asked to accept its licence",
-                expected="a gate, or --accept-license (accept_license=True)",
-                found=access,
-                remedy="pass --gated auto; or read the Research Use of Data Agreement "
-                f"({LICENSE_URL}): you must bind every recipient to it yourself",
-            )
+            "without a gate, nobody who takes the data is asked to accept its licence",
+            expected="a gate, or --accept-license (accept_license=True)",
+            found=access,
+            remedy="pass --gated auto; or read the Research Use of Data Agreement "
+            f"({LICENSE_URL}): you must bind every recipient to it yourself",
         )
 
 
@@ -241,7 +239,7 @@ def _refuse_other_kind(contents: Contents, repo: HubRepo) -> None:
         what = f"the repository holds something else than {contents.kind}"
         remedy = "choose another repository: exports and original zips each need their own"
         found = ", ".join(foreign)
-        raise HubError(explain(what, where=page_of(repo.repo_id), found=found, remedy=remedy))
+        raise HubError(what, where=page_of(repo.repo_id), found=found, remedy=remedy)
 
 
 def _is_tag_free(repo: HubRepo, plan: Plan, tag: str | None) -> bool:
@@ -252,13 +250,11 @@ def _is_tag_free(repo: HubRepo, plan: Plan, tag: str | None) -> bool:
     if plan.changes_nothing and tagged == repo.head:
         return False
     raise HubError(
-        explain(
-            f"the tag {tag} is taken",
-            where=page_of(repo.repo_id),
-            expected="no such tag, or one on the commit that holds these files",
-            found=f"it names commit {tagged}",
-            remedy="choose another tag: others rely on what this one names",
-        )
+        f"the tag {tag} is taken",
+        where=page_of(repo.repo_id),
+        expected="no such tag, or one on the commit that holds these files",
+        found=f"it names commit {tagged}",
+        remedy="choose another tag: others rely on what this one names",
     )
 
 

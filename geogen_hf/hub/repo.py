@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 
 from geogen_hf._version import __version__
-from geogen_hf.errors import GeoGenError, explain, one_line
+from geogen_hf.errors import GeoGenError, one_line
 from geogen_hf.hub.commit_plan import LocalFile
 
 Gate = Literal["auto", "manual", "off"]
@@ -83,13 +83,13 @@ def hub_errors(doing: str, where: object) -> Iterator[None]:
 def _explained(doing: str, where: object, error: BaseException) -> HubError:
     """Say what the Hub answered, or why it did not."""
     if isinstance(error, LocalTokenNotFoundError):
-        return HubUnavailableError(explain("no token", where=where, remedy=_LOG_IN))
+        return HubUnavailableError("no token", where=where, remedy=_LOG_IN)
     if isinstance(error, OfflineModeIsEnabled):
         what, remedy = f"{doing}: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"
-        return HubUnavailableError(explain(what, where=where, remedy=remedy))
+        return HubUnavailableError(what, where=where, remedy=remedy)
     if isinstance(error, HFValidationError):
         what, expected = "not the name of a repository", "a name such as lab/geogen"
-        return HubError(explain(what, where=where, expected=expected, found=one_line(error)))
+        return HubError(what, where=where, expected=expected, found=one_line(error))
     if isinstance(error, RuntimeError | ValueError):
         error = error.__cause__ or error  # the client wraps what an upload met
     response = getattr(error, "response", None)
@@ -107,9 +107,8 @@ def _explained(doing: str, where: object, error: BaseException) -> HubError:
     elif isinstance(error, OSError) and error.filename is not None:
         what, where, remedy = "cannot read a file", error.filename, _RESUMES
     else:
-        message = explain(f"{doing} failed", where=where, found=found, remedy=_RESUMES)
-        return HubUnavailableError(message)
-    return HubError(explain(f"{doing}: {what}", where=where, found=found, remedy=remedy))
+        return HubUnavailableError(f"{doing} failed", where=where, found=found, remedy=_RESUMES)
+    return HubError(f"{doing}: {what}", where=where, found=found, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -185,8 +184,7 @@ class HubRepo:
                 what = "a new repository has no branch but main"
                 remedy = "push to main first, then create the branch"
                 found = self.revision
-                message = explain(what, where=self.repo_id, found=found, remedy=remedy)
-                raise HubError(message) from None
+                raise HubError(what, where=self.repo_id, found=found, remedy=remedy) from None
         gate: Gate = info.gated if info.gated in ("auto", "manual") else "off"
         self.access = Access(bool(info.private), gate)
         self.head, self.files = str(info.sha), {f.rfilename: f for f in info.siblings or ()}
@@ -205,7 +203,7 @@ class HubRepo:
         if not self.head:
             what = "the name is taken by a repository that this token cannot see"
             remedy = "choose another name, or use a token with write access to this one"
-            raise HubError(explain(what, where=self.repo_id, remedy=remedy))
+            raise HubError(what, where=self.repo_id, remedy=remedy)
 
     def set_access(self, wanted: Access) -> None:
         """Change the visibility and the gate, where they differ."""
@@ -261,7 +259,7 @@ class HubRepo:
             if addition.upload_info.sha256.hex() != file.sha256:
                 what = "the file changed while it was pushed; nothing was published"
                 remedy = "push again when nothing writes to the folder"
-                raise HubError(explain(what, where=file.path, remedy=remedy))
+                raise HubError(what, where=file.path, remedy=remedy)
         self._uploads += additions
 
     def commit(self, delete: Iterable[RepoSibling], message: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from geogen_hf.durable import absolute_path
-from geogen_hf.errors import GeoGenError, UsageError, explain, install, one_line
+from geogen_hf.errors import GeoGenError, UsageError, install, one_line
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.source.parts import Place
 from geogen_hf.viewer.drawing import Drawing
@@ -166,7 +166,7 @@ class Viewer:
         text = self._search.value.strip().casefold()
         found = [name for name in self._subjects if text in name.casefold()]
         if not found:
-            raise UsageError(explain("no identity has this in its name", found=text))
+            raise UsageError("no identity has this in its name", found=text)
         self._listed = found
         self._list.options = self._options()
         if self._shown.subject_id not in found[:_MOST_LISTED]:
@@ -298,7 +298,7 @@ def view(
         ...     viewer.save_html("17.html")
     """
     if find_spec("viser") is None:
-        raise GeoGenError(explain("the viewer needs viser", remedy=install("view")))
+        raise GeoGenError("the viewer needs viser", remedy=install("view"))
     port = _free_port(host, port)
     opened = open_place(place, cameras, storage_options)
     try:
@@ -316,14 +316,12 @@ def _free_port(host: str, port: int | None) -> int:
         if port is None:
             return _free_port(host, 0)
         raise UsageError(
-            explain(
-                f"cannot listen on port {port} of {host}",
-                found=error.strerror or error,
-                remedy="choose another --port, or stop the program that has it",
-            )
+            f"cannot listen on port {port} of {host}",
+            found=error.strerror or error,
+            remedy="choose another --port, or stop the program that has it",
         ) from error
     except OverflowError as error:
-        raise UsageError(explain("no such port", expected="0 to 65535", found=port)) from error
+        raise UsageError("no such port", expected="0 to 65535", found=port) from error
 
 
 def _bound(host: str, port: int) -> int:
