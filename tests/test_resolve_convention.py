@@ -20,7 +20,7 @@ import geogen
 import geogen_hf
 from geogen_hf.cameras import intrinsics_matrix, look_at
 from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
-from geogen_hf.errors import CameraError, ReleaseError
+from geogen_hf.errors import CameraError, MetadataError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.proof_picture import proof_picture
 from geogen_hf.release.release import Release, read_release
@@ -171,9 +171,7 @@ def test_inspect_prints_the_convention_and_puts_it_into_json(
     assert found["evidence"]["scores"][0]["convention"] == "camera_to_world opengl"
 
 
-def test_a_schema_that_no_key_tells_is_found_and_may_be_stated(
-    two_heads: Path, tmp_path: Path
-) -> None:
+def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     shutil.copytree(two_heads, folder)
     with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:
@@ -190,7 +188,8 @@ def test_a_schema_that_no_key_tells_is_found_and_may_be_stated(
             ]
             text = json.dumps({"name": subject_id, "cameras": views})
             zipped.writestr(f"{subject_id}.json", text)
-    assert opened(folder).camera_convention.convention == CANONICAL
+    with pytest.raises(MetadataError, match="camera_schema"):  # two that may be the translation
+        opened(folder)
     schema = tmp_path / "schema.toml"
     schema.write_text('rotation = "q17"\ntranslation = "q18"\nintrinsics = "q19"\n')
     assert opened(folder, CameraOptions(schema=schema)).camera_convention.convention == CANONICAL

@@ -287,12 +287,13 @@ class Group:
     def taken_apart(self, row: int, root: Any) -> dict[str, Any]:
         """The values of one camera whose document holds them in arrays."""
         taken: dict[str, Any] = {}
+        keys = self._table.keys[int(self.codes[row]) % len(self._table.keys)]
         for column in self._table.columns.values():
             above = self._main.depth
             alike = column.stars == self._main.stars and column.depth == above
             if alike and column.pattern[:above] == self._main.pattern[:above]:
                 value = root
-                for step in _filled(column.pattern, self.keys[row]):
+                for step in _filled(column.pattern, keys):
                     value = value[step]
                 taken[".".join(column.path)] = value
         return taken

@@ -254,7 +254,7 @@ class Table:
             if _is_vector(value):
                 self._numbers(value, (len(value),), pattern, keys)
                 return
-            many = self._many(value)
+            many = set(self._many(value))
             for key, item in value.items():
                 if key in many:
                     self._walk(item, (*pattern, MANY), (*keys, key))
