@@ -20,7 +20,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.compat import BuilderHooks, ResumableShards
 from geogen_hf.durable import absolute_path, writing
-from geogen_hf.errors import GeoGenError, UsageError, did_you_mean, explain
+from geogen_hf.errors import GeoGenError, UsageError, did_you_mean
 from geogen_hf.release.rows import TableBuilder
 from geogen_hf.release.shards import Shard, ShardReader, split_shard
 from geogen_hf.release.splits import SPLITS
@@ -71,11 +71,7 @@ class ReleaseBuilder(
         folder = resolve_place(self.config.data_dir)
         if isinstance(folder, str):
             raise UsageError(
-                explain(
-                    "data_dir must be a folder",
-                    found=folder,
-                    remedy=f"pass base_url={folder!r}",
-                )
+                "data_dir must be a folder", found=folder, remedy=f"pass base_url={folder!r}"
             )
         return folder
 
@@ -239,28 +235,24 @@ def _check_options(
         remedy = did_you_mean(config, configs)
         if config in SPLITS or os.path.exists(config):  # noqa: PTH110 (Path refuses some names)
             remedy = f"pass {'split' if config in SPLITS else 'data_dir'}={config!r}"
-        raise UsageError(
-            explain(f"unknown config {config!r}", expected=", ".join(configs), remedy=remedy)
-        )
+        raise UsageError(f"unknown config {config!r}", expected=", ".join(configs), remedy=remedy)
     for name in options:
         if not hasattr(configs[config], name):
             other = ("name", "version", "description", "data_files")
             known = [known for known in vars(configs[config]) if known not in other]
             raise UsageError(
-                explain(
-                    f"unknown option {name!r}",
-                    expected=", ".join(known),
-                    remedy=did_you_mean(name, known),
-                )
+                f"unknown option {name!r}",
+                expected=", ".join(known),
+                remedy=did_you_mean(name, known),
             )
     # datasets itself would say so once all is downloaded.
     for name in re.findall(r"(?:^|\+)\s*(\w+)", split) if isinstance(split, str) else ():
         if name not in (*SPLITS, "all"):
             expected = f"{', '.join(SPLITS)}, or a slice such as 'train[:10%]'"
             raise UsageError(
-                explain(f"no split {name!r}", expected=expected, remedy=did_you_mean(name, SPLITS))
+                f"no split {name!r}", expected=expected, remedy=did_you_mean(name, SPLITS)
             )
     if streaming and num_proc is not None:
         raise UsageError(
-            explain("num_proc does not go with streaming", remedy="use DataLoader workers instead")
+            "num_proc does not go with streaming", remedy="use DataLoader workers instead"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 
 Indices = NDArray[np.intp]
 """Places in a row, not numbers of views."""
@@ -122,20 +122,16 @@ class SourceTargetViews:
 
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or value < 1:
-        raise UsageError(
-            explain(f"bad {name}", expected="an integer, 1 or more", found=repr(value))
-        )
+        raise UsageError(f"bad {name}", expected="an integer, 1 or more", found=repr(value))
 
 
 def _check_enough(wanted: int, count: int) -> None:
     if wanted > count:
         raise UsageError(
-            explain(
-                "a row has too few views",
-                expected=f"{wanted} or more",
-                found=count,
-                remedy="choose fewer views, or use the config 'sequences', or filter the rows",
-            )
+            "a row has too few views",
+            expected=f"{wanted} or more",
+            found=count,
+            remedy="choose fewer views, or use the config 'sequences', or filter the rows",
         )
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from torch.utils.data import IterableDataset
 
 from geogen_hf import compat
-from geogen_hf.errors import UsageError, explain
+from geogen_hf.errors import UsageError
 from geogen_hf.source.location import Location, open_parquet
 from geogen_hf.threads import read_ahead
 from geogen_hf.training.choices import draw
@@ -88,11 +88,9 @@ class TensorStream(IterableDataset[dict[str, Any]]):
         """
         if not {"rows", "given", "epoch"} <= state.keys():
             raise UsageError(
-                explain(
-                    "this is not a state of a stream of tensors",
-                    expected="what its state_dict() returned",
-                    found=f"a dictionary with the keys {', '.join(map(str, state)) or 'none'}",
-                )
+                "this is not a state of a stream of tensors",
+                expected="what its state_dict() returned",
+                found=f"a dictionary with the keys {', '.join(map(str, state)) or 'none'}",
             )
         self._start = dict(state)
         self._rows.load_state_dict(state["rows"] or {})  # which is no state: from the beginning
@@ -226,7 +224,7 @@ def undecoded(dataset: Any) -> Any:
         return type(dataset)({name: undecoded(part) for name, part in dataset.items()})
     if dataset.features is None:
         raise UsageError(
-            explain("a data set does not know its features", remedy="call undecoded before map")
+            "a data set does not know its features", remedy="call undecoded before map"
         )
     features = datasets.Features(
         {name: _encoded(feature) for name, feature in dataset.features.items()}
@@ -276,7 +274,7 @@ def as_tensors(
     """
     for name, number in (("shuffle_block", shuffle_block), ("batch_size", batch_size)):
         if number is not None and (not isinstance(number, int) or number < 1):
-            raise UsageError(explain(f"bad {name}", expected="an integer, 1 or more", found=number))
+            raise UsageError(f"bad {name}", expected="an integer, 1 or more", found=number)
     if isinstance(dataset, dict):
         parts = {
             name: as_tensors(part, transform, shuffle_block=shuffle_block, batch_size=batch_size)
@@ -292,9 +290,7 @@ def as_tensors(
         return TensorStream(rows, transform, shuffle_block, batch_size)
     if shuffle_block is not None:
         raise UsageError(
-            explain(
-                "shuffle_block is for streams",
-                remedy="pass a sampler, or shuffle=True, to the DataLoader",
-            )
+            "shuffle_block is for streams",
+            remedy="pass a sampler, or shuffle=True, to the DataLoader",
         )
     return undecoded(dataset).with_transform(transform)

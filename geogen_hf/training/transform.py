@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from geogen_hf.cameras.intrinsics import crop_intrinsics, mirror, resize_intrinsics
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.tools import to_camera_to_world, to_eg3d
-from geogen_hf.errors import ImageError, UsageError, explain
+from geogen_hf.errors import ImageError, UsageError
 from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
 from geogen_hf.training.choices import AllViews, Epoch, Indices, ViewChoice, draw
 from geogen_hf.training.raymaps import plucker_maps, ray_maps
@@ -54,7 +54,7 @@ class StoredRow:
         row = {name: column[index] for name, column in batch.items()}
         if not row.keys() & {"image", "images"}:
             expected, found = "rows of the config 'sequences' or 'views'", ", ".join(row)
-            raise UsageError(explain("the rows have no images", expected=expected, found=found))
+            raise UsageError("the rows have no images", expected=expected, found=found)
         if "images" not in row:  # a row of `views`
             row = {name: [value] for name, value in row.items()} | {
                 "subject_id": row["subject_id"],
@@ -87,12 +87,10 @@ class StoredRow:
 def _encoded_bytes(image: Any) -> bytes:
     if not isinstance(image, dict) or not isinstance(image.get("bytes"), bytes):
         raise UsageError(
-            explain(
-                "images are to come encoded",
-                expected="{'bytes': …, 'path': …}",
-                found=type(image).__name__,
-                remedy="load with `undecoded(dataset)`, or use `as_tensors`",
-            )
+            "images are to come encoded",
+            expected="{'bytes': …, 'path': …}",
+            found=type(image).__name__,
+            remedy="load with `undecoded(dataset)`, or use `as_tensors`",
         )
     data: bytes = image["bytes"]
     return data
@@ -217,24 +215,22 @@ class ToTensors:
         ):
             if isinstance(value, str) or set(value) - set(choices):
                 expected = f"of {', '.join(choices)}"
-                raise UsageError(explain(f"bad {name}", expected=expected, found=repr(value)))
+                raise UsageError(f"bad {name}", expected=expected, found=repr(value))
         if not hasattr(self.views, "choose"):
             found = repr(self.views)
             remedy = f"pass views=RandomViews({found})" if found.isdigit() else None
             expected = "AllViews(), RandomViews(…) or SourceTargetViews(…)"
-            raise UsageError(explain("bad views", expected=expected, found=found, remedy=remedy))
+            raise UsageError("bad views", expected=expected, found=found, remedy=remedy)
         for name in ("crop_wh", "size_wh", "stored_wh"):
             size = getattr(self, name)
             if size is not None and not _is_size(size):
                 remedy = f"pass {name}=({size}, {size})" if isinstance(size, int) else None
                 expected = "(width, height), integers of 1 or more"
                 found = repr(size)
-                raise UsageError(
-                    explain(f"bad {name}", expected=expected, found=found, remedy=remedy)
-                )
+                raise UsageError(f"bad {name}", expected=expected, found=found, remedy=remedy)
         if not isinstance(self.flip_chance, (int, float)) or not 0 <= self.flip_chance <= 1:
             found = repr(self.flip_chance)
-            raise UsageError(explain("bad flip_chance", expected="0 to 1", found=found))
+            raise UsageError("bad flip_chance", expected="0 to 1", found=found)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other views, crops and flips, also in workers that are running.
@@ -307,12 +303,10 @@ class ToTensors:
             room = np.subtract(header.size_wh, crop_wh)
             if room.min() < 0:
                 raise ImageError(
-                    explain(
-                        "an image is smaller than what is to be cut out",
-                        where=row.where(index),
-                        expected=f"{crop_wh[0]} x {crop_wh[1]} pixels or more",
-                        found=f"{header.size_wh[0]} x {header.size_wh[1]}",
-                    )
+                    "an image is smaller than what is to be cut out",
+                    where=row.where(index),
+                    expected=f"{crop_wh[0]} x {crop_wh[1]} pixels or more",
+                    found=f"{header.size_wh[0]} x {header.size_wh[1]}",
                 )
             left, top = (int(cut) for cut in room // 2)
             if self.crop_at == "random":
@@ -323,13 +317,11 @@ class ToTensors:
             first, found = framings[0].size_wh, framings[-1].size_wh
             if found != first:
                 raise ImageError(
-                    explain(
-                        "the views of a row differ in size",
-                        where=row.where(index),
-                        expected=f"{first[0]} x {first[1]} pixels, as the first",
-                        found=f"{found[0]} x {found[1]}",
-                        remedy="pass size_wh or crop_wh",
-                    )
+                    "the views of a row differ in size",
+                    where=row.where(index),
+                    expected=f"{first[0]} x {first[1]} pixels, as the first",
+                    found=f"{found[0]} x {found[1]}",
+                    remedy="pass size_wh or crop_wh",
                 )
         return framings
 
