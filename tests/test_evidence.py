@@ -518,8 +518,8 @@ def test_the_hull_as_a_view_sees_it_covers_the_silhouette_and_little_more() -> N
     extrinsics, lenses = cameras_of(2)
     masks = [silhouette(each) for each in pictures_of(1)]
     seen = Silhouettes(masks, lenses[1])
-    everywhere = np.ones_like(masks[2].mask)
-    reached = seen.reached(2, everywhere, extrinsics[1], fit_orbit(extrinsics[1]).centre)
+    everywhere = [np.ones_like(each.mask) for each in masks]
+    reached = seen.reached(everywhere, extrinsics[1], fit_orbit(extrinsics[1]).centre)[2]
     assert reached[masks[2].mask].mean() > 0.99
     assert (reached & ~masks[2].mask)[:64].mean() < 0.12  # below, the shoulders go on
 

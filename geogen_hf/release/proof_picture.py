@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
@@ -25,11 +26,11 @@ from geogen_hf.release.release import Release
 from geogen_hf.release.subjects import Subject, decode_for_eye
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 
-_PAPER, _INK, _FAINT = (250, 250, 250), (40, 40, 44), (120, 120, 128)
+_WHITE, _PAPER, _INK, _FAINT = (255, 255, 255), (250, 250, 250), (40, 40, 44), (120, 120, 128)
 _FITS, _LOST = (22, 150, 84), (214, 48, 49)
 _COLUMNS, _MOST_VIEWS = 4, 8
 _MARGIN, _GUTTER, _LINE = 16, 28, 20
-_FINE = 2  # drawn larger by this and reduced, for smooth lines
+_PEN_PX = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class _Drawn:
         rig, silhouettes = self.seen.read(convention), self.seen.silhouettes
         if rig is None:
             return [np.zeros_like(mask) for mask in silhouettes.masks]
-        return [silhouettes.reached(v, mask, *rig) for v, mask in enumerate(silhouettes.masks)]
+        return silhouettes.reached(silhouettes.masks, *rig)
 
 
 def proof_picture(release: Release, *, subjects: int = 2, cell_px: int = 150) -> Image.Image:
@@ -154,28 +155,30 @@ def _cells(drawn: _Drawn, hulls: Sequence[Mask], cell_px: int) -> Image.Image:
 
 def _cell(picture: Pixels, mask: Mask, hull: Mask, cell_px: int) -> Image.Image:
     """One image, paled, with the hull's outline and what the hull lacks."""
-    side = _FINE * cell_px
-    factor = side / max(picture.shape[:2])
+    factor = cell_px / max(picture.shape[:2])
     size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
     image = Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.LANCZOS)
-    image = Image.blend(image, Image.new("RGB", size, (255, 255, 255)), 0.25)
-    lost, kept = _enlarged(mask & ~hull, size), _enlarged(hull, size)
-    image.paste(Image.new("RGB", size, _LOST), mask=lost.point(lambda value: value * 0.62))
-    edge = np.asarray(kept.filter(ImageFilter.MaxFilter(5))) > np.asarray(
-        kept.filter(ImageFilter.MinFilter(3))
-    )
-    edge[[0, 1, -2, -1]] = edge[:, [0, 1, -2, -1]] = False  # the edge of the picture only cuts
-    image.paste(Image.new("RGB", size, _FITS), mask=Image.fromarray(edge))
-    framed = Image.new("RGB", (side, side), (255, 255, 255))
+    image = Image.blend(image, Image.new("RGB", size, _WHITE), 0.25)
+    lost = np.clip(_inwards(mask & ~hull, size) + 0.5, 0, 1)
+    line = np.clip(_PEN_PX / 2 + 0.5 - np.abs(_inwards(hull, size)), 0, 1)
+    line[[0, -1]] = line[:, [0, -1]] = 0  # the edge of the picture only cuts
+    for colour, opacity in ((_LOST, 0.62 * lost), (_FITS, line)):
+        stencil = Image.fromarray((255 * opacity).astype(np.uint8))
+        image.paste(Image.new("RGB", size, colour), mask=stencil)
+    framed = Image.new("RGB", (cell_px, cell_px), _WHITE)
     framed.paste(image, (0, 0))
-    return framed.resize((cell_px, cell_px), Image.Resampling.LANCZOS)
+    return framed
 
 
-def _enlarged(mask: Mask, size: tuple[int, int]) -> Image.Image:
-    """A mask at another size, without the steps of its pixels."""
+def _inwards(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
+    """About how far pixels near a mask's outline lie inside it, at another size.
+
+    A blurred edge rises by 1 / (sigma sqrt(2 pi)) a pixel, so the steps of the mask do not show.
+    """
+    sigma = max(1.2, 0.7 * max(size) / max(mask.shape))  # so that a pen's width stays distinct
     large = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BICUBIC)
-    large = large.filter(ImageFilter.GaussianBlur(0.7 * max(size) / max(mask.shape)))
-    return large.point(lambda value: 255 if value >= 128 else 0)
+    blurred = np.asarray(large.filter(ImageFilter.GaussianBlur(sigma)), dtype=np.float32)
+    return np.asarray((blurred / 255 - np.float32(0.5)) * np.float32(sigma * np.sqrt(2 * np.pi)))
 
 
 def _page(blocks: Sequence[Image.Image], notes: Sequence[str]) -> Image.Image:
