@@ -14,7 +14,7 @@ from random_cameras import to_canonical
 
 from geogen_hf.cameras import look_at
 from geogen_hf.cameras.conventions import CANONICAL, Convention, express
-from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.cameras.tools import QuaternionOrder, quaternion_from_rotation
 from geogen_hf.errors import MetadataError
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
@@ -776,6 +776,22 @@ def spheres(
     }
 
 
+def lettered(key: str, letters: str, values: Matrix) -> dict[str, float]:
+    """Single numbers under keys that end in letters."""
+    return {key.format(each): v for each, v in zip(letters, values.tolist(), strict=True)}
+
+
+def numbered(key: str, matrix: Matrix, first: int = 0) -> dict[str, float]:
+    """Single numbers under keys that end in row and column."""
+    return {f"{key}{i + first}{j + first}": float(v) for (i, j), v in np.ndenumerate(matrix)}
+
+
+def seven(e: Matrix, order: QuaternionOrder) -> list[float]:
+    """The last column, and a quaternion."""
+    found: list[float] = [*e[:3, 3].tolist(), *quaternion_from_rotation(e[:3, :3], order).tolist()]
+    return found
+
+
 def mirrored_world(name: str) -> Convention:
     """Angles that grow the other way are cameras with these axes in a mirrored world."""
     return Convention.from_name(f"world_to_camera opencv_mirrored_{name}")
@@ -1059,6 +1075,68 @@ HELD_OUT: dict[str, Arrangement] = {
         ),
         PLAIN,
         C2W,
+    ),
+    "qw qx qy qz tx ty tz": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    **lettered("q{}", "wxyz", quaternion_from_rotation(e[:3, :3], "wxyz")),
+                    **lettered("t{}", "xyz", e[:3, 3]),
+                    "K": k.tolist(),
+                }
+            )
+        ),
+        PLAIN,
+    ),
+    "m00 to m33": Arrangement(
+        one_each(named(lambda e, k: {**numbered("m", e), "K": k.tolist()})), PADDED
+    ),
+    "r11 to r33, position_x and K00": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    **numbered("r", e[:3, :3].T, 1),
+                    **lettered("position_{}", "xyz", centre(e)),
+                    **numbered("K", k),
+                }
+            )
+        ),
+        PLAIN,
+        C2W,
+    ),
+    "m00 to m23, c2w": Arrangement(
+        one_each(
+            named(expressed(C2W, lambda e, k: {"c2w": numbered("m", e[:3]), "K": k.tolist()}))
+        ),
+        PADDED,
+        C2W,
+    ),
+    "poses of 7 numbers, w last": Arrangement(
+        one_each(
+            lambda h: {
+                "poses": [seven(express(e, C2W), "xyzw") for e in h.extrinsics],
+                "K": h.intrinsics[0].tolist(),
+            }
+        ),
+        PADDED,
+        C2W,
+    ),
+    "pose of 7 numbers, quaternion first, as text": Arrangement(
+        one_each(
+            named(
+                lambda e, k: {
+                    "c2w": " ".join(map(repr, np.roll(seven(express(e, C2W), "wxyz"), 4).tolist())),
+                    "K": k.tolist(),
+                }
+            )
+        ),
+        PADDED,
+        C2W,
+    ),
+    "position and target, no up": Arrangement(
+        one_each(named(keyed(position=lambda e, k: centre(e), target=target_of, K=lambda e, k: k))),
+        PLAIN,
+        orbit=True,
     ),
     "spherical": Arrangement(
         one_each(named(spheres("azimuth", "elevation", "radius"))), PLAIN, orbit=True

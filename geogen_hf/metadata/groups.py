@@ -39,6 +39,7 @@ from geogen_hf.metadata.plan import (
     PosePlan,
     camera_of,
     demand_shape,
+    form_of,
     kind_of_square,
     nearness,
     plan_intrinsics,
@@ -418,11 +419,13 @@ def _stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path,
     if len(parts) < len(paths):
         return (), True, None
     try:
-        for part, key in zip(parts, POSE_KEYS[form], strict=True):
+        for part, key in zip(parts, POSE_KEYS[form], strict=False):
             demand_shape(part, key)
     except CameraValueError as fault:
         return (), True, fault
-    if form == "matrix" and parts[0].dims == (25,):
+    if form == "matrix":
+        form = form_of(parts[0])
+    if form == "label":
         return (PosePlan("label", tuple(parts), Role("pose", C2W, "opencv")),), False, None
     role = Role("pose", "world_to_camera" if form in ("look_at", "spherical") else None)
     role = replace(role, axes="opencv" if form == "look_at" else None)
@@ -436,7 +439,8 @@ def _claimed(pose: PosePlan, said: Any) -> dict[str, Any]:
         claims["column_major"] = said["layout"] == "column-major"
     if "euler_units" in said:
         claims["degrees"] = said["euler_units"] == "degrees"
-    order = "euler_order" if pose.form == "euler" else "quaternion_order"
+    orders = {"euler": "euler_order", "look_at": "world_up"}
+    order = orders.get(pose.form, "quaternion_order")
     if order in said:
         claims["order"] = said[order]
     return claims

@@ -54,7 +54,7 @@ class Role:
         direction: Of the matrix, where the key says so.
         axes: Of the camera, where the key belongs to one tool only.
         column_major: True where the key says that flat numbers go column by column.
-        order: Of a quaternion's numbers or of turns by angles, where that is said.
+        order: Of a quaternion's numbers or of turns by angles, or the world's up, where said.
         degrees: Of an angle: True or False where the key says so.
     """
 
@@ -164,7 +164,7 @@ SPHERICAL: tuple[RoleName, ...] = ("azimuth", "elevation", "distance")
 BARE: tuple[Dims, ...] = (*_MATRICES, (25,))
 """What is a camera by its dimensions alone."""
 ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
-    "pose": BARE,
+    "pose": (*BARE, (7,)),
     "projection": ((3, 4), (12,), (4, 4), (16,)),
     "rotation": (*SQUARES, *_VECTORS, (4,)),
     "quaternion": ((4,),),

@@ -81,8 +81,8 @@ class PosePlan:
 
     Attributes:
         form: What the values are.
-        columns: The matrix; rotation and translation; eye, target (or forward) and up; or
-            azimuth, elevation and distance.
+        columns: The whole pose; rotation and translation; eye, target (or forward) and up, if
+            there is one; or azimuth, elevation and distance.
         role: Of the first, with its claims.
         placed: Whether the translation is the camera's place in the world.
         forward: Whether the second value of a look-at is a direction and no point.
@@ -181,8 +181,7 @@ def plan_poses(
         statement = f'"extrinsics": "{dotted(paths[:1])}"'
         return (), True, ambiguous("the pose", paths, statement)
     if whole:
-        form: PoseForm = "label" if whole[0].dims == (25,) else "matrix"
-        return (_posed(form, whole[0]),), True, None
+        return (_posed(form_of(whole[0]), whole[0]),), True, None
     parts = [column for role in SPHERICAL for column in slots.get(role, ())]
     if [column.role.name for column in parts] == list(SPHERICAL):
         role = replace(parts[0].role, direction=W2C)
@@ -191,8 +190,16 @@ def plan_poses(
     vectors = [column for column in unknown if column.dims in ACCEPTED["translation"]]
     if len(turns) == len(vectors) == 1:
         return (PosePlan("rotation", (turns[0], vectors[0]), Role("rotation")),), True, None
+    if views := _look_at(slots):  # without an up
+        return tuple(views), False, None
     broken = [column for column in columns if column.dims is None]
     return (), True, next((fault for column in broken for fault in column.faults.values()), None)
+
+
+def form_of(column: Column) -> PoseForm:
+    """What a pose in one column is: 25 numbers, a position and a quaternion, or a matrix."""
+    forms: dict[Any, PoseForm] = {(25,): "label", (7,): "quaternion"}
+    return forms.get(column.dims, "matrix")
 
 
 def kind_of_square(column: Column) -> RoleName:
@@ -211,10 +218,7 @@ def kind_of_square(column: Column) -> RoleName:
 
 def _pose_plans(slots: Slots) -> list[PosePlan]:
     """Those under known keys, without those that a more telling one outweighs."""
-    found = [
-        _posed("label" if column.dims == (25,) else "matrix", column)
-        for column in slots.get("pose", ())
-    ]
+    found = [_posed(form_of(column), column) for column in slots.get("pose", ())]
     for name in _TURNS:
         for turn in slots.get(name, ()):
             form: Any = name
@@ -225,7 +229,7 @@ def _pose_plans(slots: Slots) -> list[PosePlan]:
                 for role in ("translation", "location")
             )
             found += [_posed(form, turn, offset) for offset in beside or places[:1]]
-    found += _look_at(slots)
+    found += [view for view in _look_at(slots) if view.columns[2:]]
     # A key that says its direction counts for more than one that does not, and one inside `camera`
     # for more than one beside it: that may be the pose of a body.
     found = [pose for pose in found if pose.direction is not None] or found
@@ -239,11 +243,11 @@ def _look_at(slots: Slots) -> list[PosePlan]:
     if not targets and len(places) == 2:  # eye, centre and up, as in gluLookAt
         places.sort(key=lambda column: normalise_key(column.path[-1]) in ("center", "centre"))
         targets = [places.pop()]
-    if len(places) != 1 or len(targets) != 1 or len(ups) != 1:
+    if len(places) != 1 or len(targets) != 1 or len(ups) > 1:
         return []
     ahead = targets[0].role.name == "forward"
     role = Role("pose", W2C, "opencv")
-    return [PosePlan("look_at", (places[0], targets[0], ups[0]), role, forward=ahead)]
+    return [PosePlan("look_at", (places[0], targets[0], *ups), role, forward=ahead)]
 
 
 def _posed(form: PoseForm, *columns: Column) -> PosePlan:

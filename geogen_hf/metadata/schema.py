@@ -13,12 +13,12 @@ names stand, in the words of the description that `inspect` shows and of refusal
                     for the first number in a name; `"…, counted from 1"` where the images count
                     from 0
 `view`              PLACE of the views' numbers, likewise
-`extrinsics`        PATH to a matrix of 4x4, 3x4, 4x3, 16 or 12 numbers, a projection matrix, or 25
+`extrinsics`        PATH to a matrix of 4x4, 3x4, 4x3, 16 or 12 numbers, a projection, 25 or 7
 `rotation`          PATH to 3x3 or 9 numbers; with `translation`
 `quaternion`        PATH to four numbers; with `translation` and `quaternion_order`
 `euler`             PATH to three angles about x, y and z; with `translation`
 `rodrigues`         PATH to three numbers, axis times angle; with `translation`
-`eye`               PATH to a camera's place; with `target` and `up`
+`eye`               PATH to a camera's place; with `target`, and `up` or `world_up`
 `azimuth`           PATH to an angle about y, from z towards x; with `elevation` and `distance`
 `elevation`         PATH to an angle above the plane of x and z, of a camera that looks at the
                     origin
@@ -28,6 +28,7 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `euler_units`       `"radians"` or `"degrees"`, of all angles of a pose
 `euler_order`       about which of the world's axes cameras turn first, second and third, as Blender
                     writes it: `"XYZ"`, …
+`world_up`          the direction that is up in all images: `"+y"`, `"-z"`, …
 `direction`         `"world_to_camera"` or `"camera_to_world"`
 `axes`              `"opencv"`, `"opengl"` or another of `geogen_hf.cameras.conventions.AXES_SIGNS`
 `layout`            `"row-major"` or `"column-major"`, of the numbers of matrices
@@ -53,7 +54,7 @@ from geogen_hf.cameras.tools import QuaternionOrder
 from geogen_hf.errors import UsageError
 from geogen_hf.metadata.keys import MAX_KEYS_DEEP, Path, RoleName
 from geogen_hf.metadata.plan import INTRINSICS_KEYS, POSE_KEYS, IntrinsicsForm, PoseForm, Units
-from geogen_hf.metadata.stored_poses import EULER_ORDERS
+from geogen_hf.metadata.stored_poses import EULER_ORDERS, WORLD_UPS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,6 +67,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "quaternion_order": get_args(QuaternionOrder),
     "euler_units": ("radians", "degrees"),
     "euler_order": EULER_ORDERS,
+    "world_up": tuple(WORLD_UPS),
     "direction": get_args(Direction),
     "axes": get_args(CameraAxes),
     "layout": ("row-major", "column-major"),
@@ -172,8 +174,8 @@ def _pose(paths: Mapping[str, Path]) -> tuple[PoseForm, tuple[Path, ...]] | None
     if not paths:
         return None
     for form, keys in POSE_KEYS.items():
-        if set(keys) == set(paths):
-            return form, tuple(paths[key] for key in keys)
+        if set(paths) in (set(keys), set(keys) - {"up"}):
+            return form, tuple(paths[key] for key in keys if key in paths)
     expected = "; or ".join(" and ".join(keys) for keys in POSE_KEYS.values())
     raise _wrong("camera_schema does not say one pose", expected, ", ".join(paths))
 

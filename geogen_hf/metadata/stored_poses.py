@@ -31,6 +31,13 @@ from geogen_hf.metadata.table import Column
 EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
 """About which of the world's axes cameras turn first, second and third, as Blender writes it."""
 
+WORLD_UPS = {
+    f"{sign}{axis}": float(f"{sign}1") * np.eye(3)["xyz".index(axis)]
+    for axis in "yzx"
+    for sign in "+-"
+}
+"""What is up in all images, where cameras have a target and no up of their own."""
+
 _LAYOUTS = {
     **dict.fromkeys(("columnmajor", "column", "col", "colmajor", "f", "fortran"), True),
     **dict.fromkeys(("rowmajor", "row", "c"), False),
@@ -143,7 +150,7 @@ def compose_poses(
 
 
 def _statement(pose: PosePlan) -> str:
-    names = POSE_KEYS.get(pose.form, POSE_KEYS["matrix"])
+    names = POSE_KEYS[pose.form if pose.paths[1:] else "matrix"]
     return ", ".join(f'"{n}": "{dotted([p])}"' for n, p in zip(names, pose.paths, strict=True))
 
 
@@ -175,7 +182,14 @@ def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.
     if pose.form == "spherical":
         return Poses(_from_spherical(pose, *values), claims, None, {})
     if pose.form == "look_at":
-        eye, target, up = (each.reshape(-1, 3) for each in values)
+        eye, target, *ups = (each.reshape(-1, 3) for each in values)
+        if not ups and role.order not in WORLD_UPS:
+            stated = " or ".join(json.dumps({"world_up": each}) for each in WORLD_UPS)
+            expected = f"{dotted(pose.paths)} and an up"
+            raise CameraValueError(
+                None, expected, "none in the metadata", f"say it with camera_schema={stated}"
+            )
+        up = ups[0] if ups else WORLD_UPS[str(role.order)]
         try:
             matrices = look_at(eye, eye + target if pose.forward else target, up)
         except CameraError as error:
@@ -189,6 +203,9 @@ def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.
             return _decomposed(matrices, Claims(W2C, "opencv", False))
         return Poses(matrices, replace(claims, transposed=transposed), None, {})
     faults: dict[int, CameraValueError] = {}
+    if len(values) == 1:
+        values = _parted(first, dotted(pose.paths))
+        first = values[0]
     if pose.form == "quaternion":
         length = np.linalg.norm(first, axis=1)
         what = f"{dotted(pose.paths[:1])} to have length 1"
@@ -198,6 +215,16 @@ def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.
     offset = values[1].reshape(-1, 3)
     turn = _clearest(pose, _readings(pose, first), first, offset, subjects)
     return Poses(compose_rigid(turn(first), offset), claims, None, faults)
+
+
+def _parted(seven: FloatArray, what: str) -> tuple[FloatArray, FloatArray]:
+    """The quaternion, which has length 1, and the position before or after it."""
+    ways = [(seven[:, 3:], seven[:, :3]), (seven[:, :4], seven[:, 4:])]
+    unit = [np.median(np.abs(np.linalg.norm(way[0], axis=1) - 1)) <= 1e-3 for way in ways]
+    if sum(unit) != 1:
+        expected = f"{what} to be a position and a quaternion of length 1"
+        raise CameraValueError(None, expected, "two" if all(unit) else "none")
+    return ways[unit.index(True)]
 
 
 _Turn = Callable[[FloatArray], FloatArray]

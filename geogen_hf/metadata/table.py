@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
 
@@ -54,6 +54,8 @@ _UNKNOWN = Role("unknown")
 _VECTORS = ACCEPTED["translation"]
 _MAX_DEPTH = 10
 _MOST_NUMBERS = 25  # of a value
+_PART = re.compile(r"(.*?)([wxyz]|[0-9][0-9])")
+_COUNTS = frozenset({"012", "123", "0123", "1234"})
 _ROW = re.compile(r"[-+0-9.eE \t,;]+", re.ASCII)
 _CHUNK = 64  # values that are kept before their numbers are taken: more leave the cache
 
@@ -254,6 +256,7 @@ class Table:
             if _is_vector(value):
                 self._numbers(value, (len(value),), pattern, keys)
                 return
+            value = _joined(value)
             many = set(self._many(value))
             for key, item in value.items():
                 if key in many:
@@ -405,6 +408,34 @@ def _holds(dims: Dims, accepted: Collection[Dims]) -> bool:
 def _is_vector(node: dict[str, Any]) -> bool:
     letters = {key.lower() for key in node} if len(node) in (3, 4) else set()
     return letters in ({*"xyz"}, {*"wxyz"}) and all(shape_of(each) == () for each in node.values())
+
+
+@lru_cache(maxsize=4096)
+def _part(key: str) -> re.Match[str] | None:
+    return _PART.fullmatch(normalise_key(key))
+
+
+def _joined(node: dict[str, Any]) -> dict[str, Any]:
+    """An object with the single numbers under `tx ty tz` as one value `t`, `m00 … m33` as `m`."""
+    families: dict[str, dict[str, str]] = {}
+    for key, value in node.items():
+        if type(value) in (float, int, str) and (part := _part(key)):
+            families.setdefault(part[1], {})[part[2]] = key
+    for word, keys in families.items():
+        if len(keys) < 3:
+            continue
+        joined: Any = {part: node[key] for part, key in keys.items()}
+        if keys.keys() not in ({*"xyz"}, {*"wxyz"}):
+            rows, columns = ("".join(sorted({part[at] for part in keys})) for at in (0, -1))
+            if len(keys) != len(rows) * len(columns) or not {rows, columns} <= _COUNTS:
+                continue
+            joined = [[joined[row + column] for column in columns] for row in rows]
+        role = role_of(word) or _UNKNOWN
+        dims = (len(keys),) if type(joined) is dict else shape_of(joined)
+        if word not in node and dims in ACCEPTED.get(role.name, BARE + SQUARES):
+            node = {key: value for key, value in node.items() if key not in keys.values()}
+            node[word] = joined
+    return node
 
 
 def _inside(role: Role, above: Role | None) -> Role:
