@@ -27,7 +27,7 @@ head and bulges where no camera looks into a hollow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ FARTHEST_PX = 8.0
 """Larger misfits of a pixel count as this: how wrong a wrong camera is does not matter."""
 
 _DEPTHS = 32  # points tried along a ray
+_BLOCK = 256  # rays at a time
 _LEAST_DEPTH = np.float32(1e-9)  # what is nearer to a camera, or behind it, it does not see
 _MOST_PIXELS = 90  # of an outline, evenly spread
 _DEPTH_SEARCHED = 1.2  # in half frames: heads are about as deep as they are wide
@@ -148,7 +149,10 @@ class Silhouettes:
         reached = [mask.copy() for mask in within]
         every = self._rays(world_to_camera, centre, self._intrinsics, pixels)
         for mask, its_rays in zip(reached, every, strict=True):
-            mask[mask] = self._outside(its_rays).max(axis=0).min(axis=1) <= 1.0
+            fits = [
+                self._outside(block).max(axis=0).min(axis=1) <= 1.0 for block in its_rays.blocks()
+            ]
+            mask[mask] = np.concatenate(fits) if fits else False
         return reached
 
     def _evaluate(
@@ -247,6 +251,12 @@ class _Rays:
     towards: NDArray[np.float32]  # (O, 3, P) what `start` changes by with depth
     start: NDArray[np.float32]  # (O, 3, 1) the view's centre, as another projects it
     depths: NDArray[np.float32]  # (D,) in the view's own depth
+
+    def blocks(self) -> Iterator[_Rays]:
+        """The same rays, so few at a time that their points stay in the processor's cache."""
+        for start in range(0, len(self.pixels), _BLOCK):
+            some = slice(start, start + _BLOCK)
+            yield replace(self, pixels=self.pixels[some], towards=self.towards[:, :, some])
 
     def points(self, depths: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Pixels x and y, and depths z, each `(O, P, D)`, at depths `(D,)` or `(P, D)`."""
