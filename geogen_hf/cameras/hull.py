@@ -144,7 +144,7 @@ class Silhouettes:
     def reached(
         self, within: Sequence[Mask], world_to_camera: FloatArray, centre: FloatArray
     ) -> list[Mask]:
-        """Draw what of a mask for each view the hull of the other silhouettes covers there."""
+        """For each view, find the part of a mask that the hull of the other silhouettes covers."""
         pixels = [np.argwhere(mask)[:, ::-1] + np.float64(0.5) for mask in within]
         reached = [mask.copy() for mask in within]
         every = self._rays(world_to_camera, centre, self._intrinsics, pixels)

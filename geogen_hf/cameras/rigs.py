@@ -20,7 +20,7 @@ from geogen_hf.cameras.validate import REPAIR_LIMIT, rotation_errors
 BoolArray = NDArray[np.bool_]
 
 LEAST_VIEWS = 3
-"""Two optical axes nearly meet in any reading, one always does."""
+"""With fewer cameras nothing is told: two optical axes nearly meet in any reading."""
 
 #: A rig is sound within these. They are wide: they need only tell a rig from no rig, and cameras
 #: that look past one another, or at a target that moves, are rigs. Measured on the sample (target
@@ -220,7 +220,7 @@ def _largest_gap_deg(
 
 @dataclass(frozen=True)
 class Geometry:
-    """What `Rigs` come to over all subjects, read by one convention; nan where none is measured.
+    """Summarise `Rigs` over all subjects, read by one convention; nan where none is measured.
 
     Attributes:
         formed: Share of the matrices that are rigid transforms at all, 0..1. The other measures are

@@ -95,7 +95,7 @@ class ConventionScore:
 
     @property
     def misfit(self) -> float:
-        """Median over subjects of what counts: adjusted, where there are such; else infinite."""
+        """The median misfit of the subjects, corrected where it was; infinite without subjects."""
         return float(np.median(self.adjusted or self.misfits or (np.inf,)))
 
     def to_json(self) -> dict[str, Any]:

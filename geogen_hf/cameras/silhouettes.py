@@ -101,7 +101,7 @@ def filled(mask: Mask) -> Mask:
 
 
 def outline(mask: Mask) -> Mask:
-    """The pixels of a mask that touch background; the edge of the picture cuts, it outlines not."""
+    """Find the pixels of a mask that touch background. The edge of the picture is no background."""
     return np.asarray(mask & _grown(~mask))
 
 

@@ -144,7 +144,7 @@ class Seen:
         return FARTHEST if rig is None else self.silhouettes.adjust(*rig).misfit
 
     def corrected(self, convention: Convention) -> float:
-        """The misfit with corrected intrinsics, or as stated where that leaves nothing to tell."""
+        """The misfit with corrected intrinsics; as stated where it is too small to need that."""
         plain = self.plain(convention)
         return self.adjusted(convention) if plain > _WORTH_ADJUSTING else plain
 
@@ -174,7 +174,7 @@ def seen_subjects(
     indices: Sequence[int],
     subject_ids: Sequence[str],
 ) -> list[Seen]:
-    """Those of some subjects whose pictures have a head before an even background.
+    """Look at some subjects; keep those that show a head before an even background.
 
     Each is read in a thread: while one waits for its pictures, others are decoded.
     """

@@ -192,5 +192,5 @@ def _refusal(
 
 
 def _first(good: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Index of the first that is not."""
+    """Return the index of the first value that is false."""
     return tuple(np.argwhere(~np.asarray(good))[0].tolist())

@@ -152,7 +152,7 @@ def mask_path(name: str) -> str:
 
 
 def mask_alpha(foreground: Foreground) -> NDArray[np.uint8]:
-    """A mask; all of it is foreground where the outline cannot be told."""
+    """Make a mask; all of it is foreground where the outline cannot be told."""
     return foreground.alpha if foreground.doubt is None else np.full_like(foreground.alpha, 255)
 
 

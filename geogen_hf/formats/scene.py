@@ -30,7 +30,7 @@ _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}(?<!\.)", re.ASCII)
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """How scenes are laid out: the arguments of these names of `convert`."""
+    """How scenes are laid out. The fields are the arguments of `convert` with these names."""
 
     masks: bool | None = None
     holdout: int | None = 2

@@ -55,7 +55,7 @@ _MOST_COLUMNS = 62  # of one object that may be parts of poses
 _MOST_ABSENT = 0.5  # of the cameras: a value that more of them lack is not theirs
 
 Found = tuple[tuple[PosePlan, ...], bool, CameraValueError | None]
-"""As `plan_poses` gives them."""
+"""What `plan_poses` returns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,18 +111,18 @@ class Group:
 
     @property
     def documents(self) -> list[int]:
-        """Of each camera, the number of its document."""
+        """For each camera, the number of its document."""
         documents: list[int] = (self.codes // len(self._table.keys)).tolist()
         return documents
 
     @property
     def keys(self) -> list[Trail]:
-        """Of each, what stands for the `*`."""
+        """For each camera, what stands for the `*`."""
         return [self._table.keys[at] for at in (self.codes % len(self._table.keys)).tolist()]
 
     @property
     def trails(self) -> list[Trail]:
-        """Of each, the path to its object, if it has one of its own."""
+        """For each camera, the path to its object, if it has one of its own."""
         above = self._main.pattern[: self._main.depth]
         known: dict[Trail, Trail] = {}
         return [known.setdefault(keys, _filled(above, keys)) for keys in self.keys]
@@ -178,7 +178,7 @@ class Group:
         )
 
     def _rows_of(self, column: Column) -> IntArray:
-        """Of each camera, the row of its value in a column; -1 for none."""
+        """For each camera, the row of its value in a column; -1 for none."""
         if column not in self._rows:
             near = nearness(column, self._main) >= 0 and column.stars <= self._main.stars
             none = np.full(len(self), -1, dtype=np.int64)
@@ -186,7 +186,7 @@ class Group:
         return self._rows[column]
 
     def _nearest(self, columns: Iterable[Column]) -> list[Column]:
-        """Those that are values of most of these cameras; of each role, the nearest."""
+        """The columns that most of these cameras have a value in; the nearest one for each role."""
         found: dict[RoleName, list[Column]] = {}
         for column in columns:
             if (self._rows_of(column) < 0).mean() <= _MOST_ABSENT:
@@ -242,7 +242,7 @@ class Group:
             self._fail((rows >= 0) & wrong[rows], CameraValueError(None, expected, found))
 
     def _read(self, column: Column) -> dict[str, Any]:
-        """What is said in words of most cameras; to say something else is the fault of one."""
+        """Read what most cameras say in words; a camera that says something else is reported."""
         rows = self._rows_of(column).tolist()
         words = [column.values[row] if row >= 0 else None for row in rows]
         (usual, _), *others = Counter(words).most_common()
@@ -447,6 +447,6 @@ def _claimed(pose: PosePlan, said: Any) -> dict[str, Any]:
 
 
 def _filled(pattern: Path, keys: Trail) -> Trail:
-    """A pattern with keys in the place of `*`, and those that are left behind it."""
+    """Put keys in the place of a pattern's `*`; keys that are left over follow at its end."""
     left = iter(keys)
     return (*(next(left) if step == MANY else step for step in pattern), *left)

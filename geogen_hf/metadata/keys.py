@@ -21,7 +21,7 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import GeoGenError
 
 Path = tuple[str, ...]
-"""Keys."""
+"""The keys that lead to a value."""
 Dims = tuple[int, ...]
 """Dimensions of nested lists of numbers; `()` is one number."""
 

@@ -56,7 +56,7 @@ class Labels:
 
     @cached_property
     def rows(self) -> IntArray:
-        """Of each camera, the number of its label."""
+        """For each camera, the number of its label."""
         return np.fromiter(map(self.distinct.__getitem__, self.labels), np.int64, len(self.labels))
 
 
@@ -85,7 +85,7 @@ class Images:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Of the names that may be told in a longer text, which no number or letter can be."""
+        """The lengths of the names that can be found in longer texts: no letter, no number."""
         names = (name for name in self.folded if not name.isdigit())
         return sorted({len(name) for name in names} - {1}, reverse=True)
 
@@ -162,7 +162,7 @@ class Reading:
 
     @cached_property
     def codes(self) -> IntArray:
-        """Of each camera, its image as in `Images.codes`; -1 for none."""
+        """For each camera, its image as in `Images.codes`; -1 for none."""
         return _codes(self.subjects, self.views)
 
     def __str__(self) -> str:
@@ -367,7 +367,7 @@ def _subject_holes(column: Labels, images: Images, stated: str | None) -> Iterat
 
 
 def _name_in(label: Label, images: Images, *, glued: bool = False) -> int:
-    """The identity whose whole name a label is, or has in it as words of its own or `glued`."""
+    """Find the identity whose name a label is, or contains as words of its own or `glued`."""
     for spelt in _spellings(label):
         if spelt in images.index:
             return images.index[spelt]

@@ -65,7 +65,7 @@ INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
     ("fov_x", ("fov_x",)),
     ("fov_y", ("fov_y",)),
 )
-"""Likewise of intrinsics, the most direct description first."""
+"""What `camera_schema` calls the values of intrinsics, the most direct description first."""
 
 _ROLE_OF = {"extrinsics": "pose", "eye": "location"}
 _TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
@@ -123,7 +123,7 @@ class IntrinsicsPlan:
 
     @property
     def columns(self) -> list[Column]:
-        """The parts that are no numbers."""
+        """The parts that are columns."""
         return [part for part in self.parts if isinstance(part, Column)]
 
 
@@ -217,7 +217,7 @@ def kind_of_square(column: Column) -> RoleName:
 
 
 def _pose_plans(slots: Slots) -> list[PosePlan]:
-    """Those under known keys, without those that a more telling one outweighs."""
+    """Find poses under known keys; a more specific key outweighs a less specific one."""
     found = [_posed(form_of(column), column) for column in slots.get("pose", ())]
     for name in _TURNS:
         for turn in slots.get(name, ()):
@@ -304,7 +304,7 @@ def demand_shape(column: Column, role: str) -> None:
 
 
 def ambiguous(what: str, paths: Sequence[Path], statement: str) -> CameraValueError:
-    """The error of several columns that could be the same thing."""
+    """Make the error that says that several columns could be the same thing."""
     return CameraValueError(
         None,
         f"one key to hold {what}",

@@ -79,7 +79,7 @@ _OVERRULED: dict[str, tuple[RoleName, ...]] = {
     "axes": ("axes",),
     "quaternion_order": ("quaternion_order", "layout"),
 }
-"""Keys in the metadata whose word no longer counts where another is stated."""
+"""Which statements of the metadata are overruled by a stated key."""
 _DEPTH = MAX_KEYS_DEEP + 1
 
 
@@ -120,7 +120,7 @@ class CameraSchema:
         return [part[-1] for part in parts if isinstance(part, tuple)]
 
     def overrules(self, role: RoleName) -> bool:
-        """Whether what the metadata says itself no longer counts."""
+        """Whether a statement of the metadata is overruled by a stated one."""
         return any(role in _OVERRULED.get(key, ()) for key in self.claims)
 
 

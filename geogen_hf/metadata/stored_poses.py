@@ -232,7 +232,7 @@ _Turn = Callable[[FloatArray], FloatArray]
 
 
 def _readings(pose: PosePlan, array: FloatArray) -> list[tuple[dict[str, str], _Turn]]:
-    """Every way to read rotations that is open, with what would state it."""
+    """All open ways to read the rotations, each with the `camera_schema` that states it."""
     role = pose.role
     found: list[tuple[dict[str, str], _Turn]]
     if pose.form == "quaternion":

@@ -39,7 +39,7 @@ from geogen_hf.metadata.keys import (
 )
 
 Trail = tuple[str | int, ...]
-"""Keys and positions."""
+"""What stands for the `*` of a pattern: keys, and positions in lists."""
 IntArray = NDArray[np.int64]
 
 MANY = "*"
@@ -153,19 +153,19 @@ class Column:
 
     @cached_property
     def stars(self) -> int:
-        """How many steps differ."""
+        """How many steps of the pattern are `*`."""
         return self.pattern.count(MANY)
 
     @cached_property
     def depth(self) -> int:
-        """How many steps it is to the object that has the value, or all cameras' values."""
+        """How many steps lead to the object that holds one camera's value, or that of all."""
         last = max((at for at, step in enumerate(self.pattern) if step != MANY), default=-1)
         stars = [at for at, step in enumerate(self.pattern[: last + 1]) if step == MANY]
         return stars[-1] + 1 if stars else 0
 
     @cached_property
     def path(self) -> Path:
-        """The keys from there."""
+        """The keys from that object to the value."""
         return tuple(step for step in self.pattern[self.depth :] if step != MANY)
 
     @cached_property
@@ -382,7 +382,7 @@ class Table:
         return [key for key in alike if key in words or type(node[key]) is dict]
 
     def codes(self, column: Column) -> IntArray:
-        """Of each value, document and keys as one number."""
+        """For each value, document and keys as one number."""
         documents = np.array(column.documents, dtype=np.int64)
         return documents * len(self.keys) + np.array(column.keys, dtype=np.int64)
 

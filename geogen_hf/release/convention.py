@@ -286,7 +286,7 @@ class _Pictures:
         self.faults: dict[int, CameraError] = {}
 
     def read(self, index: int) -> tuple[list[Pixels], FloatArray] | None:
-        """Pictures and intrinsics; None where the one are damaged or the other missing."""
+        """Read pictures and intrinsics; None where one is damaged or missing."""
         subject, members = self._subjects[index], self.members[index]
         try:
             with Archives() as archives:  # not shared: several threads ask at a time

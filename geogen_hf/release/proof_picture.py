@@ -171,7 +171,7 @@ def _cell(picture: Pixels, mask: Mask, hull: Mask, cell_px: int) -> Image.Image:
 
 
 def _inwards(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
-    """About how far pixels near a mask's outline lie inside it, at another size.
+    """Estimate how far pixels near a mask's outline lie inside it, in pixels of another size.
 
     A blurred edge rises by 1 / (sigma sqrt(2 pi)) a pixel, so the steps of the mask do not show.
     """

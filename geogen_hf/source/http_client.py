@@ -36,7 +36,7 @@ _EXPIRED = frozenset({401, 403, 404, 410})
 
 
 class StalledError(TimeoutError):
-    """A response comes more slowly than is put up with, or not at all."""
+    """A response comes too slowly, or not at all."""
 
 
 class _Pace(io.RawIOBase):
@@ -106,7 +106,7 @@ def _paced(connection: type) -> type:
 
 
 class _Adapter(HTTPAdapter):
-    """Has all connections made with a `Pace`, those through proxies too."""
+    """Makes every connection with a `Pace`, those through proxies too."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool = super().get_connection_with_tls_context(*args, **kwargs)

@@ -154,7 +154,7 @@ class HttpFile(RemoteFile):
         return start, self.read_range(start, size) if tail is None else tail
 
     def _read_suffix(self, length: int) -> tuple[int, int, bytearray | None]:
-        """Ask for the last bytes: where they begin, the file's size, and they if they came.
+        """Ask for the last bytes; return their offset, the file's size, and the bytes if they came.
 
         Some servers ignore or refuse suffixes (Azure's blob store knows none).
         """

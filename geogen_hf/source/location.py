@@ -113,7 +113,7 @@ class ArchiveFile(ABC):
 
     @abstractmethod
     def read_tail(self, length: int) -> tuple[int, bytes | bytearray]:
-        """Read the last bytes, all where the file is shorter: the offset of the first, and they."""
+        """Read the last bytes, or the whole file if it is shorter; return their offset and them."""
 
     @abstractmethod
     def close(self) -> None:
@@ -234,11 +234,11 @@ class SeekableFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def tell(self) -> int:

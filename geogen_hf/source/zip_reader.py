@@ -184,7 +184,7 @@ class Range:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """How many bytes it has."""
         return self.stop - self.start
 
 
