@@ -20,7 +20,7 @@ from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
 from geogen_hf.release.release import UnknownSubjectError
-from geogen_hf.source import http_reader
+from geogen_hf.source import remote
 from geogen_hf.source.http_reader import HttpFile
 from geogen_hf.source.location import TAIL_BYTES, Location
 from geogen_hf.source.parts import ALL_PARTS
@@ -34,7 +34,7 @@ HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_reader, "OPTIONS", HASTE)
+    monkeypatch.setattr(remote, "OPTIONS", HASTE)
 
 
 @pytest.fixture

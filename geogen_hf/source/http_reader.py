@@ -32,8 +32,6 @@ from geogen_hf.threads import Control
 
 CHEAP_SKIP_BYTES = 256 * 2**10
 """Where a server ignores `Range`, so much is read and thrown away; for more, it is refused."""
-OPTIONS = TransferOptions(read_s=30.0)
-"""Timeouts and retries of reads, unless told otherwise."""
 _READ_BYTES = 2**20
 _NO_HEAD = frozenset({400, 403, 405, 501})
 _NO_SUFFIX = frozenset({400, 416, 501})
@@ -107,7 +105,7 @@ class HttpFile(RemoteFile):
         options: TransferOptions | None = None,
         control: Control | None = None,
     ) -> None:
-        super().__init__(location, options or OPTIONS, control)
+        super().__init__(location, options, control)
         url, given = location.address, location.options()
         on_hub = url.startswith("hf://")
         address, headers = hub_address(url, given) if on_hub else (url, given.get("headers", {}))

@@ -83,6 +83,10 @@ class TransferOptions:
     digest: bool = True
 
 
+OPTIONS = TransferOptions(read_s=30.0)
+"""Timeouts and retries of reads, unless told otherwise."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
     """A file that is being read from one offset on; to be closed.
@@ -113,14 +117,17 @@ class RemoteFile(ArchiveFile):
 
     Args:
         location: Where it is, and the version to insist on; nothing is connected to yet.
-        options: Timeouts and retries.
+        options: Timeouts and retries; None for `OPTIONS`.
         control: Ends reads and waits when told to stop; None for one of its own, for `close`.
     """
 
     def __init__(
-        self, location: Location, options: TransferOptions, control: Control | None = None
+        self,
+        location: Location,
+        options: TransferOptions | None = None,
+        control: Control | None = None,
     ) -> None:
-        self.options = options
+        self.options = options or OPTIONS
         self.location = location
         self.control = control or Control()
 
@@ -235,7 +242,7 @@ def open_remote(
 ) -> RemoteFile:
     """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec, also on disk.
 
-    Takes what the readers take; without options, they have their own.
+    Takes what `RemoteFile` takes.
 
     Raises:
         UsageError: No installed package opens this kind of URL.
@@ -266,7 +273,7 @@ class FsspecFile(RemoteFile):
         options: TransferOptions | None = None,
         control: Control | None = None,
     ) -> None:
-        super().__init__(location, options or TransferOptions(), control)
+        super().__init__(location, options, control)
         self._size: int | None = None
         try:
             self._filesystem, self._path = url_to_fs(location.address, **location.options())
