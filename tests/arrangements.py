@@ -242,6 +242,16 @@ FOCAL_MM = keyed(
 )
 
 
+def turned_by(angles: Callable[[Matrix, Matrix], Any]) -> Form:
+    """A camera as Blender's panel shows it, by its angles."""
+    return keyed(
+        location=lambda e, k: e[:3, 3],
+        rotation_euler=angles,
+        lens=lambda e, k: k[0, 0] * 36 / SIZE,
+        sensor_width=lambda e, k: 36.0,
+    )
+
+
 def label(e: Matrix, k: Matrix) -> list[float]:
     unit = k / np.array([[SIZE], [SIZE], [1.0]])
     return [*express(e, C2W).ravel().tolist(), *unit.ravel().tolist()]
@@ -526,12 +536,7 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             named(
                 expressed(
                     BLENDER,
-                    keyed(
-                        location=lambda e, k: e[:3, 3],
-                        rotation_euler=lambda e, k: euler(e[:3, :3]),
-                        lens=lambda e, k: k[0, 0] * 36 / SIZE,
-                        sensor_width=lambda e, k: 36.0,
-                    ),
+                    turned_by(lambda e, k: euler(e[:3, :3])),
                 )
             )
         ),
@@ -668,13 +673,8 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             named(
                 expressed(
                     BLENDER,
-                    keyed(
-                        location=lambda e, k: e[:3, 3],
-                        # Turned about z first, then y, then x: the inverse turns the other way.
-                        rotation_euler=lambda e, k: -euler(e[:3, :3].T),
-                        lens=lambda e, k: k[0, 0] * 36 / SIZE,
-                        sensor_width=lambda e, k: 36.0,
-                    ),
+                    # Turned about z first, then y, then x: the inverse turns the other way.
+                    turned_by(lambda e, k: -euler(e[:3, :3].T)),
                 )
             )
         ),
