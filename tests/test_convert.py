@@ -44,7 +44,7 @@ from geogen_hf.export.folder import export_release
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.formats import FormatName, driver
 from geogen_hf.formats.driver import FORMATS
-from geogen_hf.formats.scene import check_folder_names, hold_out
+from geogen_hf.formats.layout import check_folder_names, hold_out
 from geogen_hf.release import release as access
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import read_release

@@ -13,8 +13,7 @@ import numpy as np
 
 from geogen_hf.cameras.tools import to_camera_to_world
 from geogen_hf.errors import CameraError
-from geogen_hf.formats.layout import Format, json_bytes
-from geogen_hf.formats.scene import Scene
+from geogen_hf.formats.layout import Format, Scene, json_bytes
 
 TOLERANCE_PX = 1e-3
 """Intrinsics printed with few decimals, or kept as float32, still fit."""
@@ -23,19 +22,15 @@ TOLERANCE_PX = 1e-3
 def transforms(scene: Scene) -> dict[str, bytes]:
     """OpenGL camera-to-world of each frame, and one horizontal field of view in radians.
 
-    Raises:
-        CameraError: The lens is not the same, square and centred in all views, or an image is not a
-            PNG: the format cannot say so.
+    `CameraError` where the lens is not the same, square and centred in all views, or an image is
+    not a PNG: the format cannot say so.
     """
     angle_x = _angle_x(scene)
-    matrices = to_camera_to_world(scene.extrinsics, "opengl")
+    poses = to_camera_to_world(scene.extrinsics, "opengl").tolist()
     files = {}
     for part, rows in scene.view_lists().items():
         frames = [
-            {
-                "file_path": f"./images/{scene.view_ids[row]}",
-                "transform_matrix": matrices[row].tolist(),
-            }
+            {"file_path": f"./images/{scene.view_ids[row]}", "transform_matrix": poses[row]}
             for row in rows
         ]
         content = {"camera_angle_x": angle_x, "frames": frames}
@@ -44,43 +39,39 @@ def transforms(scene: Scene) -> dict[str, bytes]:
 
 
 def _angle_x(scene: Scene) -> float:
-    width, height = scene.sizes[0]
+    width, height = size = scene.sizes[0]
     focal_px = float(scene.intrinsics[0, 0, 0])
     held = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
-    for row, name in enumerate(scene.names):
-        where = f"view {scene.view_ids[row]}"
-        if not name.endswith(".png"):
-            raise _unheld("PNG files", name, where)
-        if scene.sizes[row] != (width, height):
-            found = "{} x {}".format(*scene.sizes[row])
-            raise _unheld(f"images of one size, {width} x {height}", found, where)
-        if np.abs(scene.intrinsics[row] - held).max() > TOLERANCE_PX:
-            raise _unheld(
-                "square pixels, no skew, the principal point in the middle and the same focal "
-                f"length in all views: {held[:2].tolist()}",
-                scene.intrinsics[row, :2].tolist(),
-                where,
-            )
+    one_lens = (
+        "square pixels, no skew, the principal point in the middle and the same focal length in "
+        f"all views: {held[:2].tolist()}"
+    )
+    for row, (name, found, lens) in enumerate(
+        zip(scene.names, scene.sizes, scene.intrinsics, strict=True)
+    ):
+        for holds, expected, other in (
+            (name.endswith(".png"), "PNG files", name),
+            (found == size, "images of one size, {} x {}".format(*size), "{} x {}".format(*found)),
+            (np.abs(lens - held).max() <= TOLERANCE_PX, one_lens, lens[:2].tolist()),
+        ):
+            if not holds:
+                raise CameraError(
+                    "the blender layout cannot hold these images",
+                    where=f"view {scene.view_ids[row]}",
+                    expected=expected,
+                    found=other,
+                    remedy="convert to nerfstudio, which has a lens for each image",
+                )
     return 2 * math.atan2(width / 2, focal_px)
 
 
-def _unheld(expected: str, found: object, where: str) -> CameraError:
-    return CameraError(
-        "the blender layout cannot hold these images",
-        where=where,
-        expected=expected,
-        found=found,
-        remedy="convert to nerfstudio, which has a lens for each image",
-    )
-
-
-def _advice(scene: Scene) -> list[str]:
+def _advice(scene: Scene) -> str | None:
     if scene.foregrounds:
-        return []
-    return [
+        return None
+    return (
         "images without alpha: readers that set white_bkgd take blue for alpha, and half_res "
         "fails; --masks writes RGBA"
-    ]
+    )
 
 
 FORMAT = Format(

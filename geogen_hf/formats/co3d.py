@@ -14,24 +14,21 @@ import numpy as np
 
 from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.cameras.tools import to_pytorch3d
-from geogen_hf.formats.layout import ATTRIBUTION, Entries, Format, Index, Listing, mask_path
-from geogen_hf.formats.scene import Scene
-from geogen_hf.release.splits import SPLITS, Split
+from geogen_hf.formats.layout import Entries, Format, Scene, mask_path
+from geogen_hf.release.splits import Split
 
 CATEGORY = "head"
 SUBSET = "geogen"
 _PROVIDER = (
     "data_source_ImplicitronDataSource_args.dataset_map_provider_JsonIndexDatasetMapProviderV2_args"
 )
+_SET_LISTS = ('{"train": [', "train", '\n],\n"val": [', "val", '\n],\n"test": [', "test", "\n]}\n")
 _SET_NAMES: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}
+_FRAME_TYPES: dict[Split, str] = {"train": "train", "validation": "dev", "test": "test"}
 
 
 def annotate(scene: Scene) -> Entries:
-    """An identity's frames, sequence, lines of the set lists and evaluation batches.
-
-    Raises:
-        CameraError: There is skew.
-    """
+    """An identity's frames, sequence, lines of the set lists and evaluation batches."""
     frames = [_frame(scene, row) for row in range(len(scene.names))]
     sequence = {
         "sequence_name": scene.subject_id,
@@ -63,6 +60,7 @@ def annotate(scene: Scene) -> Entries:
 
 def _frame(scene: Scene, row: int) -> dict[str, Any]:
     width, height = scene.sizes[row]
+    known = row in scene.view_lists()["train"]
     camera = to_pytorch3d(scene.extrinsics[row], scene.intrinsics[row], width, height)
     return {
         "sequence_name": scene.subject_id,
@@ -82,16 +80,10 @@ def _frame(scene: Scene, row: int) -> dict[str, Any]:
             "intrinsics_format": "ndc_isotropic",
         },
         "meta": {
-            "frame_type": _frame_type(scene, row),
+            "frame_type": f"{_FRAME_TYPES[scene.split]}_{'known' if known else 'unseen'}",
             "mask_type": "derived" if scene.foregrounds else "none",
         },
     }
-
-
-def _frame_type(scene: Scene, row: int) -> str:
-    """As in CO3Dv2: the set, and whether the view is given or is to be found."""
-    prefix = {"train": "train", "validation": "dev", "test": "test"}[scene.split]
-    return f"{prefix}_{'known' if row in scene.view_lists()['train'] else 'unseen'}"
 
 
 def _mask(scene: Scene, row: int) -> dict[str, Any] | None:
@@ -111,14 +103,6 @@ def _bounding_box(foreground: Foreground) -> list[float]:
     return [float(v) for v in (left, top, columns[-1] + 1 - left, rows[-1] + 1 - top)]
 
 
-def _set_lists() -> tuple[str | Listing, ...]:
-    pieces: list[str | Listing] = []
-    for opening, split in zip(("{", ",\n", ",\n"), SPLITS, strict=True):
-        name = _SET_NAMES[split]
-        pieces += [f'{opening}"{name}": [', Listing(name), "\n]"]
-    return (*pieces, "}\n")
-
-
 FORMAT = Format(
     train="pytorch3d_implicitron_runner --config-name repro_multiseq_v2_nerformer "
     f"{_PROVIDER}.dataset_root={{folder}} {_PROVIDER}.category={CATEGORY} "
@@ -127,19 +111,12 @@ FORMAT = Format(
     radius=16.0,  # the frame's half width is then 5.8, within AdaptiveRaySampler's extent of 8
     entries=annotate,
     needs_masks=True,
-    indexes=(
-        ATTRIBUTION,
-        Index(f"{CATEGORY}/frame_annotations.jgz", ("[", Listing("frames"), "\n]\n")),
-        Index(f"{CATEGORY}/sequence_annotations.jgz", ("[", Listing("sequences"), "\n]\n")),
-        Index(f"{CATEGORY}/set_lists/set_lists_{SUBSET}.json", _set_lists()),
-        Index(
-            f"{CATEGORY}/eval_batches/eval_batches_{SUBSET}.json",
-            ("[", Listing("batches"), "\n]\n"),
-        ),
-        Index(
-            "category_to_subset_name_list.json",
-            (json.dumps({CATEGORY: [SUBSET]}) + "\n",),
-        ),
-    ),
+    indexes={
+        f"{CATEGORY}/frame_annotations.jgz": ("[", "frames", "\n]\n"),
+        f"{CATEGORY}/sequence_annotations.jgz": ("[", "sequences", "\n]\n"),
+        f"{CATEGORY}/set_lists/set_lists_{SUBSET}.json": _SET_LISTS,
+        f"{CATEGORY}/eval_batches/eval_batches_{SUBSET}.json": ("[", "batches", "\n]\n"),
+        "category_to_subset_name_list.json": (json.dumps({CATEGORY: [SUBSET]}) + "\n",),
+    },
     home=CATEGORY,
 )

@@ -12,19 +12,15 @@ import numpy as np
 from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.errors import CameraError
-from geogen_hf.formats.layout import Format
-from geogen_hf.formats.scene import Scene
+from geogen_hf.formats.layout import Format, Scene
 
 _MAX_SKEW = 1e-6
 _MOST_OFF_CENTRE_PX = 0.05
 
 
 def sparse_model(scene: Scene) -> dict[str, bytes]:
-    """The model's three files, and nerfstudio's lists of views; equal intrinsics are one camera.
-
-    Raises:
-        CameraError: There is skew, which the PINHOLE model lacks.
-    """
+    """The model's three files, and nerfstudio's lists of views; equal intrinsics are one camera."""
+    assert scene.points is not None  # as this format asks for them
     camera_ids: dict[str, int] = {}
     images = []
     quaternions = quaternion_from_rotation(scene.extrinsics[:, :3, :3], "wxyz")
@@ -48,19 +44,15 @@ def sparse_model(scene: Scene) -> dict[str, bytes]:
     return model | lists
 
 
-def _observations(points: SurfacePoints | None, row: int) -> str:
+def _observations(points: SurfacePoints, row: int) -> str:
     """The points seen in an image: x, y and number of each."""
-    if points is None:
-        return ""
     seen = np.flatnonzero(points.view == row)
     pairs = zip(seen, points.pixel[seen].tolist(), strict=True)
     return " ".join(f"{x!r} {y!r} {index + 1}" for index, (x, y) in pairs)
 
 
-def _points(points: SurfacePoints | None) -> list[str]:
+def _points(points: SurfacePoints) -> list[str]:
     """A line for each point; its error is 0, as it lies on the ray of the pixel it is seen by."""
-    if points is None:
-        return []
     lines = []
     places: dict[int, int] = {}
     for index, (xyz, rgb, view) in enumerate(
@@ -73,14 +65,14 @@ def _points(points: SurfacePoints | None) -> list[str]:
     return lines
 
 
-def _advice(scene: Scene) -> list[str]:
+def _advice(scene: Scene) -> str | None:
     middles = np.array(scene.sizes) / 2
     if np.abs(scene.intrinsics[:, :2, 2] - middles).max() <= _MOST_OFF_CENTRE_PX:
-        return []
-    return [
+        return None
+    return (
         "principal points are off-centre: gsplat, nerfstudio and COLMAP read cx and cy, but 3DGS "
         "(graphdeco-inria/gaussian-splatting) ignores them"
-    ]
+    )
 
 
 def _pinhole(scene: Scene, row: int) -> str:

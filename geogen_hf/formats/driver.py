@@ -11,11 +11,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from geogen_hf._version import __version__
 from geogen_hf.durable import (
     OutputFolder,
     OutputKind,
@@ -26,17 +29,29 @@ from geogen_hf.durable import (
     sync_folder,
     write_durably,
 )
-from geogen_hf.errors import CameraError, ReleaseError, UsageError, did_you_mean
+from geogen_hf.errors import (
+    ArchiveError,
+    CameraError,
+    ImageError,
+    ReleaseError,
+    UsageError,
+    did_you_mean,
+)
+from geogen_hf.export.exported import SUMS, ExportedFolder
+from geogen_hf.export.lookup import ExportIdentities
+from geogen_hf.export.provenance import directory_digest
+from geogen_hf.export.transcode import place_of
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
-from geogen_hf.formats.layout import MANIFEST, Format, write_index
-from geogen_hf.formats.prepare import Preparer, settle_options
-from geogen_hf.formats.scene import LayoutOptions, Scene
-from geogen_hf.formats.sources import Source, open_source
+from geogen_hf.formats.layout import MANIFEST, Format, Scene, write_index
+from geogen_hf.formats.prepare import LayoutOptions, prepare, settle_options
+from geogen_hf.images import decode_rgb, read_header
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.release import unknown_subject
-from geogen_hf.release.splits import SPLITS, Split
+from geogen_hf.release.release import Identity, read_release, unknown_subject
+from geogen_hf.release.shards import Shard, read_each
+from geogen_hf.release.splits import SPLITS, Split, split_of
+from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
-from geogen_hf.source.parts import Place, resolve_place
+from geogen_hf.source.parts import ALL_PARTS, Place, locate_parts, resolve_place
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +60,7 @@ Progress = Callable[[int, int], None]
 
 CONVERSION = OutputKind("conversion", ".convert", MANIFEST, "plan", MANIFEST)
 _LAYOUT_VERSION = 3
+_SUFFIXES = {"PNG": ".png", "WEBP": ".webp", "JPEG": ".jpg"}
 
 FORMATS: dict[FormatName, Format] = {
     "eg3d": eg3d.FORMAT,
@@ -57,23 +73,14 @@ FORMATS: dict[FormatName, Format] = {
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion left in its folder.
-
-    Attributes:
-        folder: The folder.
-        to: The format.
-        subjects: Number of identities in it.
-        images: Number of images in it.
-        written: Number of identities that this run wrote; the others were there already.
-        train: A command of the tool that trains on the folder, or on its first identity.
-    """
+    """What a conversion left in its folder."""
 
     folder: Path
     to: FormatName
-    subjects: int
+    subjects: int  # in the folder, as are the images
     images: int
-    written: int
-    train: str
+    written: int  # identities that this run wrote; the others were there already
+    train: str  # a command of the tool that trains on the folder, or on its first identity
 
 
 def convert(
@@ -153,51 +160,33 @@ def convert(
     options = settle_options(
         form, LayoutOptions(masks, holdout, centre, radius, image_size, mirrored)
     )
-    source = resolve_place(place)
-    if isinstance(source, Path):
-        refuse_source_in(out, source)
-    opened = open_source(
-        place, split_seed=split_seed, on_bad_subject=on_bad_subject, cameras=cameras
-    )
-    chosen = choose(opened.splits, splits, subjects)
+    path = resolve_place(place)
+    if isinstance(path, Path):
+        refuse_source_in(out, path)
+    source = open_source(place, split_seed, on_bad_subject, cameras)
+    chosen = choose(source.splits, splits, subjects)
     folders = form.folders(chosen)
+    digest = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
     plan: Plan = {
         "layout": _LAYOUT_VERSION,
         "format": to,
-        "source": opened.identity,
-        "subjects": {"count": len(chosen), "sha256": _digest(chosen)},
+        "source": source.identity,
+        "subjects": {"count": len(chosen), "sha256": digest},
         "options": asdict(options),
     }
     output = OutputFolder(out, CONVERSION, plan)
     written = 0
     if overwrite or not output.holds_finished():
         with output.claimed(overwrite=overwrite):
-            conversion = _Conversion(output, form, folders, Preparer(form, options))
-            written = _write_unfinished(conversion, opened, chosen, progress)
+            conversion = _Conversion(output, form, options, folders)
+            written = conversion.write_missing(source, progress)
             conversion.finish(plan)
     manifest = read_json(output.path / MANIFEST) or {}
     count, images = manifest.get("subjects", 0), manifest.get("images", 0)
     logger.info("%s: %d subjects, %d of them now", output.path, count, written)
-    paths = (output.path / form.home / folders[subject_id] for subject_id in chosen)
-    train = form.train.format(folder=output.path, scene=next(filter(Path.is_dir, paths)))
+    scenes = (output.path / form.home / folder for folder in folders.values())
+    train = form.train.format(folder=output.path, scene=next(filter(Path.is_dir, scenes)))
     return Converted(output.path, to, count, images, written, train)
-
-
-def _write_unfinished(
-    conversion: _Conversion, opened: Source, chosen: list[str], progress: Progress | None
-) -> int:
-    waiting = {s for s in chosen if not conversion.finished(s)}
-    before, written = len(chosen) - len(waiting), 0
-    with closing(opened.scenes(waiting)) as scenes:
-        for scene in scenes:
-            try:
-                conversion.put(scene)
-            except CameraError as error:
-                raise CameraError(f"subject {scene.subject_id}: {error}") from error
-            written += 1
-            if progress is not None:
-                progress(before + written, len(chosen))
-    return written
 
 
 class _Conversion:
@@ -207,26 +196,39 @@ class _Conversion:
     """
 
     def __init__(
-        self, output: OutputFolder, form: Format, folders: dict[str, str], prepare: Preparer
+        self, output: OutputFolder, form: Format, options: LayoutOptions, folders: dict[str, str]
     ) -> None:
-        self._output, self._form, self._folders, self._prepare = output, form, folders, prepare
+        self._output, self._form, self._options, self._folders = output, form, options, folders
         self._home, self._records = output.path / form.home, output.state / "records"
+        self._told: set[str] = set()
         for folder in (self._home, self._records):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def finished(self, subject_id: str) -> bool:
-        """Whether all files of an identity are in place."""
-        return (
-            self._record(subject_id).is_file() and (self._home / self._folders[subject_id]).is_dir()
-        )
+    def _record(self, subject_id: str) -> Path:
+        return self._records / f"{self._folders[subject_id]}.json"
 
-    def put(self, scene: Scene) -> None:
-        """Write the files of an identity, and put them in place in one step.
+    def _finished(self, subject_id: str) -> bool:
+        folder = self._home / self._folders[subject_id]
+        return self._record(subject_id).is_file() and folder.is_dir()
 
-        Raises:
-            CameraError: The format cannot hold it, or it cannot be centred.
-        """
-        scene = self._prepare(replace(scene, folder=self._folders[scene.subject_id]))
+    def write_missing(self, source: Source, progress: Progress | None) -> int:
+        """Write the identities that are not finished yet; return how many those are."""
+        waiting = {s for s in self._folders if not self._finished(s)}
+        total, written = len(self._folders), 0
+        with closing(source.scenes(waiting)) as scenes:
+            for written, scene in enumerate(scenes, start=1):
+                try:
+                    self._put(scene)
+                except CameraError as error:
+                    raise CameraError(f"subject {scene.subject_id}: {error}") from error
+                if progress is not None:
+                    progress(total - len(waiting) + written, total)
+        return written
+
+    def _put(self, scene: Scene) -> None:
+        """Write the files of an identity, and put them in place in one step."""
+        scene = replace(scene, folder=self._folders[scene.subject_id])
+        scene = prepare(scene, self._form, self._options, self._told)
         files, entries = self._form.files_of(scene), self._form.entries(scene)
         work, target = self._output.work / scene.folder, self._home / scene.folder
         if target.exists():  # of a run that ended before it wrote the record
@@ -242,39 +244,24 @@ class _Conversion:
         move_durably(work, target)
 
     def finish(self, plan: Plan) -> None:
-        """Write the indexes of the identities that are finished, then the manifest.
-
-        Raises:
-            ReleaseError: There are none.
-        """
-        records = [self._record(s) for s in self._folders if self.finished(s)]
+        """Write the indexes of the identities that are finished, then the manifest."""
+        records = [self._record(s) for s in self._folders if self._finished(s)]
         if not records:
             raise ReleaseError("no subject could be converted: all are damaged")
-        for index in self._form.indexes:
-            temporary, target = self._output.work / "index", self._output.path / index.path
-            write_index(index, records, temporary)
+        for name, index in self._form.all_indexes().items():
+            temporary, target = self._output.work / "index", self._output.path / name
+            write_index(index, records, temporary, packed=name.endswith(".jgz"))
             target.parent.mkdir(parents=True, exist_ok=True)
             move_durably(temporary, target)
         images = sum(json.loads(record.read_bytes())["images"] for record in records)
         manifest = {"plan": plan, "subjects": len(records), "images": images}
         self._output.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
-    def _record(self, subject_id: str) -> Path:
-        return self._records / f"{self._folders[subject_id]}.json"
-
-
-def _digest(names: list[str]) -> str:
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
-
 
 def choose(
     known: dict[str, Split], splits: Iterable[Split] | None, subjects: Iterable[str] | None
 ) -> list[str]:
     """Choose identities by split and name, in the order of `known`.
-
-    Raises:
-        UsageError: A split does not exist, or no identity is left.
-        UnknownSubjectError: An identity does not exist.
 
     Example:
         >>> choose({"b": "train", "a": "test", "c": "train"}, ["train"], None)
@@ -296,3 +283,90 @@ def choose(
             remedy="name other splits or subjects",
         )
     return chosen
+
+
+@dataclass(frozen=True)
+class Source:
+    """Identities to convert, of a release or of an exported folder."""
+
+    identity: dict[str, Any]  # JSON values that are equal only for equal images and cameras
+    splits: dict[str, Split]  # of each identity, in the order of the source
+    scenes: Callable[[AbstractSet[str]], Generator[Scene, None, None]]
+    """Reads the identities of these names, in the order of the source."""
+
+
+def open_source(
+    place: Place, split_seed: int, on_bad_subject: Policy, cameras: CameraOptions | None
+) -> Source:
+    """Decide what a place holds, and list it. No image is read."""
+    folder = None if place is None else ExportedFolder(place)
+    if folder is not None and folder.is_export():
+        return _open_export(folder, split_seed)
+    release = read_release(locate_parts(place, ALL_PARTS), cameras)
+    subjects = tuple(replace(s, metadata="") for s in release.sound_subjects(on_bad_subject))
+    splits = {s.subject_id: split_of(s.subject_id, split_seed) for s in subjects}
+    identity = {
+        "geogen-hf": __version__,
+        "parts": {d.label: directory_digest(d) for d in release.directories.values()},
+        "split_seed": split_seed,
+        "cameras": str(release.camera_convention.require()),
+    }
+
+    def scene_of(subject: Subject, images: list[bytes]) -> Scene:
+        places = [place_of(subject, view) for view in range(len(images))]
+        return _scene(subject, splits[subject.subject_id], images, places)
+
+    def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
+        chosen = tuple(s for s in subjects if s.subject_id in wanted)
+        return read_each(Shard(chosen, on_bad_subject), scene_of)
+
+    return Source(identity, splits, scenes)
+
+
+def _open_export(folder: ExportedFolder, split_seed: int) -> Source:
+    if split_seed != 0:
+        raise UsageError(
+            "an exported folder has its splits already",
+            where=folder.place,
+            expected="no split seed",
+            found=split_seed,
+            remedy="leave it out, or convert the parts themselves",
+        )
+    folder.require_complete()
+    export = ExportIdentities(folder)
+    sha256 = hashlib.sha256(folder.read(SUMS)).hexdigest()
+
+    def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
+        with export:
+            for one in (export[subject_id] for subject_id in export if subject_id in wanted):
+                place = f"{folder.place}, subject {one.subject_id}"
+                places = [f"{place}, view {view}" for view in one.view_ids]
+                yield _scene(one, one.split, one.images, places)
+
+    return Source({"geogen-hf": __version__, "export_sha256": sha256}, folder.splits, scenes)
+
+
+def _scene(
+    of: Subject | Identity, split: Split, images: Sequence[bytes], places: Sequence[str]
+) -> Scene:
+    """Put a scene together; names and sizes are those of the images, which are decoded once.
+
+    `places` says where each image is from, for the message where one is damaged.
+    """
+    headers = []
+    for place, image in zip(places, images, strict=True):
+        try:
+            headers.append(read_header(image, where=place))
+            decode_rgb(image, where=place, header=headers[-1])
+        except ImageError as error:
+            raise ArchiveError(str(error)) from error
+    return Scene(
+        of.subject_id,
+        split,
+        of.view_ids,
+        tuple(images),
+        tuple(f"{v}{_SUFFIXES[h.format]}" for v, h in zip(of.view_ids, headers, strict=True)),
+        tuple(header.size_wh for header in headers),
+        of.extrinsics,
+        of.intrinsics,
+    )

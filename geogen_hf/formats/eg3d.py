@@ -12,8 +12,7 @@ import json
 
 from geogen_hf.cameras.tools import to_eg3d
 from geogen_hf.errors import CameraError
-from geogen_hf.formats.layout import ATTRIBUTION, Entries, Format, Index, Listing
-from geogen_hf.formats.scene import Scene
+from geogen_hf.formats.layout import Entries, Format, Scene
 
 SIZES = (128, 256, 512)
 """Pixels that `train.py` has a module for superresolution for."""
@@ -22,10 +21,7 @@ SIZES = (128, 256, 512)
 def labels(scene: Scene) -> Entries:
     """Name and 25 numbers of each image: OpenCV camera-to-world, intrinsics over the image's size.
 
-    Beside it, name, identity and view.
-
-    Raises:
-        CameraError: An image is not square, which EG3D asserts.
+    Beside it, name, identity and view. EG3D asserts that images are square.
     """
     lines, origins = [], []
     for row, (name, (width, height)) in enumerate(zip(scene.names, scene.sizes, strict=True)):
@@ -42,14 +38,14 @@ def labels(scene: Scene) -> Entries:
     return {"labels": lines, "origins": origins}
 
 
-def _advice(scene: Scene) -> list[str]:
+def _advice(scene: Scene) -> str | None:
     sizes = sorted({width for width, _ in scene.sizes} - set(SIZES))
     if not sizes:
-        return []
-    return [
+        return None
+    return (
         f"EG3D's train.py takes images of {', '.join(map(str, SIZES))} pixels, not of "
         f"{sizes[0]}: --image-size scales them"
-    ]
+    )
 
 
 FORMAT = Format(
@@ -59,11 +55,10 @@ FORMAT = Format(
     radius=2.7,  # its configuration ffhq samples depths of 2.25 to 3.3
     images="",
     entries=labels,
-    indexes=(
-        ATTRIBUTION,
-        Index("dataset.json", ('{"labels": [', Listing("labels"), "\n]}\n")),
-        Index("images.json", ('{"images": [', Listing("origins"), "\n]}\n")),
-    ),
+    indexes={
+        "dataset.json": ('{"labels": [', "labels", "\n]}\n"),
+        "images.json": ('{"images": [', "origins", "\n]}\n"),
+    },
     masks=None,  # any image in the folder is trained on
     mirrors=True,
     numbered=True,

@@ -1,4 +1,7 @@
-"""What a format is: files of each identity, and files over all of them."""
+"""What the formats share: a scene that is to be laid out, and how a tool wants scenes laid out.
+
+Open this module to see which views are held out, or to add a property of formats.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import gzip
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,40 +21,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from geogen_hf.cameras.hull import SurfacePoints
+from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.silhouettes import Foreground
-from geogen_hf.formats.scene import Scene, check_folder_names
+from geogen_hf.errors import ReleaseError
+from geogen_hf.release.splits import Split
+from geogen_hf.report import some_of
 
 Entries = Mapping[str, Sequence[str]]
 """An identity's share of the indexes: JSON values as text, by the name of the list they go in."""
+Index = tuple[str, ...]
+"""The pieces of a file over all identities: text, and every second one the name of a list, in whose
+place the entries of all identities go."""
 
 MANIFEST = "convert.json"
 DERIVED = "derived from the published images and cameras by geogen-hf; not published with them"
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}(?<!\.)", re.ASCII)
 
-
-@dataclass(frozen=True)
-class Listing:
-    """The place in an index where all identities' entries of one name go, between commas."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Index:
-    """A file over all identities.
-
-    Attributes:
-        path: Relative to the output folder; gzipped if it ends in `.jgz`.
-        pieces: Text, and the lists of entries between.
-    """
-
-    path: str
-    pieces: tuple[str | Listing, ...]
-
-
-ATTRIBUTION = Index(
-    "ATTRIBUTION.md",
-    (
-        """# Where these images and cameras are from
+ATTRIBUTION = """# Where these images and cameras are from
 
 Images and cameras of Microsoft's GeoGen data set, https://github.com/microsoft/GeoGen, laid out for
 another tool by `geogen convert` (unless the source was a rendered sample, which is free to use).
@@ -64,69 +52,88 @@ If you use the data, cite:
 Esposito, S., Xu, Q., Kania, K., Hewitt, C., Mariotti, O., Petikam, L., Valentin, J., Onken, A. and
 Mac Aodha, O.: GeoGen: Geometry-Aware Generative Modeling via Signed Distance Functions. CVPR
 Workshops, 2024, pages 7479-7488. https://arxiv.org/abs/2406.04254
-""",
-    ),
-)
-"""Licence and origin, beside every conversion."""
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One identity with its V views, read."""
+
+    subject_id: str
+    split: Split  # of the data set, not of its views
+    view_ids: tuple[int, ...]  # V numbers, ascending
+    images: tuple[bytes, ...]  # V encoded files
+    names: tuple[str, ...]  # V, `<view>.png` (`.webp`, `.jpg` where an export was transcoded)
+    sizes: tuple[tuple[int, int], ...]  # V pairs of width and height, pixels
+    extrinsics: FloatArray  # (V, 4, 4) float64 world-to-camera, OpenCV axes, unit of the release
+    intrinsics: FloatArray  # (V, 3, 3) float64, pixels; pixel (0, 0) covers [0, 1) x [0, 1)
+    folder: str = ""  # its name in a conversion
+    holdout: int | None = None  # see `hold_out`
+    foregrounds: tuple[Foreground, ...] = ()  # V, where masks are wanted
+    points: SurfacePoints | None = None  # where the format holds points
+    similarity: Mapping[str, Any] | None = None  # from the release's world, if it was moved
+
+    def view_lists(self) -> dict[str, tuple[int, ...]]:
+        """Rows of the views for each purpose, as `hold_out` divides them."""
+        return hold_out(len(self.names), self.holdout)
+
+
+def hold_out(count: int, holdout: int | None) -> dict[str, tuple[int, ...]]:
+    """Say which views of a scene are for training, for tools that fit one scene.
+
+    The last `holdout` views are held out: the second half of them for testing, the first half for
+    validation; one alone serves for both. Without any held out, or if none would be left to train
+    on, every view serves for everything: tools fail where a list is missing or empty.
+
+    Example:
+        >>> hold_out(7, 2)
+        {'train': (0, 1, 2, 3, 4), 'val': (5,), 'test': (6,)}
+        >>> hold_out(3, 1), hold_out(2, None)["val"]
+        ({'train': (0, 1), 'val': (2,), 'test': (2,)}, (0, 1))
+    """
+    views = tuple(range(count))
+    if holdout is None or holdout >= count:
+        return dict.fromkeys(("train", "val", "test"), views)
+    train, held = views[: count - holdout], views[count - holdout :]
+    return {"train": train, "val": held[: holdout // 2] or held, "test": held[holdout // 2 :]}
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a tool wants identities laid out.
+    """How a tool wants identities laid out."""
 
-    Attributes:
-        train: The command that trains on the output: `{folder}` stands for the output folder,
-            `{scene}` for the folder of an identity.
-        up: The axis of the world that points upwards in the tool's viewers.
-        radius: How far from the origin the tool's own settings expect cameras.
-        normalises: Whether the tool moves and scales cameras by itself.
-        images: Folder of the images within the identity's folder; `""` for that itself.
-        files: An identity's other files, by path in its folder. Raises `CameraError` where the
-            format cannot hold it.
-        entries: Its share of the indexes.
-        indexes: Files over all identities.
-        home: Folder that holds the identities' folders.
-        masks: Where masks go: into files of their own, into the images' alpha, or nowhere.
-        needs_masks: Whether the tool reads nothing without masks.
-        points: Whether `Scene.points` is used.
-        mirrors: Whether mirrored copies can be added.
-        numbered: Whether folders and images have numbers for names, and not the published ones.
-        advice: What to tell the user about a scene: what the tool will ignore, or refuse.
-    """
-
-    train: str
-    up: tuple[float, float, float]
-    radius: float
-    normalises: bool = False
-    images: str = "images"
+    train: str  # command; {folder} stands for the output folder, {scene} for an identity's
+    up: tuple[float, float, float]  # axis of the world that points upwards in the tool's viewers
+    radius: float  # how far from the origin the tool's own settings expect cameras
+    normalises: bool = False  # whether the tool moves and scales cameras by itself
+    images: str = "images"  # folder of the images in the identity's; "" for that itself
+    # The identity's other files, by path in its folder; CameraError where they cannot hold it.
     files: Callable[[Scene], dict[str, bytes]] = lambda _: {}
     entries: Callable[[Scene], Entries] = lambda _: {}
-    indexes: tuple[Index, ...] = (ATTRIBUTION,)
-    home: str = ""
-    masks: Literal["files", "alpha"] | None = "files"
-    needs_masks: bool = False
-    points: bool = False
-    mirrors: bool = False
-    numbered: bool = False
-    advice: Callable[[Scene], Iterable[str]] = lambda _: ()
+    # By path in the output folder; gzipped if that ends in .jgz.
+    indexes: Mapping[str, Index] = field(default_factory=dict)
+    home: str = ""  # folder of the identities' folders
+    masks: Literal["files", "alpha"] | None = "files"  # "alpha": of the images
+    needs_masks: bool = False  # whether the tool reads nothing without
+    points: bool = False  # whether `Scene.points` is used
+    mirrors: bool = False  # whether mirrored copies can be added
+    numbered: bool = False  # whether folders and images are numbered, not named as published
+    # What the tool will ignore or refuse of a scene.
+    advice: Callable[[Scene], str | None] = lambda _: None
+
+    def all_indexes(self) -> dict[str, Index]:
+        """The format's indexes, and licence and origin, which are beside every conversion."""
+        return {"ATTRIBUTION.md": (ATTRIBUTION,), **self.indexes}
 
     def folders(self, subject_ids: Sequence[str]) -> dict[str, str]:
-        """Name of each identity's folder in `home`.
-
-        Raises:
-            ReleaseError: An identity's name, which is to be the folder's, cannot be one.
-        """
+        """Name of each identity's folder in `home`."""
         if self.numbered:
             # Sorted: the same identities get the same numbers from the zips and from an export.
             return {subject_id: f"{row:05d}" for row, subject_id in enumerate(sorted(subject_ids))}
-        check_folder_names(subject_ids, self.taken_names() | {MANIFEST})
+        prefix = self.home and f"{self.home}/"
+        paths = [p.removeprefix(prefix) for p in self.all_indexes() if p.startswith(prefix)]
+        check_folder_names(subject_ids, {MANIFEST, *(path.split("/")[0] for path in paths)})
         return {subject_id: subject_id for subject_id in subject_ids}
-
-    def taken_names(self) -> set[str]:
-        """Names in `home` that no identity's folder may have."""
-        prefix = f"{self.home}/" if self.home else ""
-        paths = (i.path.removeprefix(prefix) for i in self.indexes if i.path.startswith(prefix))
-        return {path.split("/")[0] for path in paths}
 
     def files_of(self, scene: Scene) -> dict[str, bytes]:
         """All files of an identity, images first, by path in its folder."""
@@ -141,14 +148,31 @@ class Format:
         return found
 
 
-def mask_path(name: str) -> str:
-    """Where the mask of an image is, in the identity's folder.
+def check_folder_names(subject_ids: Iterable[str], reserved: Iterable[str] = ()) -> None:
+    """Raise `ReleaseError` for names that cannot be folders everywhere, or differ by case only.
 
-    Example:
-        >>> mask_path("3.webp")
-        'masks/3.png'
+    Archives are input from a stranger.
     """
-    return f"masks/{name.rpartition('.')[0]}.png"
+    taken = {name.lower() for name in reserved}
+    bad: list[str] = []
+    for subject_id in subject_ids:
+        folded = subject_id.lower()
+        if folded in taken or not _FOLDER_NAME.fullmatch(subject_id):
+            bad.append(repr(subject_id))
+        taken.add(folded)
+    if bad:
+        raise ReleaseError(
+            "names of subjects that cannot be names of folders",
+            expected="letters, digits, '_', '-' and '.', not at the ends; not differing by "
+            "case only",
+            found=some_of(bad),
+            remedy="name the subjects to convert, without these",
+        )
+
+
+def mask_path(name: str) -> str:
+    """Where the mask of an image is, in the identity's folder."""
+    return f"masks/{Path(name).stem}.png"
 
 
 def mask_alpha(foreground: Foreground) -> NDArray[np.uint8]:
@@ -169,7 +193,7 @@ def _derived(scene: Scene) -> dict[str, Any]:
     """What of a scene was not published: how its world was moved, and how its masks came about."""
     found: dict[str, Any] = {"note": DERIVED}
     if scene.similarity is not None:
-        found["similarity"] = scene.similarity.as_json()
+        found["similarity"] = scene.similarity
     if scene.foregrounds:
         pairs = zip(scene.view_ids, scene.foregrounds, strict=True)
         doubts = {str(view): mask.doubt for view, mask in pairs if mask.doubt is not None}
@@ -178,34 +202,25 @@ def _derived(scene: Scene) -> dict[str, Any]:
 
 
 def json_bytes(value: Any) -> bytes:
-    r"""Encode plain values, floats so that reading them gives the same float64.
-
-    Example:
-        >>> json_bytes({"a": 0.1})
-        b'{\n "a": 0.1\n}\n'
-    """
+    """Encode plain values, floats so that reading them gives the same float64."""
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
-def write_index(index: Index, records: Sequence[Path], path: Path) -> None:
+def write_index(index: Index, records: Sequence[Path], path: Path, *, packed: bool) -> None:
     """Write and sync an index from the records of the identities, which are read one at a time."""
     with path.open("wb") as file:
         # Neither name nor time in the header: the same entries give the same bytes.
-        packed = gzip.GzipFile("", "wb", 6, file, mtime=0) if index.path.endswith(".jgz") else None
-        with packed or nullcontext(file) as stream:
-            for text in _texts(index.pieces, records):
-                stream.write(text.encode())
+        with gzip.GzipFile("", "wb", 6, file, mtime=0) if packed else nullcontext(file) as stream:
+            for number, piece in enumerate(index):
+                for text in _entries(piece, records) if number % 2 else (piece,):
+                    stream.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
 
 
-def _texts(pieces: Iterable[str | Listing], records: Sequence[Path]) -> Iterator[str]:
-    for piece in pieces:
-        if isinstance(piece, str):
-            yield piece
-            continue
-        between = "\n"
-        for record in records:
-            for entry in json.loads(record.read_bytes()).get(piece.name, ()):
-                yield between + entry
-                between = ",\n"
+def _entries(name: str, records: Sequence[Path]) -> Iterator[str]:
+    between = "\n"
+    for record in records:
+        for entry in json.loads(record.read_bytes()).get(name, ()):
+            yield between + entry
+            between = ",\n"

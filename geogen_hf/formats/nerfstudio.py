@@ -9,18 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from geogen_hf.cameras.tools import to_nerfstudio
-from geogen_hf.formats.layout import Format, json_bytes, mask_path
-from geogen_hf.formats.scene import Scene
+from geogen_hf.formats.layout import Format, Scene, json_bytes, mask_path
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
 def transforms(scene: Scene) -> dict[str, bytes]:
-    """OpenGL camera-to-world and intrinsics of each frame, and which frames are for what.
-
-    Raises:
-        CameraError: There is skew.
-    """
+    """OpenGL camera-to-world and intrinsics of each frame, and which frames are for what."""
     frames = [_frame(scene, row) for row in range(len(scene.names))]
     # With one of these lists there, nerfstudio demands all; without, it holds out views itself.
     lists = {
@@ -45,10 +40,7 @@ def _frame(scene: Scene, row: int) -> dict[str, Any]:
     return {
         "file_path": f"images/{name}",
         **({"mask_path": mask_path(name)} if scene.foregrounds else {}),
-        "fl_x": float(camera.fl_x),
-        "fl_y": float(camera.fl_y),
-        "cx": float(camera.cx),
-        "cy": float(camera.cy),
+        **{key: float(getattr(camera, key)) for key in _INTRINSICS[:4]},
         "w": camera.w,
         "h": camera.h,
         "transform_matrix": camera.transform_matrix.tolist(),
