@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -25,115 +26,132 @@ C2W = Convention("camera_to_world", "opencv")
 BLENDER = Convention("camera_to_world", "opengl")
 
 Matrix = NDArray[np.float64]
-Form = Callable[[Matrix, Matrix], dict[str, Any]]
-"""A camera's object, of canonical extrinsics and pixel intrinsics."""
+Names = tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+class View:
+    """A true camera, and what a file may say of it."""
+
+    def __init__(self, subject: str, number: int, e: Matrix, k: Matrix) -> None:
+        self.subject, self.number, self.e, self.k = subject, number, e, k
+        self.png = f"{number}.png"
+        self.path = f"{subject}/{number}.png"
+        self.both = {"extrinsics": e, "intrinsics": k}
+        self.r, self.t = e[:3, :3], e[:3, 3]
+        self.c2w, self.blender = express(e, C2W), express(e, BLENDER)
+        self.p = k @ e[:3]
+        self.centre = -self.r.T @ self.t
+        self.target = self.centre + 1.7 * e[2, :3]
+        self.up = -e[1, :3]
+        self.four = self.f, self.g, self.cx, self.cy = k[[0, 1, 0, 1], [0, 1, 2, 2]]
+        self.mm = self.f * 36 / SIZE
+        self.fov = 2 * np.arctan(SIZE / 2 / self.f)
+        unit = k / np.array([[SIZE], [SIZE], [1.0]])
+        self.label = [*self.c2w.ravel(), *unit.ravel()]
+
+
 class Head:
     """One identity: its name, and true cameras."""
 
-    name: str
-    extrinsics: Matrix
-    intrinsics: Matrix
+    def __init__(self, name: str, extrinsics: Matrix, intrinsics: Matrix) -> None:
+        self.name, self.e, self.k = name, extrinsics, intrinsics
+        pairs = zip(extrinsics, intrinsics, strict=True)
+        self.views = [View(name, number, e, k) for number, (e, k) in enumerate(pairs)]
+        self.cameras = [view.both for view in self.views]
 
     @property
     def number(self) -> int:
         return int(re.findall(r"\d+", self.name)[-1])
 
 
-def heads(names: list[str], *, one_lens: bool = False, orbit: bool = False) -> list[Head]:
+@functools.cache
+def heads(names: Names, *, one_lens: bool = False, orbit: bool = False) -> list[Head]:
     """True cameras for identities of any name; each has a lens of its own, or all have one."""
     found = []
     for row, name in enumerate(names):
         extrinsics, intrinsics = subject_cameras(f"subj_{row:05d}", views=VIEWS, size=SIZE)
         intrinsics[:, [0, 1], [0, 1]] *= 1.1 if one_lens else 1.1 + 0.03 * row
         if orbit:
-            extrinsics = look_at([centre(e) for e in extrinsics], (0, 0, 0), (0, 1, 0))
+            centres = [view.centre for view in Head(name, extrinsics, intrinsics).views]
+            extrinsics = look_at(centres, (0, 0, 0), (0, 1, 0))
         found.append(Head(name, extrinsics, intrinsics))
     return found
 
 
-PLAIN = ["0", "2", "17", "9", "103"]
-PADDED = ["subj_00003", "subj_00004", "subj_00011", "subj_00120", "subj_00121"]
-WORDS = ["alice", "bob", "Carol", "dave", "Erin"]
+PLAIN = ("0", "2", "17", "9", "103")
+PADDED = ("subj_00003", "subj_00004", "subj_00011", "subj_00120", "subj_00121")
+WORDS = ("alice", "bob", "Carol", "dave", "Erin")
 
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """How metadata may be written.
-
-    Attributes:
-        files: Name and value of each file; a str is written as it is, anything else as JSON.
-        names: The identities, as the images have them.
-        convention: Of the matrices.
-        first_view: Number of the first image of each identity.
-        one_lens: Whether all identities have one lens.
-        lensless: Whether intrinsics are not written.
-        orbit: Whether all cameras look at the origin.
-    """
+    """How metadata may be written."""
 
     files: Callable[[list[Head]], Iterator[tuple[str, Any]]]
-    names: list[str]
+    """Name and value of each file; a str is written as it is, anything else as JSON."""
+    names: Names
+    """The identities, as the images have them."""
     convention: Convention = CANONICAL
+    """Of the matrices."""
     first_view: int = 0
+    """Number of the first image of each identity."""
     one_lens: bool = False
+    """Whether all identities have one lens."""
     lensless: bool = False
+    """Whether intrinsics are not written."""
     orbit: bool = False
+    """Whether all cameras look at the origin."""
 
 
-def whole(e: Matrix, k: Matrix) -> dict[str, Any]:
-    return {"extrinsics": e.tolist(), "intrinsics": k.tolist()}
+def whole(
+    names: Names, value: Callable[[list[Head]], Any], file: str = "cameras.json", **options: Any
+) -> Arrangement:
+    """One file."""
+    return Arrangement(lambda every: iter([(file, value(every))]), names, **options)
 
 
-def cameras(head: Head, form: Form = whole) -> list[dict[str, Any]]:
-    return [form(e, k) for e, k in zip(head.extrinsics, head.intrinsics, strict=True)]
-
-
-def one_each(
-    value: Callable[[Head], Any], name: str = "metadata_{0.name}.json"
-) -> Callable[[list[Head]], Iterator[tuple[str, Any]]]:
+def each(
+    names: Names,
+    value: Callable[[Head], Any],
+    file: str = "metadata_{0.name}.json",
+    **options: Any,
+) -> Arrangement:
     """One file an identity."""
-    return lambda every: ((name.format(head), value(head)) for head in every)
+    files = lambda every: ((file.format(head), value(head)) for head in every)  # noqa: E731
+    return Arrangement(files, names, **options)
 
 
-def one_view(
-    value: Callable[[Head, int], Any], name: str
-) -> Callable[[list[Head]], Iterator[tuple[str, Any]]]:
+def views(
+    names: Names, value: Callable[[View], Any], file: str = "{0.name}/{1}.json", **options: Any
+) -> Arrangement:
     """One file an image."""
-    return lambda every: (
-        (name.format(head, view), value(head, view)) for head in every for view in range(VIEWS)
+    return Arrangement(
+        lambda every: ((file.format(h, v.number), value(v)) for h in every for v in h.views),
+        names,
+        **options,
     )
 
 
-def one_file(
-    value: Callable[[list[Head]], Any], name: str = "cameras.json"
-) -> Callable[[list[Head]], Iterator[tuple[str, Any]]]:
-    return lambda every: iter([(name, value(every))])
+def named(names: Names, form: Callable[[View], Any], **options: Any) -> Arrangement:
+    """One file an identity: its name, and a list of cameras in some form."""
+    return each(names, lambda h: {"name": h.name, "cameras": [form(v) for v in h.views]}, **options)
 
 
-def named(form: Form = whole) -> Callable[[Head], Any]:
-    return lambda head: {"name": head.name, "cameras": cameras(head, form)}
+def keyed(names: Names, key: Callable[[View], str], **options: Any) -> Arrangement:
+    """One file an identity: its cameras by a key."""
+    return each(names, lambda h: {key(v): v.both for v in h.views}, **options)
 
 
-def by(key: Callable[[Head, int], str], form: Form = whole) -> Callable[[Head], dict[str, Any]]:
-    return lambda head: {key(head, v): c for v, c in enumerate(cameras(head, form))}
-
-
-def listed(
-    key: str, value: Callable[[Head, int], Any], form: Form = whole
-) -> Callable[[Head], list[Any]]:
+def listed(head: Head, key: str, value: Callable[[View], Any]) -> dict[str, Any]:
     """Cameras with a key more, in another order than the views."""
-    return lambda head: [{key: value(head, v), **c} for v, c in enumerate(cameras(head, form))][
-        ::-1
-    ]
+    return {"cameras": [{key: value(v), **v.both} for v in head.views[::-1]]}
 
 
 def documents(arrangement: Arrangement, every: list[Head]) -> list[Document]:
-    return [
-        Document(f"P8: {name}", (v if isinstance(v, str) else json.dumps(v)).encode(), name)
-        for name, v in arrangement.files(every)
-    ]
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, default=np.ndarray.tolist)
+
+    return [Document(f"P8: {name}", text(v).encode(), name) for name, v in arrangement.files(every)]
 
 
 def wrong_cameras(
@@ -152,11 +170,11 @@ def wrong_cameras(
             one = got.of_views([row])
             assert one.claims.allow(arrangement.convention), one.claims
             e, k = to_canonical(one, arrangement.convention, (SIZE, SIZE), "upstream")
-            good = np.abs(e[0] - head.extrinsics[view]).max() <= 1e-3
+            good = np.abs(e[0] - head.e[view]).max() <= 1e-3
             if arrangement.lensless:
                 assert one.intrinsics.kind == "absent"
-                k = head.intrinsics[[view]]
-            if not good or np.abs(k[0] - head.intrinsics[view]).max() > 1e-3 * SIZE:
+                k = head.k[[view]]
+            if not good or np.abs(k[0] - head.k[view]).max() > 1e-3 * SIZE:
                 wrong.append(image)
     return wrong, missing
 
@@ -197,1154 +215,656 @@ def outcome(arrangement: Arrangement) -> tuple[str, str]:
 # --- forms of a camera
 
 
-def expressed(convention: Convention, form: Form) -> Form:
-    return lambda e, k: form(express(e, convention), k)
-
-
-def keyed(**values: Callable[[Matrix, Matrix], Any]) -> Form:
-    """An object of values, each made of the (expressed) matrix and the intrinsics."""
-    return lambda e, k: {name: np.asarray(v(e, k)).tolist() for name, v in values.items()}
-
-
-def euler(turn: Matrix) -> Matrix:
+def euler(pose: Matrix) -> Matrix:
     """Blender's XYZ angles, by the formulas of its manual's order: Rz Ry Rx."""
     return np.array(
         [
-            np.arctan2(turn[2, 1], turn[2, 2]),
-            np.arcsin(np.clip(-turn[2, 0], -1, 1)),
-            np.arctan2(turn[1, 0], turn[0, 0]),
+            np.arctan2(pose[2, 1], pose[2, 2]),
+            np.arcsin(np.clip(-pose[2, 0], -1, 1)),
+            np.arctan2(pose[1, 0], pose[0, 0]),
         ]
     )
 
 
-def entries(head: Head) -> list[float]:
-    """fx fy cx cy of the first view."""
-    found: list[float] = head.intrinsics[0][[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
-    return found
+def quaternion(pose: Matrix, order: QuaternionOrder = "wxyz") -> Matrix:
+    return quaternion_from_rotation(pose[:3, :3], order)
+
+
+def seven(pose: Matrix, order: QuaternionOrder) -> list[float]:
+    """The last column, and a quaternion."""
+    return [*pose[:3, 3].tolist(), *quaternion(pose, order).tolist()]
+
+
+def rodrigues(pose: Matrix) -> Matrix:
+    w, *xyz = quaternion(pose).tolist()
+    angle = 2 * np.arccos(np.clip(w, -1, 1))
+    return np.array(xyz) / max(np.sin(angle / 2), 1e-12) * angle
 
 
 def as_text(value: Any) -> Any:
     return [as_text(v) for v in value] if isinstance(value, list) else repr(value)
 
 
-def projection(e: Matrix, k: Matrix) -> Matrix:
-    return k @ e[:3]
+def in_a_line(numbers: Matrix | list[float]) -> str:
+    return " ".join(map(repr, np.ravel(numbers).tolist()))
 
 
-def fov(k: Matrix) -> float:
-    return float(2 * np.arctan(SIZE / 2 / k[0, 0]))
+def in_lines(matrix: Matrix) -> str:
+    return "\n".join(map(in_a_line, matrix))
 
 
-FOCAL_MM = keyed(
-    matrix_world=lambda e, k: e,
-    lens=lambda e, k: k[0, 0] * 36 / SIZE,
-    sensor_width=lambda e, k: 36.0,
-)
-
-
-def turned_by(angles: Callable[[Matrix, Matrix], Any]) -> Form:
+def panel(v: View, **angles: Any) -> dict[str, Any]:
     """A camera as Blender's panel shows it, by its angles."""
-    return keyed(
-        location=lambda e, k: e[:3, 3],
-        rotation_euler=angles,
-        lens=lambda e, k: k[0, 0] * 36 / SIZE,
-        sensor_width=lambda e, k: 36.0,
-    )
-
-
-def label(e: Matrix, k: Matrix) -> list[float]:
-    unit = k / np.array([[SIZE], [SIZE], [1.0]])
-    return [*express(e, C2W).ravel().tolist(), *unit.ravel().tolist()]
-
-
-def target_of(e: Matrix, k: Matrix) -> Matrix:
-    return (-e[:3, :3].T @ e[:3, 3]) + 1.7 * e[2, :3]
-
-
-def centre(e: Matrix) -> Matrix:
-    return -e[:3, :3].T @ e[:3, 3]
-
-
-EYE = keyed(
-    eye=lambda e, k: centre(e), target=target_of, up=lambda e, k: -e[1, :3], K=lambda e, k: k
-)
-
-NAMED, BARE = named(), one_each(lambda head: head.extrinsics.tolist(), "{0.name}.json")
-K0 = heads(["0"])[0].intrinsics[0]
-
-#: Development set: what the reader was written against.
-ARRANGEMENTS: dict[str, Arrangement] = {
-    # names
-    "plain ids, name": Arrangement(one_each(named()), PLAIN),
-    "plain ids, file only": Arrangement(one_each(cameras), PLAIN),
-    "metadata_id_n.json": Arrangement(one_each(cameras, "metadata_id_{0.number}.json"), PADDED),
-    "metadata_id_n_json, no ending": Arrangement(
-        one_each(named(), "metadata_id_{0.number}_json"), PADDED
-    ),
-    "no ending at all": Arrangement(one_each(named(), "{0.name}"), PLAIN),
-    "padded metadata, plain images": Arrangement(one_each(cameras, "{0.number:07d}.json"), PLAIN),
-    "plain metadata, padded images": Arrangement(one_each(cameras, "{0.number}.json"), PADDED),
-    "other case": Arrangement(
-        one_file(lambda every: {h.name.upper(): cameras(h) for h in every}), WORDS
-    ),
-    "words in file": Arrangement(one_each(cameras, "metadata_{0.name}_cameras.json"), WORDS),
-    "words in folder": Arrangement(one_each(cameras, "{0.name}/cameras.json"), WORDS),
-    "name is a number": Arrangement(
-        one_each(lambda h: {"name": h.number, "cameras": cameras(h)}, "{0.number:05d}.json"), PLAIN
-    ),
-    "name is no id": Arrangement(
-        one_each(lambda h: {"name": "Jane Doe", "cameras": cameras(h)}, "{0.name}.json"), PLAIN
-    ),
-    "name is an image": Arrangement(
-        one_file(
-            lambda every: [
-                {"name": f"{h.name}/{v}.png", "cameras": c}
-                for h in every
-                for v, c in enumerate(cameras(h))
-            ]
-        ),
-        PLAIN,
-    ),
-    "name is an image, a file each": Arrangement(
-        one_view(
-            lambda h, v: {"name": f"{h.name}/{v}.png", "cameras": cameras(h)[v]},
-            "metadata_{0.name}_{1}.json",
-        ),
-        PLAIN,
-    ),
-    "names in a list": Arrangement(
-        one_each(
-            lambda h: {
-                "name": [f"{v}.png" for v in reversed(range(VIEWS))],
-                "cameras": cameras(h)[::-1],
-            }
-        ),
-        PLAIN,
-    ),
-    "paths in a list": Arrangement(
-        one_file(
-            lambda every: {
-                "name of the subject": [f"{h.name}/{v}.png" for h in every for v in range(VIEWS)],
-                "cameras": [c for h in every for c in cameras(h)],
-            }
-        ),
-        PADDED,
-    ),
-    "keyed by subject name on top": Arrangement(one_each(lambda h: {h.name: cameras(h)}), WORDS),
-    "keyed by file on top": Arrangement(
-        one_file(lambda every: {k: c for h in every for k, c in by(_path)(h).items()}), PLAIN
-    ),
-    "views by 3.png": Arrangement(one_each(by(lambda h, v: f"{v}.png")), PLAIN),
-    "views from 1": Arrangement(one_each(by(lambda h, v: str(v + 1))), PLAIN),
-    "views from 1, images too": Arrangement(
-        one_each(by(lambda h, v: f"{v + 1}.png")), PLAIN, first_view=1
-    ),
-    "images from 1, list": Arrangement(one_each(cameras), PLAIN, first_view=1),
-    "Camera.003": Arrangement(
-        one_each(by(lambda h, v: f"Camera.{v:03d}" if v else "Camera")), PLAIN
-    ),
-    "Camera.003 in name": Arrangement(
-        one_each(
-            lambda h: {
-                "cameras": listed("name", lambda h, v: f"Camera.{v:03d}" if v else "Camera")(h)
-            }
-        ),
-        PLAIN,
-    ),
-    "cam_3, unknown keys around": Arrangement(
-        one_each(lambda h: {"rig": {"shots": by(lambda h, v: f"cam_{v}")(h)}}), PLAIN
-    ),
-    "view id in another key": Arrangement(
-        one_each(lambda h: {"cameras": listed("shot_no", lambda h, v: v)(h)}), PLAIN
-    ),
-    "left and right": Arrangement(
-        one_each(by(lambda h, v: ["front", "left", "right", "back", "up", "low", "far"][v])), PLAIN
-    ),
-    "all, listed": Arrangement(
-        one_file(lambda every: {"subjects": [named()(h) for h in every]}), PADDED
-    ),
-    "all, by id and view": Arrangement(
-        one_file(lambda every: {h.name: by(lambda h, v: str(v))(h) for h in every}), PLAIN
-    ),
-    "all, lists of lists": Arrangement(one_file(lambda every: [cameras(h) for h in every]), PADDED),
-    "all, ids beside": Arrangement(
-        one_file(
-            lambda every: {
-                "subjects": [h.name for h in every[::-1]],
-                "cameras": [cameras(h) for h in every[::-1]],
-            }
-        ),
-        WORDS,
-    ),
-    "json lines": Arrangement(
-        one_file(lambda every: "\n".join(json.dumps(named()(h)) for h in every), "metadata.jsonl"),
-        PADDED,
-    ),
-    "file an image": Arrangement(one_view(lambda h, v: cameras(h)[v], "{0.name}/{1}.json"), PLAIN),
-    "file an image, metadata_0000123_004": Arrangement(
-        one_view(
-            lambda h, v: {
-                "camera": {
-                    "world_to_camera": h.extrinsics[v].tolist(),
-                    "camera_to_image": h.intrinsics[v].tolist(),
-                    "resolution": [SIZE, SIZE],
-                },
-                "landmarks": {"2D": [[1, 2]] * 70},
-                "pose": [[0.1] * 3] * 52,
-            },
-            "metadata_{0.number:07d}_{1:03d}.json",
-        ),
-        PLAIN,
-    ),
-    "file an image, view folders": Arrangement(
-        one_view(lambda h, v: cameras(h)[v], "view_{1}/{0.name}.json"), PLAIN
-    ),
-    "transforms.json": Arrangement(
-        one_each(
-            lambda h: {
-                "camera_angle_x": fov(h.intrinsics[0]),
-                "frames": [
-                    {"file_path": f"./images/{v}", "transform_matrix": express(e, BLENDER).tolist()}
-                    for v, e in enumerate(h.extrinsics)
-                ],
-            },
-            "{0.name}/transforms.json",
-        ),
-        PADDED,
-        BLENDER,
-        one_lens=True,
-    ),
-    "dataset.json": Arrangement(
-        one_file(
-            lambda every: {
-                "labels": [
-                    [f"{h.number:05d}/{v}.png", label(h.extrinsics[v], h.intrinsics[v])]
-                    for h in every
-                    for v in range(VIEWS)
-                ]
-            },
-            "dataset.json",
-        ),
-        PLAIN,
-        C2W,
-    ),
-    # forms
-    "bare 4x4": Arrangement(BARE, PLAIN, lensless=True),
-    "bare 3x4": Arrangement(
-        one_each(lambda h: h.extrinsics[:, :3].tolist(), "{0.name}.json"), PLAIN, lensless=True
-    ),
-    "bare 16": Arrangement(
-        one_each(lambda h: h.extrinsics.reshape(VIEWS, 16).tolist(), "{0.name}.json"),
-        PLAIN,
-        lensless=True,
-    ),
-    "bare 12": Arrangement(
-        one_each(lambda h: h.extrinsics[:, :3].reshape(VIEWS, 12).tolist(), "{0.name}.json"),
-        PLAIN,
-        lensless=True,
-    ),
-    "bare 25": Arrangement(
-        one_each(
-            lambda h: [label(e, k) for e, k in zip(h.extrinsics, h.intrinsics, strict=True)],
-            "{0.name}.json",
-        ),
-        PLAIN,
-        C2W,
-    ),
-    "bare by view": Arrangement(
-        one_each(lambda h: {str(v): e.tolist() for v, e in enumerate(h.extrinsics)}),
-        PLAIN,
-        lensless=True,
-    ),
-    "bare 4x4 a file": Arrangement(
-        one_view(lambda h, v: h.extrinsics[v].tolist(), "{0.name}_{1}.json"), PADDED, lensless=True
-    ),
-    "text file a view": Arrangement(
-        one_view(
-            lambda h, v: "\n".join(" ".join(map(repr, row)) for row in h.extrinsics[v].tolist()),
-            "{0.name}/{1:03d}.txt",
-        ),
-        PADDED,
-        lensless=True,
-    ),
-    "cameras are matrices": Arrangement(
-        one_each(
-            lambda h: {
-                "name": h.name,
-                "cameras": h.extrinsics.tolist(),
-                "intrinsics": h.intrinsics[0].tolist(),
-            }
-        ),
-        PLAIN,
-    ),
-    "matrix under an unknown key": Arrangement(
-        one_each(named(keyed(mtx=lambda e, k: e, K=lambda e, k: k))), PLAIN
-    ),
-    "both under unknown keys": Arrangement(
-        one_each(named(keyed(aa=lambda e, k: e, bb=lambda e, k: k))), PLAIN
-    ),
-    "stacked": Arrangement(
-        one_each(
-            lambda h: {
-                "name": h.name,
-                "extrinsics": h.extrinsics.tolist(),
-                "intrinsics": h.intrinsics.tolist(),
-            }
-        ),
-        PLAIN,
-    ),
-    "stacked by view": Arrangement(
-        one_each(
-            lambda h: {
-                "w2c": {str(v): e.tolist() for v, e in enumerate(h.extrinsics)},
-                "K": {str(v): k.tolist() for v, k in enumerate(h.intrinsics)},
-            }
-        ),
-        PLAIN,
-    ),
-    "stacked R t": Arrangement(
-        one_each(
-            lambda h: {
-                "R": h.extrinsics[:, :3, :3].tolist(),
-                "t": h.extrinsics[:, :3, 3].tolist(),
-                "K": h.intrinsics[0].tolist(),
-            }
-        ),
-        PLAIN,
-    ),
-    "one lens a subject": Arrangement(
-        one_each(
-            lambda h: {
-                "intrinsics": h.intrinsics[0].tolist(),
-                "cameras": [{"extrinsics": e.tolist()} for e in h.extrinsics],
-            }
-        ),
-        PLAIN,
-    ),
-    "lens list beside": Arrangement(
-        one_each(
-            lambda h: {
-                "intrinsics": h.intrinsics.tolist(),
-                "cameras": [{"extrinsics": e.tolist()} for e in h.extrinsics],
-            }
-        ),
-        PLAIN,
-    ),
-    "blender object": Arrangement(one_each(named(expressed(BLENDER, FOCAL_MM))), PADDED, BLENDER),
-    "blender euler": Arrangement(
-        one_each(
-            named(
-                expressed(
-                    BLENDER,
-                    turned_by(lambda e, k: euler(e[:3, :3])),
-                )
-            )
-        ),
-        PADDED,
-        BLENDER,
-    ),
-    "euler in degrees": Arrangement(
-        one_each(
-            named(
-                expressed(
-                    BLENDER,
-                    keyed(
-                        position=lambda e, k: e[:3, 3],
-                        rotation=lambda e, k: np.degrees(euler(e[:3, :3])),
-                        fov=lambda e, k: np.degrees(fov(k)),
-                    ),
-                )
-            )
-        ),
-        PADDED,
-        BLENDER,
-    ),
-    "blender quaternion": Arrangement(
-        one_each(
-            named(
-                expressed(
-                    BLENDER,
-                    keyed(
-                        location=lambda e, k: e[:3, 3],
-                        rotation_quaternion=lambda e, k: quaternion_from_rotation(
-                            e[:3, :3], "wxyz"
-                        ),
-                        angle=lambda e, k: fov(k),
-                    ),
-                )
-            )
-        ),
-        PADDED,
-        BLENDER,
-    ),
-    "rotation and place": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    rotation=lambda e, k: e[:3, :3],
-                    position=lambda e, k: centre(e),
-                    K=lambda e, k: k,
-                )
-            )
-        ),
-        PADDED,
-        C2W,
-    ),
-    "look at": Arrangement(one_each(named(EYE)), PADDED),
-    "eye center up": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    eye=lambda e, k: centre(e),
-                    center=target_of,
-                    up=lambda e, k: -e[1, :3],
-                    fov_y=lambda e, k: fov(k),
-                )
-            )
-        ),
-        PLAIN,
-    ),
-    "P": Arrangement(one_each(named(keyed(P=projection))), PLAIN),
-    "P under an unknown key": Arrangement(one_each(named(keyed(m34=projection))), PLAIN),
-    "both ways": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    world2cam=lambda e, k: e,
-                    cam2world=lambda e, k: np.linalg.inv(e),
-                    K=lambda e, k: k,
-                )
-            )
-        ),
-        PLAIN,
-    ),
-    "numbers as text": Arrangement(
-        one_each(named(lambda e, k: {"w2c": as_text(e.tolist()), "K": as_text(k.tolist())})), PLAIN
-    ),
-    "matrix as one text": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    "extrinsic": " ".join(map(repr, e.ravel().tolist())),
-                    "intrinsic": " ".join(map(repr, k.ravel().tolist())),
-                }
-            )
-        ),
-        PLAIN,
-    ),
-    "opencv rvec": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    rvec=lambda e, k: _rodrigues(e[:3, :3]),
-                    tvec=lambda e, k: e[:3, 3],
-                    camera_matrix=lambda e, k: k,
-                )
-            )
-        ),
-        PLAIN,
-    ),
-    "fx fy only": Arrangement(
-        one_each(
-            named(keyed(w2c=lambda e, k: e, fx=lambda e, k: k[0, 0], fy=lambda e, k: k[1, 1]))
-        ),
-        PLAIN,
-    ),
-    "f in mm alone": Arrangement(
-        one_each(named(keyed(w2c=lambda e, k: e, lens=lambda e, k: k[0, 0] * 36 / SIZE))), PLAIN
-    ),
-    "two poses that differ": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    extrinsics=lambda e, k: e,
-                    pose=lambda e, k: e + np.eye(4)[3] * 0.3,
-                    K=lambda e, k: k,
-                )
-            )
-        ),
-        PLAIN,
-    ),
-    "a decoy of joints": Arrangement(
-        one_each(lambda h: {"joints": [np.eye(4).tolist()] * 20, "cameras": cameras(h)}), PLAIN
-    ),
-    "blender euler, another order": Arrangement(
-        one_each(
-            named(
-                expressed(
-                    BLENDER,
-                    # Turned about z first, then y, then x: the inverse turns the other way.
-                    turned_by(lambda e, k: -euler(e[:3, :3].T)),
-                )
-            )
-        ),
-        PADDED,
-        BLENDER,
-    ),
-    "f cx cy": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    "extr": e[:3].tolist(),
-                    "intr": {"f": k[0, 0], "cx": k[0, 2], "cy": k[1, 2]},
-                }
-            )
-        ),
-        PADDED,
-    ),
-    "normalised fx fy cx cy": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    w2c=lambda e, k: e,
-                    fx_norm=lambda e, k: k[0, 0] / SIZE,
-                    fy_norm=lambda e, k: k[1, 1] / SIZE,
-                    cx_norm=lambda e, k: k[0, 2] / SIZE,
-                    cy_norm=lambda e, k: k[1, 2] / SIZE,
-                )
-            )
-        ),
-        PADDED,
-    ),
-    "from, to, up": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    "from": centre(e).tolist(),
-                    "to": target_of(e, k).tolist(),
-                    "up": (-e[1, :3]).tolist(),
-                    "fov": np.degrees(fov(k)),
-                }
-            )
-        ),
-        PADDED,
-    ),
-    "columns of a table": Arrangement(
-        one_file(
-            lambda every: {
-                "subject": [h.name for h in every for _ in range(VIEWS)],
-                "view": [VIEWS - 1 - v for _ in every for v in range(VIEWS)],
-                "extrinsics": [e.tolist() for h in every for e in h.extrinsics[::-1]],
-                "intrinsics": [k.tolist() for h in every for k in h.intrinsics[::-1]],
-            }
-        ),
-        PADDED,
-    ),
-    "cameras of a rig and frames apart": Arrangement(
-        one_each(
-            lambda h: {
-                "intrinsics": {"0": dict(zip(("fx", "fy", "cx", "cy"), entries(h), strict=True))},
-                "frames": [
-                    {"image": f"{v}.png", "camera_id": 0, "world_to_camera": e.tolist()}
-                    for v, e in enumerate(h.extrinsics)
-                ],
-            }
-        ),
-        PADDED,
-    ),
-    "a head pose beside": Arrangement(
-        one_each(lambda h: {"head_pose": np.eye(4).tolist(), "cameras": cameras(h)}), PLAIN
-    ),
-}
-
-
-def _path(head: Head, view: int) -> str:
-    return f"{head.name}/{view}.png"
-
-
-def _rodrigues(turn: Matrix) -> Matrix:
-    w, *xyz = quaternion_from_rotation(turn, "wxyz").tolist()
-    angle = 2 * np.arccos(np.clip(w, -1, 1))
-    return np.array(xyz) / max(np.sin(angle / 2), 1e-12) * angle
-
-
-def spherical(e: Matrix) -> tuple[float, float, float]:
-    """Azimuth from z towards x and elevation towards y, in degrees, and distance."""
-    x, y, z = centre(e)
-    away = float(np.linalg.norm(centre(e)))
-    return float(np.degrees(np.arctan2(x, z))), float(np.degrees(np.arcsin(y / away))), away
-
-
-def spheres(
-    azimuth: str, elevation: str, distance: str, signs: tuple[float, float] = (1.0, 1.0)
-) -> Form:
-    return lambda e, k: {
-        azimuth: spherical(e)[0] * signs[0],
-        elevation: spherical(e)[1] * signs[1],
-        distance: spherical(e)[2],
-        "K": k.tolist(),
-    }
+    return {"location": v.blender[:3, 3], **angles, "lens": v.mm, "sensor_width": 36.0}
 
 
 def lettered(key: str, letters: str, values: Matrix) -> dict[str, float]:
     """Single numbers under keys that end in letters."""
-    return {key.format(each): v for each, v in zip(letters, values.tolist(), strict=True)}
+    return {key.format(each): v for each, v in zip(letters, values, strict=True)}
 
 
 def numbered(key: str, matrix: Matrix, first: int = 0) -> dict[str, float]:
     """Single numbers under keys that end in row and column."""
-    return {f"{key}{i + first}{j + first}": float(v) for (i, j), v in np.ndenumerate(matrix)}
+    return {f"{key}{i + first}{j + first}": v for (i, j), v in np.ndenumerate(matrix)}
 
 
-def seven(e: Matrix, order: QuaternionOrder) -> list[float]:
-    """The last column, and a quaternion."""
-    found: list[float] = [*e[:3, 3].tolist(), *quaternion_from_rotation(e[:3, :3], order).tolist()]
-    return found
-
-
-def mirrored_world(name: str) -> Convention:
-    """Angles that grow the other way are cameras with these axes in a mirrored world."""
-    return Convention.from_name(f"world_to_camera opencv_mirrored_{name}")
-
-
-def held_in(pose: str, intrinsics: str, key: str) -> Form:
-    """Both matrices under the same key, in objects of their own."""
-    return lambda e, k: {pose: {key: e.tolist()}, intrinsics: {key: k.tolist()}}
+def sphere(v: View, keys: str, signs: tuple[float, float] = (1.0, 1.0)) -> dict[str, Any]:
+    """Azimuth from z towards x and elevation towards y, in degrees, and distance, under keys."""
+    x, y, z = v.centre
+    away = np.linalg.norm(v.centre)
+    angles = np.degrees([np.arctan2(x, z), np.arcsin(y / away)]) * signs
+    return {**dict(zip(keys.split(), [*angles, away], strict=True)), "K": v.k}
 
 
 def by_view(matrices: Matrix) -> dict[str, Any]:
-    return {f"{view}.png": matrix for view, matrix in enumerate(matrices.tolist())}
+    return {f"{view}.png": matrix for view, matrix in enumerate(matrices)}
 
+
+def blender_name(v: View) -> str:
+    return f"Camera.{v.number:03d}" if v.number else "Camera"
+
+
+def in_two(value: Callable[[Head], Any], other: Callable[[Head], Any]) -> Any:
+    """Two files of all identities, by their names."""
+    return lambda every: iter(
+        [
+            ("extrinsics.json", {h.name: value(h) for h in every}),
+            ("intrinsics.json", {h.name: other(h) for h in every}),
+        ]
+    )
+
+
+NAMED = named(PADDED, lambda v: v.both)
+
+
+def of_each(values: Callable[[Head], dict[str, Any]]) -> Any:
+    """Files of each identity, in its folder."""
+    return lambda every: ((f"{h.name}/{name}", v) for h in every for name, v in values(h).items())
+
+
+#: Development set: what the reader was written against.
+ARRANGEMENTS: dict[str, Arrangement] = {
+    # names
+    "plain ids, name": named(PLAIN, lambda v: v.both),
+    "plain ids, file only": each(PLAIN, lambda h: h.cameras),
+    "metadata_id_n.json": each(PADDED, lambda h: h.cameras, "metadata_id_{0.number}.json"),
+    "metadata_id_n_json, no ending": named(
+        PADDED, lambda v: v.both, file="metadata_id_{0.number}_json"
+    ),
+    "no ending at all": named(PLAIN, lambda v: v.both, file="{0.name}"),
+    "padded metadata, plain images": each(PLAIN, lambda h: h.cameras, "{0.number:07d}.json"),
+    "plain metadata, padded images": each(PADDED, lambda h: h.cameras, "{0.number}.json"),
+    "other case": whole(WORDS, lambda every: {h.name.upper(): h.cameras for h in every}),
+    "words in file": each(WORDS, lambda h: h.cameras, "metadata_{0.name}_cameras.json"),
+    "words in folder": each(WORDS, lambda h: h.cameras, "{0.name}/cameras.json"),
+    "name is a number": each(
+        PLAIN, lambda h: {"name": h.number, "cameras": h.cameras}, "{0.number:05d}.json"
+    ),
+    "name is no id": each(
+        PLAIN, lambda h: {"name": "Jane Doe", "cameras": h.cameras}, "{0.name}.json"
+    ),
+    "name is an image": whole(
+        PLAIN, lambda every: [{"name": v.path, "cameras": v.both} for h in every for v in h.views]
+    ),
+    "name is an image, a file each": views(
+        PLAIN, lambda v: {"name": v.path, "cameras": v.both}, "metadata_{0.name}_{1}.json"
+    ),
+    "names in a list": each(
+        PLAIN,
+        lambda h: {"name": [v.png for v in h.views[::-1]], "cameras": h.cameras[::-1]},
+    ),
+    "paths in a list": whole(
+        PADDED,
+        lambda every: {
+            "name of the subject": [v.path for h in every for v in h.views],
+            "cameras": [v.both for h in every for v in h.views],
+        },
+    ),
+    "keyed by subject name on top": each(WORDS, lambda h: {h.name: h.cameras}),
+    "keyed by file on top": whole(
+        PLAIN, lambda every: {v.path: v.both for h in every for v in h.views}
+    ),
+    "views by 3.png": keyed(PLAIN, lambda v: v.png),
+    "views from 1": keyed(PLAIN, lambda v: str(v.number + 1)),
+    "views from 1, images too": keyed(PLAIN, lambda v: f"{v.number + 1}.png", first_view=1),
+    "images from 1, list": each(PLAIN, lambda h: h.cameras, first_view=1),
+    "Camera.003": keyed(PLAIN, blender_name),
+    "Camera.003 in name": each(PLAIN, lambda h: listed(h, "name", blender_name)),
+    "cam_3, unknown keys around": each(
+        PLAIN, lambda h: {"rig": {"shots": {f"cam_{v.number}": v.both for v in h.views}}}
+    ),
+    "view id in another key": each(PLAIN, lambda h: listed(h, "shot_no", lambda v: v.number)),
+    "left and right": keyed(
+        PLAIN, lambda v: ["front", "left", "right", "back", "up", "low", "far"][v.number]
+    ),
+    "all, listed": whole(
+        PADDED,
+        lambda every: {"subjects": [{"name": h.name, "cameras": h.cameras} for h in every]},
+    ),
+    "all, by id and view": whole(
+        PLAIN, lambda every: {h.name: {str(v.number): v.both for v in h.views} for h in every}
+    ),
+    "all, lists of lists": whole(PADDED, lambda every: [h.cameras for h in every]),
+    "all, ids beside": whole(
+        WORDS,
+        lambda every: {
+            "subjects": [h.name for h in every[::-1]],
+            "cameras": [h.cameras for h in every[::-1]],
+        },
+    ),
+    "json lines": Arrangement(
+        lambda every: iter(
+            [("metadata.jsonl", "\n".join(d.text.decode() for d in documents(NAMED, every)))]
+        ),
+        PADDED,
+    ),
+    "file an image": views(PLAIN, lambda v: v.both),
+    "file an image, metadata_0000123_004": views(
+        PLAIN,
+        lambda v: {
+            "camera": {
+                "world_to_camera": v.e,
+                "camera_to_image": v.k,
+                "resolution": [SIZE, SIZE],
+            },
+            "landmarks": {"2D": [[1, 2]] * 70},
+            "pose": [[0.1] * 3] * 52,
+        },
+        "metadata_{0.number:07d}_{1:03d}.json",
+    ),
+    "file an image, view folders": views(PLAIN, lambda v: v.both, "view_{1}/{0.name}.json"),
+    "transforms.json": each(
+        PADDED,
+        lambda h: {
+            "camera_angle_x": h.views[0].fov,
+            "frames": [
+                {"file_path": f"./images/{v.number}", "transform_matrix": v.blender}
+                for v in h.views
+            ],
+        },
+        "{0.name}/transforms.json",
+        convention=BLENDER,
+        one_lens=True,
+    ),
+    "dataset.json": whole(
+        PLAIN,
+        lambda every: {
+            "labels": [[f"{h.number:05d}/{v.png}", v.label] for h in every for v in h.views]
+        },
+        "dataset.json",
+        convention=C2W,
+    ),
+    # forms
+    "bare 4x4": each(PLAIN, lambda h: h.e, "{0.name}.json", lensless=True),
+    "bare 3x4": each(PLAIN, lambda h: h.e[:, :3], "{0.name}.json", lensless=True),
+    "bare 16": each(PLAIN, lambda h: h.e.reshape(VIEWS, 16), "{0.name}.json", lensless=True),
+    "bare 12": each(PLAIN, lambda h: h.e[:, :3].reshape(VIEWS, 12), "{0.name}.json", lensless=True),
+    "bare 25": each(PLAIN, lambda h: [v.label for v in h.views], "{0.name}.json", convention=C2W),
+    "bare by view": each(PLAIN, lambda h: {str(v.number): v.e for v in h.views}, lensless=True),
+    "bare 4x4 a file": views(PADDED, lambda v: v.e, "{0.name}_{1}.json", lensless=True),
+    "text file a view": views(
+        PADDED, lambda v: in_lines(v.e), "{0.name}/{1:03d}.txt", lensless=True
+    ),
+    "cameras are matrices": each(
+        PLAIN, lambda h: {"name": h.name, "cameras": h.e, "intrinsics": h.k[0]}
+    ),
+    "matrix under an unknown key": named(PLAIN, lambda v: {"mtx": v.e, "K": v.k}),
+    "both under unknown keys": named(PLAIN, lambda v: {"aa": v.e, "bb": v.k}),
+    "stacked": each(PLAIN, lambda h: {"name": h.name, "extrinsics": h.e, "intrinsics": h.k}),
+    "stacked by view": each(
+        PLAIN,
+        lambda h: {
+            "w2c": {str(v.number): v.e for v in h.views},
+            "K": {str(v.number): v.k for v in h.views},
+        },
+    ),
+    "stacked R t": each(PLAIN, lambda h: {"R": h.e[:, :3, :3], "t": h.e[:, :3, 3], "K": h.k[0]}),
+    "one lens a subject": each(
+        PLAIN,
+        lambda h: {"intrinsics": h.k[0], "cameras": [{"extrinsics": e} for e in h.e]},
+    ),
+    "lens list beside": each(
+        PLAIN, lambda h: {"intrinsics": h.k, "cameras": [{"extrinsics": e} for e in h.e]}
+    ),
+    "blender object": named(
+        PADDED,
+        lambda v: {"matrix_world": v.blender, "lens": v.mm, "sensor_width": 36.0},
+        convention=BLENDER,
+    ),
+    "blender euler": named(
+        PADDED, lambda v: panel(v, rotation_euler=euler(v.blender)), convention=BLENDER
+    ),
+    "euler in degrees": named(
+        PADDED,
+        lambda v: {
+            "position": v.blender[:3, 3],
+            "rotation": np.degrees(euler(v.blender)),
+            "fov": np.degrees(v.fov),
+        },
+        convention=BLENDER,
+    ),
+    "blender quaternion": named(
+        PADDED,
+        lambda v: {
+            "location": v.blender[:3, 3],
+            "rotation_quaternion": quaternion(v.blender),
+            "angle": v.fov,
+        },
+        convention=BLENDER,
+    ),
+    "rotation and place": named(
+        PADDED, lambda v: {"rotation": v.r, "position": v.centre, "K": v.k}, convention=C2W
+    ),
+    "look at": named(PADDED, lambda v: {"eye": v.centre, "target": v.target, "up": v.up, "K": v.k}),
+    "eye center up": named(
+        PLAIN, lambda v: {"eye": v.centre, "center": v.target, "up": v.up, "fov_y": v.fov}
+    ),
+    "P": named(PLAIN, lambda v: {"P": v.p}),
+    "P under an unknown key": named(PLAIN, lambda v: {"m34": v.p}),
+    "both ways": named(
+        PLAIN, lambda v: {"world2cam": v.e, "cam2world": np.linalg.inv(v.e), "K": v.k}
+    ),
+    "numbers as text": named(
+        PLAIN, lambda v: {"w2c": as_text(v.e.tolist()), "K": as_text(v.k.tolist())}
+    ),
+    "matrix as one text": named(
+        PLAIN, lambda v: {"extrinsic": in_a_line(v.e), "intrinsic": in_a_line(v.k)}
+    ),
+    "opencv rvec": named(
+        PLAIN, lambda v: {"rvec": rodrigues(v.e), "tvec": v.t, "camera_matrix": v.k}
+    ),
+    "fx fy only": named(PLAIN, lambda v: {"w2c": v.e, "fx": v.f, "fy": v.g}),
+    "f in mm alone": named(PLAIN, lambda v: {"w2c": v.e, "lens": v.mm}),
+    "two poses that differ": named(
+        PLAIN, lambda v: {"extrinsics": v.e, "pose": v.e + np.eye(4)[3] * 0.3, "K": v.k}
+    ),
+    "a decoy of joints": each(PLAIN, lambda h: {"joints": [np.eye(4)] * 20, "cameras": h.cameras}),
+    "blender euler, another order": named(
+        PADDED,
+        # Turned about z first, then y, then x: the inverse turns the other way.
+        lambda v: panel(v, rotation_euler=-euler(v.blender[:3, :3].T)),
+        convention=BLENDER,
+    ),
+    "f cx cy": named(
+        PADDED, lambda v: {"extr": v.e[:3], "intr": {"f": v.f, "cx": v.cx, "cy": v.cy}}
+    ),
+    "normalised fx fy cx cy": named(
+        PADDED,
+        lambda v: {
+            "w2c": v.e,
+            "fx_norm": v.f / SIZE,
+            "fy_norm": v.g / SIZE,
+            "cx_norm": v.cx / SIZE,
+            "cy_norm": v.cy / SIZE,
+        },
+    ),
+    "from, to, up": named(
+        PADDED,
+        lambda v: {"from": v.centre, "to": v.target, "up": v.up, "fov": np.degrees(v.fov)},
+    ),
+    "columns of a table": whole(
+        PADDED,
+        lambda every: {
+            "subject": [v.subject for h in every for v in h.views],
+            "view": [v.number for h in every for v in h.views[::-1]],
+            "extrinsics": [v.e for h in every for v in h.views[::-1]],
+            "intrinsics": [v.k for h in every for v in h.views[::-1]],
+        },
+    ),
+    "cameras of a rig and frames apart": each(
+        PADDED,
+        lambda h: {
+            "intrinsics": {"0": dict(zip(("fx", "fy", "cx", "cy"), h.views[0].four, strict=True))},
+            "frames": [{"image": v.png, "camera_id": 0, "world_to_camera": v.e} for v in h.views],
+        },
+    ),
+    "a head pose beside": each(PLAIN, lambda h: {"head_pose": np.eye(4), "cameras": h.cameras}),
+}
 
 #: Held out: written after the reader was finished.
 HELD_OUT: dict[str, Arrangement] = {
-    "uuid names": Arrangement(
-        one_each(named(), "{0.name}.json"),
-        ["3f2a9c1e77", "0b1d22aa90", "9e8d7c6b5a", "77aa11bb22", "c0ffee0123"],
+    "uuid names": named(
+        ("3f2a9c1e77", "0b1d22aa90", "9e8d7c6b5a", "77aa11bb22", "c0ffee0123"),
+        lambda v: v.both,
+        file="{0.name}.json",
     ),
-    "ids with two numbers": Arrangement(
-        one_each(cameras, "cam-{0.name}.json"), ["2024_1", "2024_2", "2023_1", "2023_14", "7_7"]
+    "ids with two numbers": each(
+        ("2024_1", "2024_2", "2023_1", "2023_14", "7_7"),
+        lambda h: h.cameras,
+        "cam-{0.name}.json",
     ),
-    "subject folders, camera folder inside": Arrangement(
-        one_each(cameras, "metadata/{0.name}/params/camera.json"), PADDED
+    "subject folders, camera folder inside": each(
+        PADDED, lambda h: h.cameras, "metadata/{0.name}/params/camera.json"
     ),
-    "subject in key, padded": Arrangement(
-        one_file(lambda every: {f"id{h.number:06d}": {"views": cameras(h)} for h in every}), PLAIN
+    "subject in key, padded": whole(
+        PLAIN, lambda every: {f"id{h.number:06d}": {"views": h.cameras} for h in every}
     ),
-    "image records": Arrangement(
-        one_file(
-            lambda every: {
-                "images": [
-                    {
-                        "id": 7 * n + v,
-                        "file_name": f"{h.name}/{v}.png",
-                        "width": SIZE,
-                        "height": SIZE,
-                    }
-                    | c
-                    for n, h in enumerate(every)
-                    for v, c in enumerate(cameras(h))
-                ]
-            }
-        ),
+    "image records": whole(
         PADDED,
-    ),
-    "subject and view keys": Arrangement(
-        one_file(
-            lambda every: [
-                {"subject": h.name, "view": v, "camera": c}
-                for h in every
-                for v, c in enumerate(cameras(h))
+        lambda every: {
+            "images": [
+                {"id": 7 * n + v.number, "file_name": v.path, "width": SIZE, "height": SIZE}
+                | v.both
+                for n, h in enumerate(every)
+                for v in h.views
             ]
-        ),
+        },
+    ),
+    "subject and view keys": whole(
         WORDS,
+        lambda every: [
+            {"subject": h.name, "view": v.number, "camera": v.both} for h in every for v in h.views
+        ],
     ),
-    "subject number and image number": Arrangement(
-        one_file(
-            lambda every: [
-                {"identity": h.number, "image": v, **c}
-                for h in every
-                for v, c in enumerate(cameras(h))
-            ]
-        ),
+    "subject number and image number": whole(
         PADDED,
+        lambda every: [
+            {"identity": h.number, "image": v.number, **v.both} for h in every for v in h.views
+        ],
     ),
-    "k.png entries beside the name": Arrangement(
-        one_each(lambda h: {"name of the subject": h.name, **by(lambda h, v: f"{v}.png")(h)}),
+    "k.png entries beside the name": each(
         PADDED,
+        lambda h: {"name of the subject": h.name, **{v.png: v.both for v in h.views}},
     ),
-    "name, cameras by k.png": Arrangement(
-        one_each(lambda h: {"name": h.name, "cameras": by(lambda h, v: f"{v}.png")(h)}), PADDED
+    "name, cameras by k.png": each(
+        PADDED, lambda h: {"name": h.name, "cameras": {v.png: v.both for v in h.views}}
     ),
-    "name, cameras by path": Arrangement(
-        one_each(
-            lambda h: {"name": h.name, "cameras": by(_path)(h)}, "metadata_id_{0.number}_jsom"
-        ),
+    "name, cameras by path": each(
         PLAIN,
+        lambda h: {"name": h.name, "cameras": {v.path: v.both for v in h.views}},
+        "metadata_id_{0.number}_jsom",
     ),
-    "cameras holds matrices by view": Arrangement(
-        one_each(
-            lambda h: {
-                "name": h.name,
-                "cameras": {
-                    "extrinsics": {f"{v}.png": e.tolist() for v, e in enumerate(h.extrinsics)},
-                    "intrinsics": h.intrinsics[0].tolist(),
-                },
-            }
-        ),
+    "cameras holds matrices by view": each(
         PLAIN,
+        lambda h: {
+            "name": h.name,
+            "cameras": {"extrinsics": by_view(h.e), "intrinsics": h.k[0]},
+        },
     ),
-    "extrinsics and intrinsics lists in cameras": Arrangement(
-        one_each(
-            lambda h: {
-                "name": h.name,
-                "cameras": {
-                    "extrinsics": h.extrinsics.tolist(),
-                    "intrinsics": h.intrinsics.tolist(),
-                },
-            }
-        ),
+    "extrinsics and intrinsics lists in cameras": each(
         PADDED,
+        lambda h: {"name": h.name, "cameras": {"extrinsics": h.e, "intrinsics": h.k}},
     ),
-    "names and poses side by side": Arrangement(
-        one_each(
-            lambda h: {
-                "images": [f"{v}.png" for v in range(VIEWS)][::-1],
-                "poses": h.extrinsics[::-1].tolist(),
-                "K": h.intrinsics[0].tolist(),
-            }
-        ),
+    "names and poses side by side": each(
         PADDED,
+        lambda h: {
+            "images": [v.png for v in h.views[::-1]],
+            "poses": h.e[::-1],
+            "K": h.k[0],
+        },
     ),
-    "flat, one for all": Arrangement(
-        one_file(
-            lambda every: {
-                "files": [f"{h.name}/{v}.png" for h in every for v in range(VIEWS)],
-                "w2c": [e.tolist() for h in every for e in h.extrinsics],
-                "K": every[0].intrinsics[0].tolist(),
-            }
-        ),
+    "flat, one for all": whole(
         PADDED,
+        lambda every: {
+            "files": [v.path for h in every for v in h.views],
+            "w2c": [v.e for h in every for v in h.views],
+            "K": every[0].k[0],
+        },
         one_lens=True,
     ),
-    "blender names": Arrangement(
-        one_each(
-            lambda h: {
-                "objects": {
-                    (f"Camera.{v:03d}" if v else "Camera"): {
-                        "matrix_world": express(e, BLENDER).tolist(),
-                        "data": {"lens": k[0, 0] * 36 / SIZE, "sensor_width": 36.0},
-                    }
-                    for v, (e, k) in enumerate(zip(h.extrinsics, h.intrinsics, strict=True))
+    "blender names": each(
+        PADDED,
+        lambda h: {
+            "objects": {
+                blender_name(v): {
+                    "matrix_world": v.blender,
+                    "data": {"lens": v.mm, "sensor_width": 36.0},
                 }
+                for v in h.views
             }
-        ),
-        PADDED,
-        BLENDER,
+        },
+        convention=BLENDER,
     ),
-    "blender scene for all": Arrangement(
-        one_each(
-            lambda h: {
-                "render": {"resolution_x": SIZE, "resolution_y": SIZE},
-                "camera": {"lens": h.intrinsics[0][0, 0] * 36 / SIZE, "sensor_width": 36},
-                "frames": {
-                    f"{v:04d}": {"matrix_world": express(e, BLENDER).tolist()}
-                    for v, e in enumerate(h.extrinsics)
-                },
-            }
-        ),
+    "blender scene for all": each(
         PADDED,
-        BLENDER,
+        lambda h: {
+            "render": {"resolution_x": SIZE, "resolution_y": SIZE},
+            "camera": {"lens": h.views[0].mm, "sensor_width": 36},
+            "frames": {f"{v.number:04d}": {"matrix_world": v.blender} for v in h.views},
+        },
+        convention=BLENDER,
     ),
-    "location and rotation as objects": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    "location": dict(zip("xyz", express(e, BLENDER)[:3, 3].tolist(), strict=True)),
-                    "rotation_quaternion": dict(
-                        zip(
-                            "wxyz",
-                            quaternion_from_rotation(express(e, BLENDER)[:3, :3], "wxyz").tolist(),
-                            strict=True,
-                        )
-                    ),
-                    "focal_length": k[0, 0] * 36 / SIZE,
-                    "sensor_width": 36,
-                }
-            )
-        ),
+    "location and rotation as objects": named(
         PADDED,
-        BLENDER,
+        lambda v: {
+            "location": lettered("{}", "xyz", v.blender[:3, 3]),
+            "rotation_quaternion": lettered("{}", "wxyz", quaternion(v.blender)),
+            "focal_length": v.mm,
+            "sensor_width": 36,
+        },
+        convention=BLENDER,
     ),
-    "euler in degrees, view id": Arrangement(
-        one_each(
-            lambda h: [
-                {
-                    "index": v,
-                    "location": express(e, BLENDER)[:3, 3].tolist(),
-                    "rotation_euler": np.degrees(euler(express(e, BLENDER)[:3, :3])).tolist(),
-                    "K": k.tolist(),
-                }
-                for v, (e, k) in enumerate(zip(h.extrinsics, h.intrinsics, strict=True))
-            ]
-        ),
+    "euler in degrees, view id": each(
         PLAIN,
-        BLENDER,
-    ),
-    "camera position, lookat, up": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    camera_position=lambda e, k: centre(e),
-                    look_at=target_of,
-                    up_vector=lambda e, k: -e[1, :3],
-                    fov_deg=lambda e, k: np.degrees(fov(k)),
-                )
-            )
-        ),
-        PADDED,
-    ),
-    "projection_matrix flat": Arrangement(
-        one_each(named(keyed(projection_matrix=lambda e, k: projection(e, k).ravel()))), PADDED
-    ),
-    "bare P": Arrangement(
-        one_each(
-            lambda h: [
-                projection(e, k).tolist() for e, k in zip(h.extrinsics, h.intrinsics, strict=True)
-            ],
-            "{0.name}.json",
-        ),
-        PLAIN,
-    ),
-    "K of four numbers": Arrangement(
-        one_each(
-            named(keyed(w2c=lambda e, k: e, intrinsics=lambda e, k: k[[0, 1, 0, 1], [0, 1, 2, 2]]))
-        ),
-        PADDED,
-    ),
-    "K of 4x4": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    extrinsic=lambda e, k: e,
-                    intrinsic=lambda e, k: np.block(
-                        [[k, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]]
-                    ),
-                )
-            )
-        ),
-        PADDED,
-    ),
-    "R T in objects": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    "extrinsics": {"R": e[:3, :3].tolist(), "T": e[:3, 3].tolist()},
-                    "intrinsics": {
-                        "focal": [k[0, 0], k[1, 1]],
-                        "principal_point": k[:2, 2].tolist(),
-                    },
-                }
-            )
-        ),
-        PADDED,
-    ),
-    "one lens for all in a file of all": Arrangement(
-        one_file(
-            lambda every: {
-                "intrinsics": every[0].intrinsics[0].tolist(),
-                "subjects": {h.name: {"poses": h.extrinsics.tolist()} for h in every},
+        lambda h: [
+            {
+                "index": v.number,
+                "location": v.blender[:3, 3],
+                "rotation_euler": np.degrees(euler(v.blender)),
+                "K": v.k,
             }
-        ),
+            for v in h.views
+        ],
+        convention=BLENDER,
+    ),
+    "camera position, lookat, up": named(
         PADDED,
+        lambda v: {
+            "camera_position": v.centre,
+            "look_at": v.target,
+            "up_vector": v.up,
+            "fov_deg": np.degrees(v.fov),
+        },
+    ),
+    "projection_matrix flat": named(PADDED, lambda v: {"projection_matrix": v.p.ravel()}),
+    "bare P": each(PLAIN, lambda h: [v.p for v in h.views], "{0.name}.json"),
+    "K of four numbers": named(PADDED, lambda v: {"w2c": v.e, "intrinsics": v.four}),
+    "K of 4x4": named(
+        PADDED,
+        lambda v: {"extrinsic": v.e, "intrinsic": np.pad(v.k, (0, 1)) + np.diag([0, 0, 0, 1])},
+    ),
+    "R T in objects": named(
+        PADDED,
+        lambda v: {
+            "extrinsics": {"R": v.r, "T": v.t},
+            "intrinsics": {"focal": [v.f, v.g], "principal_point": [v.cx, v.cy]},
+        },
+    ),
+    "one lens for all in a file of all": whole(
+        PADDED,
+        lambda every: {
+            "intrinsics": every[0].k[0],
+            "subjects": {h.name: {"poses": h.e} for h in every},
+        },
         one_lens=True,
     ),
     "lens in a file of its own": Arrangement(
         lambda every: iter(
             [
-                ("intrinsics.json", {"K": every[0].intrinsics[0].tolist()}),
-                *((f"{h.name}.json", h.extrinsics.tolist()) for h in every),
+                ("intrinsics.json", {"K": every[0].k[0]}),
+                *((f"{h.name}.json", h.e) for h in every),
             ]
         ),
         PLAIN,
         one_lens=True,
     ),
     "K files beside pose files": Arrangement(
-        lambda every: (
-            (f"{h.name}/{kind}_{v:03d}.txt", "\n".join(" ".join(map(repr, r)) for r in m.tolist()))
+        of_each(
+            lambda h: {
+                f"{kind}_{v.number:03d}.txt": in_lines(m)
+                for v in h.views
+                for kind, m in (("cam", v.k), ("pose", v.e))
+            }
+        ),
+        PLAIN,
+    ),
+    "label files": views(PLAIN, lambda v: in_a_line(v.label), "{0.name}_{1}.txt", convention=C2W),
+    "qw qx qy qz tx ty tz": named(
+        PLAIN,
+        lambda v: {
+            **lettered("q{}", "wxyz", quaternion(v.e)),
+            **lettered("t{}", "xyz", v.t),
+            "K": v.k,
+        },
+    ),
+    "m00 to m33": named(PADDED, lambda v: {**numbered("m", v.e), "K": v.k}),
+    "r11 to r33, position_x and K00": named(
+        PLAIN,
+        lambda v: {
+            **numbered("r", v.r.T, 1),
+            **lettered("position_{}", "xyz", v.centre),
+            **numbered("K", v.k),
+        },
+        convention=C2W,
+    ),
+    "m00 to m23, c2w": named(
+        PADDED, lambda v: {"c2w": numbered("m", v.c2w[:3]), "K": v.k}, convention=C2W
+    ),
+    "poses of 7 numbers, w last": each(
+        PADDED,
+        lambda h: {"poses": [seven(v.c2w, "xyzw") for v in h.views], "K": h.k[0]},
+        convention=C2W,
+    ),
+    "pose of 7 numbers, quaternion first, as text": named(
+        PADDED,
+        lambda v: {"c2w": in_a_line(np.roll(seven(v.c2w, "wxyz"), 4)), "K": v.k},
+        convention=C2W,
+    ),
+    "position and target, no up": named(
+        PLAIN, lambda v: {"position": v.centre, "target": v.target, "K": v.k}, orbit=True
+    ),
+    "spherical": named(PLAIN, lambda v: sphere(v, "azimuth elevation radius"), orbit=True),
+    "spherical, azimuth the other way": named(
+        PLAIN,
+        lambda v: sphere(v, "azim elev dist", (-1.0, 1.0)),
+        # Angles that grow the other way are cameras with these axes in a mirrored world.
+        convention=Convention.from_name("world_to_camera opencv_mirrored_x"),
+        orbit=True,
+    ),
+    "spherical, on each image": whole(
+        PADDED,
+        lambda every: {
+            f"{h.name}_{v.number}": sphere(v, "azimuth_deg elevation_deg distance")
             for h in every
-            for v in range(VIEWS)
-            for kind, m in (("cam", h.intrinsics[v]), ("pose", h.extrinsics[v]))
-        ),
-        PLAIN,
-    ),
-    "label files": Arrangement(
-        one_view(
-            lambda h, v: " ".join(map(repr, label(h.extrinsics[v], h.intrinsics[v]))),
-            "{0.name}_{1}.txt",
-        ),
-        PLAIN,
-        C2W,
-    ),
-    "qw qx qy qz tx ty tz": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    **lettered("q{}", "wxyz", quaternion_from_rotation(e[:3, :3], "wxyz")),
-                    **lettered("t{}", "xyz", e[:3, 3]),
-                    "K": k.tolist(),
-                }
-            )
-        ),
-        PLAIN,
-    ),
-    "m00 to m33": Arrangement(
-        one_each(named(lambda e, k: {**numbered("m", e), "K": k.tolist()})), PADDED
-    ),
-    "r11 to r33, position_x and K00": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    **numbered("r", e[:3, :3].T, 1),
-                    **lettered("position_{}", "xyz", centre(e)),
-                    **numbered("K", k),
-                }
-            )
-        ),
-        PLAIN,
-        C2W,
-    ),
-    "m00 to m23, c2w": Arrangement(
-        one_each(
-            named(expressed(C2W, lambda e, k: {"c2w": numbered("m", e[:3]), "K": k.tolist()}))
-        ),
-        PADDED,
-        C2W,
-    ),
-    "poses of 7 numbers, w last": Arrangement(
-        one_each(
-            lambda h: {
-                "poses": [seven(express(e, C2W), "xyzw") for e in h.extrinsics],
-                "K": h.intrinsics[0].tolist(),
-            }
-        ),
-        PADDED,
-        C2W,
-    ),
-    "pose of 7 numbers, quaternion first, as text": Arrangement(
-        one_each(
-            named(
-                lambda e, k: {
-                    "c2w": " ".join(map(repr, np.roll(seven(express(e, C2W), "wxyz"), 4).tolist())),
-                    "K": k.tolist(),
-                }
-            )
-        ),
-        PADDED,
-        C2W,
-    ),
-    "position and target, no up": Arrangement(
-        one_each(named(keyed(position=lambda e, k: centre(e), target=target_of, K=lambda e, k: k))),
-        PLAIN,
+            for v in h.views
+        },
         orbit=True,
     ),
-    "spherical": Arrangement(
-        one_each(named(spheres("azimuth", "elevation", "radius"))), PLAIN, orbit=True
+    "spherical, keys nobody knows": named(PLAIN, lambda v: sphere(v, "theta phi rho"), orbit=True),
+    "one key twice: m": named(PLAIN, lambda v: {"external": {"m": v.e}, "internal": {"m": v.k}}),
+    "one key twice: K": named(PADDED, lambda v: {"pose": {"K": v.e}, "intrinsics": {"K": v.k}}),
+    "one key twice: data": named(PLAIN, lambda v: {"ext": {"data": v.e}, "int": {"data": v.k}}),
+    "one key twice: matrix": named(
+        PADDED, lambda v: {"camera": {"matrix": v.e}, "lens": {"matrix": v.k}}
     ),
-    "spherical, azimuth the other way": Arrangement(
-        one_each(named(spheres("azim", "elev", "dist", (-1.0, 1.0)))),
+    "one key twice, in other case": named(PLAIN, lambda v: {"matrix": v.e, "Matrix": v.k}),
+    "K under a name of poses": named(PLAIN, lambda v: {"pose": v.e, "projection": v.k}),
+    "K under a name of lengths": named(PLAIN, lambda v: {"w2c": v.e, "lens": v.k}),
+    "K under two names": named(PLAIN, lambda v: {"w2c": v.e, "K": v.k, "camera_matrix": v.k}),
+    "K under two unknown names": named(PLAIN, lambda v: {"w2c": v.e, "q1": v.k, "q2": v.k}),
+    "focal length under two names": named(
+        PLAIN, lambda v: {"w2c": v.e, "lens": v.mm, "focal_mm": v.mm, "sensor_width": 36.0}
+    ),
+    "a crop and a head's rotation beside K": named(
         PLAIN,
-        mirrored_world("x"),
-        orbit=True,
+        lambda v: {"w2c": v.e, "cropping": np.diag([0.5, 0.5, 1.0]), "head": v.r, "q": v.k},
     ),
-    "spherical, on each image": Arrangement(
-        one_file(
-            lambda every: {
-                f"{h.name}_{v}": spheres("azimuth_deg", "elevation_deg", "distance")(e, k)
-                for h in every
-                for v, (e, k) in enumerate(zip(h.extrinsics, h.intrinsics, strict=True))
-            }
-        ),
+    "two objects by subject": whole(
         PADDED,
-        orbit=True,
+        lambda every: {
+            "extrinsics": {h.name: h.e for h in every},
+            "intrinsics": {h.name: h.k for h in every},
+        },
     ),
-    "spherical, keys nobody knows": Arrangement(
-        one_each(named(spheres("theta", "phi", "rho"))), PLAIN, orbit=True
-    ),
-    "one key twice: m": Arrangement(one_each(named(held_in("external", "internal", "m"))), PLAIN),
-    "one key twice: K": Arrangement(one_each(named(held_in("pose", "intrinsics", "K"))), PADDED),
-    "one key twice: data": Arrangement(one_each(named(held_in("ext", "int", "data"))), PLAIN),
-    "one key twice: matrix": Arrangement(
-        one_each(named(held_in("camera", "lens", "matrix"))), PADDED
-    ),
-    "one key twice, in other case": Arrangement(
-        one_each(named(keyed(matrix=lambda e, k: e, Matrix=lambda e, k: k))), PLAIN
-    ),
-    "K under a name of poses": Arrangement(
-        one_each(named(keyed(pose=lambda e, k: e, projection=lambda e, k: k))), PLAIN
-    ),
-    "K under a name of lengths": Arrangement(
-        one_each(named(keyed(w2c=lambda e, k: e, lens=lambda e, k: k))), PLAIN
-    ),
-    "K under two names": Arrangement(
-        one_each(named(keyed(w2c=lambda e, k: e, K=lambda e, k: k, camera_matrix=lambda e, k: k))),
-        PLAIN,
-    ),
-    "K under two unknown names": Arrangement(
-        one_each(named(keyed(w2c=lambda e, k: e, q1=lambda e, k: k, q2=lambda e, k: k))), PLAIN
-    ),
-    "focal length under two names": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    w2c=lambda e, k: e,
-                    lens=lambda e, k: k[0, 0] * 36 / SIZE,
-                    focal_mm=lambda e, k: k[0, 0] * 36 / SIZE,
-                    sensor_width=lambda e, k: 36.0,
-                )
-            )
-        ),
-        PLAIN,
-    ),
-    "a crop and a head's rotation beside K": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    w2c=lambda e, k: e,
-                    cropping=lambda e, k: np.diag([0.5, 0.5, 1.0]),
-                    head=lambda e, k: e[:3, :3],
-                    q=lambda e, k: k,
-                )
-            )
-        ),
-        PLAIN,
-    ),
-    "two objects by subject": Arrangement(
-        one_file(
-            lambda every: {
-                "extrinsics": {h.name: h.extrinsics.tolist() for h in every},
-                "intrinsics": {h.name: h.intrinsics.tolist() for h in every},
-            }
-        ),
+    "two objects by subject and view": whole(
         PADDED,
+        lambda every: {
+            "extrinsics": {h.name: by_view(h.e) for h in every},
+            "intrinsics": {h.name: by_view(h.k) for h in every},
+        },
     ),
-    "two objects by subject and view": Arrangement(
-        one_file(
-            lambda every: {
-                "extrinsics": {h.name: by_view(h.extrinsics) for h in every},
-                "intrinsics": {h.name: by_view(h.intrinsics) for h in every},
-            }
-        ),
+    "two objects by view, unknown keys": each(
+        PLAIN, lambda h: {"a": by_view(h.e), "b": by_view(h.k)}
+    ),
+    "K by camera beside the cameras": each(
         PADDED,
+        lambda h: {
+            **{f"cam_{v.number}": {"w2c": v.e} for v in h.views},
+            "K": {f"cam_{v.number}": v.k for v in h.views},
+        },
     ),
-    "two objects by view, unknown keys": Arrangement(
-        one_each(lambda h: {"a": by_view(h.extrinsics), "b": by_view(h.intrinsics)}), PLAIN
-    ),
-    "K by camera beside the cameras": Arrangement(
-        one_each(
-            lambda h: {
-                **{f"cam_{v}": {"w2c": e.tolist()} for v, e in enumerate(h.extrinsics)},
-                "K": {f"cam_{v}": k.tolist() for v, k in enumerate(h.intrinsics)},
-            }
-        ),
-        PADDED,
-    ),
-    "two files by subject": Arrangement(
-        lambda every: iter(
-            [
-                ("extrinsics.json", {h.name: h.extrinsics.tolist() for h in every}),
-                ("intrinsics.json", {h.name: h.intrinsics[0].tolist() for h in every}),
-            ]
-        ),
-        PADDED,
-    ),
+    "two files by subject": Arrangement(in_two(lambda h: h.e, lambda h: h.k[0]), PADDED),
     "two files by subject and view": Arrangement(
-        lambda every: iter(
-            [
-                ("extrinsics.json", {h.name: by_view(h.extrinsics) for h in every}),
-                ("intrinsics.json", {h.name: by_view(h.intrinsics) for h in every}),
-            ]
-        ),
-        PADDED,
+        in_two(lambda h: by_view(h.e), lambda h: by_view(h.k)), PADDED
     ),
     "two files a subject": Arrangement(
-        lambda every: (
-            (f"{h.name}/{name}.json", matrices.tolist())
-            for h in every
-            for name, matrices in (("extrinsics", h.extrinsics), ("intrinsics", h.intrinsics))
-        ),
-        PADDED,
+        of_each(lambda h: {"extrinsics.json": h.e, "intrinsics.json": h.k}), PADDED
     ),
     "two files a subject, one K": Arrangement(
-        lambda every: (
-            (f"{h.name}/{name}.json", matrices.tolist())
-            for h in every
-            for name, matrices in (("extrinsics", h.extrinsics), ("intrinsics", h.intrinsics[0]))
-        ),
-        PLAIN,
+        of_each(lambda h: {"extrinsics.json": h.e, "intrinsics.json": h.k[0]}), PLAIN
     ),
     "K of somebody else": Arrangement(
         lambda every: iter(
             [
-                ("extrinsics.json", {h.name: h.extrinsics.tolist() for h in every}),
-                ("more.json", {f"x{h.name}y": h.intrinsics.tolist() for h in every[1:]}),
+                ("extrinsics.json", {h.name: h.e for h in every}),
+                ("more.json", {f"x{h.name}y": h.k for h in every[1:]}),
             ]
         ),
         PADDED,
         lensless=True,
     ),
-    "file names say nothing": Arrangement(
-        one_each(cameras, "{0.name[0]}{0.name[1]}x.json"), ["qa", "qb", "ra", "rb", "sa"]
+    "file names say nothing": each(
+        ("qa", "qb", "ra", "rb", "sa"), lambda h: h.cameras, "{0.name}x.json"
     ),
-    "view first, then subject": Arrangement(
-        one_view(lambda h, v: cameras(h)[v], "{1}_{0.number:05d}.json"), PADDED
-    ),
-    "views by view name": Arrangement(
-        one_file(
-            lambda every: {
-                f"view_{v}": {h.name: cameras(h)[v] for h in every} for v in range(VIEWS)
-            }
-        ),
+    "view first, then subject": views(PADDED, lambda v: v.both, "{1}_{0.number:05d}.json"),
+    "views by view name": whole(
         WORDS,
+        lambda every: {f"view_{n}": {h.name: h.cameras[n] for h in every} for n in range(VIEWS)},
     ),
-    "images from 1, numbers from 0": Arrangement(
-        one_each(by(lambda h, v: f"cam{v}")), PADDED, first_view=1
-    ),
+    "images from 1, numbers from 0": keyed(PADDED, lambda v: f"cam{v.number}", first_view=1),
     "text and a note": Arrangement(
-        lambda every: iter(
-            [("about.json", {"version": 1, "author": "x"}), *one_each(named())(every)]
-        ),
+        lambda every: iter([("about.json", {"version": 1, "author": "x"}), *NAMED.files(every)]),
         PADDED,
     ),
-    "landmarks and bones": Arrangement(
-        one_each(
-            lambda h: {
-                "name": h.name,
-                "body": {"bones": {str(n): np.eye(4).tolist() for n in range(VIEWS)}},
-                "cameras": cameras(h),
-            }
-        ),
+    "landmarks and bones": each(
         PADDED,
+        lambda h: {
+            "name": h.name,
+            "body": {"bones": {str(n): np.eye(4) for n in range(VIEWS)}},
+            "cameras": h.cameras,
+        },
     ),
-    "w2c and c2w of other axes": Arrangement(
-        one_each(
-            named(
-                keyed(
-                    w2c=lambda e, k: e,
-                    matrix_world=lambda e, k: express(e, BLENDER),
-                    K=lambda e, k: k,
-                )
-            )
-        ),
-        PADDED,
+    "w2c and c2w of other axes": named(
+        PADDED, lambda v: {"w2c": v.e, "matrix_world": v.blender, "K": v.k}
     ),
-    "pose and lens under numbered keys": Arrangement(
-        one_each(named(keyed(q17=lambda e, k: e, q18=lambda e, k: k))), PADDED
-    ),
-    "all under unknown keys": Arrangement(
-        one_each(
-            named(keyed(q1=lambda e, k: k, q2=lambda e, k: e[:3, :3], q3=lambda e, k: e[:3, 3]))
-        ),
-        PADDED,
-    ),
-    "a number that is no view beside": Arrangement(
-        one_each(
-            lambda h: {
-                "cameras": [
-                    {"time": 1.5 * v, "seed": v * 31 % VIEWS, **c} for v, c in enumerate(cameras(h))
-                ]
-            }
-        ),
+    "pose and lens under numbered keys": named(PADDED, lambda v: {"q17": v.e, "q18": v.k}),
+    "all under unknown keys": named(PADDED, lambda v: {"q1": v.k, "q2": v.r, "q3": v.t}),
+    "a number that is no view beside": each(
         PLAIN,
+        lambda h: {
+            "cameras": [
+                {"time": 1.5 * v.number, "seed": v.number * 31 % VIEWS, **v.both} for v in h.views
+            ]
+        },
     ),
 }
