@@ -49,7 +49,8 @@ Target = tuple[list[bytes], Read]
 def zip_target(work: Path) -> Target:
     from geogen_hf.errors import GeoGenError
     from geogen_hf.sample import write_release
-    from geogen_hf.source.location import Location
+    from geogen_hf.source.files import open_file
+    from geogen_hf.source.parts import Location
     from geogen_hf.source.zip_directory import read_directory
     from geogen_hf.source.zip_reader import Archives, unpack_png
 
@@ -61,7 +62,7 @@ def zip_target(work: Path) -> Target:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        with closing(Location(str(path)).open()) as file:
+        with closing(open_file(Location(str(path)))) as file:
             runs = [[member] for member in read_directory(file).members[:50]]
         with Archives() as archives:
             for (member,), (record,) in zip(runs, archives.records(runs), strict=True):
@@ -95,7 +96,7 @@ def metadata_target(work: Path) -> Target:
 def lock_target(work: Path) -> Target:
     from geogen_hf.source.download import part_path, resumable_bytes, sidecar_path
     from geogen_hf.source.fetch import LockEntry, lock_text, read_lock
-    from geogen_hf.source.location import RemoteInfo
+    from geogen_hf.source.parts import RemoteInfo
 
     info = RemoteInfo(9, '"a1"', "Mon, 06 Jan 2025 00:00:00 GMT")
     entry = LockEntry("http://host/a.zip", 9, info.etag, info.last_modified, "00" * 32)

@@ -30,7 +30,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from loopback import LoopbackServer, QuietHandler
 
-from geogen_hf.source.remote import RETRY
+from geogen_hf.source.files import RETRY
 
 HTML = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
 PIECE = 16_384

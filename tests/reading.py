@@ -7,14 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from geogen_hf.source.location import Location
+from geogen_hf.source.files import open_file
+from geogen_hf.source.parts import Location
 from geogen_hf.source.zip_directory import Directory, Member, read_directory
 from geogen_hf.source.zip_reader import Archives, unpack_member
 
 
 def list_archive(address: str | Path, options: Mapping[str, Any] | None = None) -> Directory:
     """List the archive at a path or URL."""
-    with closing(Location(str(address), storage_options=options or {}).open()) as file:
+    with closing(open_file(Location(str(address), storage_options=options or {}))) as file:
         return read_directory(file)
 
 

@@ -11,10 +11,9 @@ from datasets import DownloadConfig, DownloadManager, StreamingDownloadManager
 from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 
 from geogen_hf.errors import FetchError
+from geogen_hf.source.files import TransferOptions
 from geogen_hf.source.hf_cache import download_parts
-from geogen_hf.source.location import Location
-from geogen_hf.source.parts import Part, locate_parts, select_parts
-from geogen_hf.source.remote import TransferOptions
+from geogen_hf.source.parts import Location, Part, locate_parts, select_parts
 
 pytestmark = pytest.mark.datasets
 

@@ -14,9 +14,9 @@ from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import FetchError, GeoGenError, UsageError
 from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
+from geogen_hf.source.files import TransferOptions
 from geogen_hf.source.http_reader import hub_address
 from geogen_hf.source.parts import Part, named_parts
-from geogen_hf.source.remote import TransferOptions
 
 NUMBERS = [1, 2, 3, 8]
 PARTS = named_parts(NUMBERS)

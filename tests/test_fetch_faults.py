@@ -18,8 +18,8 @@ from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
 import geogen_hf
 from geogen_hf.errors import FetchError, OutputError
 from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
+from geogen_hf.source.files import TransferOptions
 from geogen_hf.source.parts import Part, named_parts
-from geogen_hf.source.remote import TransferOptions
 
 NUMBERS = [1, 2, 3, 8]
 PARTS = named_parts(NUMBERS)
@@ -86,7 +86,6 @@ class Site:
         code = f"""
 import logging
 from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.remote import TransferOptions
 logging.basicConfig(level=logging.INFO)
 fetch_parts(
     {str(self.out)!r}, parts=[1, 2, 3, 8], place={self.origin.url!r}, jobs=2,

@@ -16,10 +16,16 @@ from hypothesis import strategies as st
 from origin_server import Faults, OriginServer, write_zip
 
 from geogen_hf.errors import FetchError
-from geogen_hf.source.http_client import make_session, network_errors
-from geogen_hf.source.http_reader import HttpFile, content_range, remote_info, retry_after_s
-from geogen_hf.source.location import Location, RemoteInfo
-from geogen_hf.source.remote import RETRY, TransientError
+from geogen_hf.source.files import RETRY, TransientError
+from geogen_hf.source.http_reader import (
+    HttpFile,
+    content_range,
+    make_session,
+    network_errors,
+    remote_info,
+    retry_after_s,
+)
+from geogen_hf.source.parts import Location, RemoteInfo
 
 MONDAY, TUESDAY = "Mon, 06 Jan 2025 01:02:03 GMT", "Tue, 07 Jan 2025 01:02:03 GMT"
 

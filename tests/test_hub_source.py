@@ -19,13 +19,12 @@ from reading import list_archive
 import geogen
 import geogen_hf
 from geogen_hf.errors import FetchError
-from geogen_hf.source import remote
+from geogen_hf.source import files
 from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.files import FsspecFile, TransferOptions, open_remote
 from geogen_hf.source.hf_cache import options_of
 from geogen_hf.source.http_reader import HttpFile, hub_address
-from geogen_hf.source.location import Location, options_for
-from geogen_hf.source.parts import ALL_PARTS
-from geogen_hf.source.remote import FsspecFile, TransferOptions, open_remote
+from geogen_hf.source.parts import ALL_PARTS, Location, options_for
 
 pytestmark = pytest.mark.datasets
 
@@ -145,7 +144,7 @@ def test_an_expired_address_is_resolved_again(raw: HubServer) -> None:
 
 def test_a_rate_limit_is_waited_out(raw: HubServer, caplog: pytest.LogCaptureFixture) -> None:
     expected = ids(load(raw, raw.tokens.owner))
-    attempts = remote.OPTIONS.retry.total
+    attempts = files.OPTIONS.retry.total
     assert isinstance(attempts, int)
     limited = Fault("resolve", status=429, retry_after=0, times=attempts + 3)
     raw.faults.append(limited)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geogen_hf.errors import FetchError
-from geogen_hf.source.location import Location
+from geogen_hf.source.parts import Location
 from geogen_hf.source.zip_directory import Member
 from geogen_hf.source.zip_reader import Limits, Range, plan_ranges, plan_windows, stream_records
 

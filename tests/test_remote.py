@@ -20,11 +20,10 @@ from geogen_hf.errors import ArchiveError, FetchError, UsageError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.inspection import REMOTE_SAMPLE, inspect_release
 from geogen_hf.release.release import UnknownSubjectError
-from geogen_hf.source import remote
+from geogen_hf.source import files
+from geogen_hf.source.files import TAIL_BYTES, TransferOptions, open_remote
 from geogen_hf.source.http_reader import HttpFile
-from geogen_hf.source.location import TAIL_BYTES, Location
-from geogen_hf.source.parts import ALL_PARTS
-from geogen_hf.source.remote import TransferOptions, open_remote
+from geogen_hf.source.parts import ALL_PARTS, Location
 from geogen_hf.source.zip_directory import Directory
 from geogen_hf.source.zip_reader import Archives
 
@@ -34,7 +33,7 @@ HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "OPTIONS", HASTE)
+    monkeypatch.setattr(files, "OPTIONS", HASTE)
 
 
 @pytest.fixture

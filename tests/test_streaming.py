@@ -19,9 +19,9 @@ import geogen
 from geogen_hf.errors import ArchiveError, FetchError
 from geogen_hf.release.shards import make_shards, split_shard
 from geogen_hf.release.splits import split_of
-from geogen_hf.source import remote
+from geogen_hf.source import files
+from geogen_hf.source.files import TransferOptions
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
-from geogen_hf.source.remote import TransferOptions
 
 pytestmark = pytest.mark.datasets
 
@@ -32,7 +32,7 @@ HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "OPTIONS", HASTE)
+    monkeypatch.setattr(files, "OPTIONS", HASTE)
 
 
 @pytest.fixture(params=LAYOUTS)

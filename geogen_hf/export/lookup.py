@@ -16,7 +16,7 @@ from geogen_hf.errors import PartsError, ReleaseError
 from geogen_hf.export.exported import DataFile, ExportedFolder
 from geogen_hf.release.release import Identities, Identity, unknown_subject
 from geogen_hf.release.splits import SPLITS
-from geogen_hf.source.location import open_parquet
+from geogen_hf.source.files import open_parquet
 from geogen_hf.source.parts import Place
 
 

@@ -25,6 +25,7 @@ from geogen_hf.hub.commit_plan import LocalFile
 from geogen_hf.release.features import CITATION, HOMEPAGE, LICENSE_NAME, LICENSE_URL
 from geogen_hf.report import some_of
 from geogen_hf.source.fetch import LOCK_FILE_NAME, LockEntry, lock_text, read_lock
+from geogen_hf.source.files import open_file
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 from geogen_hf.source.zip_directory import read_directory
 
@@ -78,7 +79,7 @@ def read_parts(folder: Path, repo_id: str, progress: Callable[[int, int], None])
     paths, digests, samples = {}, {}, set()
     locations = locate_parts(folder)
     for done, (part, location) in enumerate(locations.items(), start=1):
-        with closing(location.open()) as file:
+        with closing(open_file(location)) as file:
             samples.add(read_directory(file).sample)
         paths[part.name] = Path(location.address)
         digests[part.name] = sha256_of(paths[part.name])

@@ -37,10 +37,11 @@ from geogen_hf.release.convention import CameraOptions, ResolvedConvention, reso
 from geogen_hf.release.splits import Split, split_of
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report, some_of
-from geogen_hf.source.location import Location
+from geogen_hf.source.files import open_file
 from geogen_hf.source.parts import (
     IMAGE_PARTS,
     METADATA_PART,
+    Location,
     Part,
     Place,
     locate_parts,
@@ -174,7 +175,7 @@ def _read_directories(locations: Mapping[Part, Location]) -> dict[Part, Director
 
 
 def _list(location: Location, budget: DirectoryBudget) -> Directory:
-    with closing(location.open()) as file:
+    with closing(open_file(location)) as file:
         return read_directory(file, budget)
 
 

@@ -39,8 +39,14 @@ from geogen_hf.errors import (
     one_line,
     redact,
 )
-from geogen_hf.source.location import Location, RemoteInfo
-from geogen_hf.source.remote import PAGE_REMEDY, RemoteFile, TransferOptions, TransientError
+from geogen_hf.source.files import (
+    PAGE_REMEDY,
+    RemoteFile,
+    TransferOptions,
+    TransientError,
+    open_file,
+)
+from geogen_hf.source.parts import Location, RemoteInfo
 from geogen_hf.source.zip_directory import read_directory
 from geogen_hf.threads import Control, run_all
 
@@ -179,7 +185,7 @@ class Job(ABC):
             if not self.file.probe().same_version(info):
                 raise self._changed("right after its last byte was sent")
         try:
-            with closing(Location(str(part.path)).open()) as file:
+            with closing(open_file(Location(str(part.path)))) as file:
                 read_directory(file)
             self.accept(replace(info, size=part.offset), part.sha256())
         except ArchiveError as error:

@@ -29,9 +29,8 @@ from geogen_hf.source.download import (
     hash_file,
     sidecar_path,
 )
-from geogen_hf.source.location import RemoteInfo
-from geogen_hf.source.parts import Part, Place, locate_parts, named_parts
-from geogen_hf.source.remote import TransferOptions, open_remote
+from geogen_hf.source.files import TransferOptions, open_remote
+from geogen_hf.source.parts import Part, Place, RemoteInfo, locate_parts, named_parts
 from geogen_hf.threads import Control
 
 logger = logging.getLogger(__name__)

@@ -22,9 +22,8 @@ from geogen_hf import compat
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import redact
 from geogen_hf.source.download import Job, download
-from geogen_hf.source.location import Location, RemoteInfo, options_for
-from geogen_hf.source.parts import Part
-from geogen_hf.source.remote import TransferOptions, open_remote
+from geogen_hf.source.files import TransferOptions, open_remote
+from geogen_hf.source.parts import Location, Part, RemoteInfo, options_for
 from geogen_hf.threads import Control
 
 _THREADS = 4

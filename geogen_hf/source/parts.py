@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fsspec import available_protocols
+
 from geogen_hf.durable import absolute_path
-from geogen_hf.errors import PartsError, UsageError
-from geogen_hf.source.location import Location
+from geogen_hf.errors import PartsError, UsageError, redact
 
 Place = str | os.PathLike[str] | None
 """A folder, a base URL, or None for the publisher's host."""
@@ -40,13 +41,7 @@ ALL_PARTS = (*IMAGE_PARTS, METADATA_PART)
 
 
 def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
-    """Choose parts by number; the camera metadata always comes along.
-
-    Args:
-        numbers: Any of 1 … 8, or None for all eight.
-
-    Returns:
-        The parts in ascending order, the metadata part last.
+    """Choose parts by number, None for all eight; the camera metadata always comes along, last.
 
     Raises:
         UsageError: A number is none of 1 … 8, no image part is named, or it is a bare number.
@@ -87,12 +82,9 @@ def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
 def resolve_place(place: Place = None) -> Path | str:
     """Decide whether a place is a folder or a URL.
 
-    Args:
-        place: Path of a folder (`~` is expanded), any URL fsspec opens, or None for the publisher's
-            host.
-
     Returns:
-        An absolute `Path` for a folder, which need not exist, or the URL as a `str`.
+        An absolute `Path` for a folder (`~` is expanded), which need not exist, or the URL as a
+        `str`: that of the publisher's host for None.
 
     Raises:
         UsageError: It looks like a URL but is none, or no folder can have this name.
@@ -101,8 +93,6 @@ def resolve_place(place: Place = None) -> Path | str:
     Example:
         >>> resolve_place("hf://datasets/me/parts/"), resolve_place("file:///data/parts")
         ('hf://datasets/me/parts', 'file:///data/parts')
-        >>> resolve_place("/data/parts").name
-        'parts'
     """
     text = os.fspath(UPSTREAM_URL if place is None else place)
     scheme, separator, rest = text.partition("://")
@@ -116,12 +106,8 @@ def resolve_place(place: Place = None) -> Path | str:
         if not scheme or not rest:
             raise ValueError("a scheme or an address is missing")
     except ValueError as error:
-        raise UsageError(
-            "not a URL",
-            where=text,
-            expected="a folder, or a URL such as https://host/folder",
-            found=error,
-        ) from error
+        expected = "a folder, or a URL such as https://host/folder"
+        raise UsageError("not a URL", where=text, expected=expected, found=error) from error
     return text.rstrip("/")
 
 
@@ -130,16 +116,13 @@ def locate_parts(
     parts: Sequence[Part] = ALL_PARTS,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[Part, Location]:
-    """Say where each part is.
+    """Say where each part is: files of a folder exist; URLs were not asked for.
 
     Args:
         place: The folder that holds the parts under their upstream names, or the base URL below
             which they are served; None for the publisher's host.
         parts: Which parts are needed.
         storage_options: Credentials by protocol, for places that are URLs (see `options_for`).
-
-    Returns:
-        The location of each part. Files in a folder exist; URLs were not asked for.
 
     Raises:
         PartsError: The folder does not exist or lacks some of the parts; all of them are named.
@@ -227,3 +210,106 @@ def folder_stamp(
     except OSError:
         return None
     return [(part.name, stat.st_size, stat.st_mtime_ns) for part, stat in stats.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteInfo:
+    """One version of a remote file, as far as its server tells."""
+
+    size: int | None = None
+    """Of the whole file, bytes."""
+    etag: str | None = None
+    """Entity tag as sent, with its quotes and perhaps a leading `W/`."""
+    last_modified: str | None = None
+    """Date of the last change, as sent."""
+
+    def if_range(self) -> str | None:
+        """Give the value for `If-Range` (RFC 9110, 13.1.5): a strong ETag, else the date.
+
+        None where nothing proves that two responses hold the same bytes.
+        """
+        if self.etag is not None and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+    def same_version(self, other: RemoteInfo) -> bool:
+        """Tell whether nothing known of both says that they are different versions.
+
+        Sizes are compared where both are known; then ETags or, where one of the two has none, the
+        dates. A tag that a proxy turned into a weak one still matches.
+
+        Example:
+            >>> first = RemoteInfo(9, '"a1"', "Mon, 06 Jan 2025 00:00:00 GMT")
+            >>> first.same_version(RemoteInfo(9, 'W/"a1"')), first.same_version(RemoteInfo(8))
+            (True, False)
+        """
+        if None not in (self.size, other.size) and self.size != other.size:
+            return False
+        if self.etag and other.etag:
+            return self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
+        if self.last_modified and other.last_modified:
+            return self.last_modified == other.last_modified
+        return True
+
+    def __str__(self) -> str:
+        known = ["size unknown" if self.size is None else f"{self.size:,} bytes"]
+        known += [f"ETag {self.etag}"] if self.etag else []
+        known += [f"of {self.last_modified}"] if self.last_modified else []
+        return ", ".join(known)
+
+
+def options_for(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the storage options that concern a URL, as `datasets` does.
+
+    They are given by protocol (`{"hf": {"token": …}}`), or for all that are not named so
+    (`{"headers": {…}}`).
+
+    Example:
+        >>> given = {"hf": {"token": "hf_x"}, "headers": {"X-Key": "k"}}
+        >>> options_for("hf://datasets/me/raw/a.zip", given), options_for("https://h/a.zip", given)
+        ({'token': 'hf_x'}, {'headers': {'X-Key': 'k'}})
+    """
+    scheme = url.split("://")[0]
+    if scheme in storage_options:
+        return dict(storage_options[scheme])
+    protocols = available_protocols()
+    return {key: value for key, value in storage_options.items() if key not in protocols}
+
+
+@dataclass(frozen=True, repr=False)
+class Location:
+    """One file on disk or behind a URL: all that opening it needs, picklable, nothing open."""
+
+    address: str
+    """Absolute path, or URL."""
+    version: RemoteInfo | None = None
+    """The version to insist on; None for the one that is met first, and for files on disk."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Credentials and the like, as `options_for` takes them; never shown."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether the address is a URL; no absolute path contains `://`."""
+        return "://" in self.address
+
+    @property
+    def label(self) -> str:
+        """The file's name, for messages.
+
+        Example:
+            >>> Location("https://host/v1/images_batch_1.zip?sig=x").label
+            'images_batch_1.zip'
+        """
+        if not self.remote:
+            return Path(self.address).name
+        return self.address.split("?", 1)[0].rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        """The address without passwords and signatures."""
+        return redact(self.address)
+
+    __repr__ = __str__
+
+    def options(self) -> dict[str, Any]:
+        """The options that opening the address takes, such as headers or keys."""
+        return options_for(self.address, self.storage_options)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from geogen_hf.errors import ArchiveError, GeoGenError
-from geogen_hf.source.location import ArchiveFile, Location, SeekableFile
+from geogen_hf.source.files import ArchiveFile, SeekableFile
+from geogen_hf.source.parts import Location
 
 MAX_MEMBER_BYTES = 256 * 2**20
 """No metadata file comes near this size; a larger member is refused unread."""
@@ -167,7 +168,7 @@ def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> 
     Example:
         >>> with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
         ...     zipped.writestr("17/0.png", b"...")
-        >>> file = Location(str(tmp_path / "a.zip")).open()
+        >>> file = open_file(Location(str(tmp_path / "a.zip")))
         >>> directory = read_directory(file)
         >>> file.close()
         >>> [(member.name, member.size) for member in directory.members]

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 
 from geogen_hf.errors import ArchiveError
 from geogen_hf.images import MAX_PIXELS, PNG_HEADER_BYTES, png_header
-from geogen_hf.source.location import ArchiveFile, Location
+from geogen_hf.source.files import ArchiveFile, open_file
+from geogen_hf.source.parts import Location
 from geogen_hf.source.zip_directory import LOCAL_HEADER_BYTES, Member, decode_name
 
 MAX_GAP = 8 * 2**10
@@ -416,5 +417,5 @@ class Archives:
     def _reader(self, member: Member) -> ArchiveFile:
         archive = member.archive
         if archive not in self._open:
-            self._open[archive] = archive.open()
+            self._open[archive] = open_file(archive)
         return self._open[archive]

@@ -18,7 +18,8 @@ from torch.utils.data import IterableDataset
 
 from geogen_hf import compat
 from geogen_hf.errors import UsageError
-from geogen_hf.source.location import Location, open_parquet
+from geogen_hf.source.files import open_parquet
+from geogen_hf.source.parts import Location
 from geogen_hf.threads import read_ahead
 from geogen_hf.training.choices import draw
 from geogen_hf.training.transform import ToTensors
