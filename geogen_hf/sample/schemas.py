@@ -7,235 +7,135 @@ matrices of any convention, unless its keys claim one: then only that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.conventions import CameraAxes, Convention, Direction, express
-from geogen_hf.cameras.tools import QuaternionOrder, quaternion_from_rotation
+from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.errors import UsageError
 
-Matrix = NDArray[np.float64]
-Fields = dict[str, Any]
-Form = Callable[[Matrix, int], Fields]
-"""Keys and values of a `(4, 4)` pose, in whatever convention it is, or of `(3, 3)` intrinsics in
-pixels; with the side of the square image in pixels."""
+Array = NDArray[np.float64]
 
-SENSOR_MM = 36.0
-
-
-def matrix(
-    key: str,
-    *,
-    rows: int = 4,
-    flat: bool = False,
-    columns_first: bool = False,
-    normalised: bool = False,
-) -> Form:
-    """Write a matrix under a key.
-
-    Args:
-        key: The key.
-        rows: 3 to leave the last row of a pose out, or its last column if it is stored transposed.
-        flat: Whether the numbers are one list.
-        columns_first: Whether it is transposed.
-        normalised: Whether intrinsics are divided by the image's size.
-
-    Example:
-        >>> matrix("RT", rows=3, flat=True)(np.eye(4), 16)
-        {'RT': [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]}
-    """
-
-    def form(stored: Matrix, size: int) -> Fields:
-        if rows == 3:
-            transposed = not np.array_equal(stored[3], [0, 0, 0, 1])
-            stored = stored[:, :3] if transposed else stored[:3]
-        stored = stored.T if columns_first else stored
-        stored = stored / np.array([[size], [size], [1.0]]) if normalised else stored
-        return {key: (stored.ravel() if flat else stored).tolist()}
-
-    return form
-
-
-def halves(rotation: str, translation: str, *, flat: bool = False) -> Form:
-    """Write rotation matrix and translation under keys of their own."""
-    turn = matrix(rotation, flat=flat)
-    return lambda stored, size: {
-        **turn(stored[:3, :3], size),
-        translation: stored[:3, 3].tolist(),
-    }
-
-
-def quaternion(rotation: str, translation: str, order: QuaternionOrder) -> Form:
-    """Write a quaternion in this order, and the translation."""
-    return lambda stored, _: {
-        rotation: quaternion_from_rotation(stored[:3, :3], order).tolist(),
-        translation: stored[:3, 3].tolist(),
-    }
-
-
-def entries(*keys: str) -> Form:
-    """Write fx, fy, cx and cy, pixels, under these four keys."""
-    return lambda intrinsics, _: dict(
-        zip(keys, intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), strict=True)
-    )
-
-
-def focal_mm(focal: str, sensor: str) -> Form:
-    """Write focal length and sensor width, mm. Only for square pixels and a centred axis."""
-    return lambda intrinsics, size: {
-        focal: float(intrinsics[0, 0]) * SENSOR_MM / size,
-        sensor: SENSOR_MM,
-    }
-
-
-def angle(key: str) -> Form:
-    """Write the horizontal field of view, radians. Only for square pixels and a centred axis."""
-    return lambda intrinsics, size: {key: 2 * float(np.arctan(size / 2 / intrinsics[0, 0]))}
-
-
-def inside(key: str, form: Form) -> Form:
-    """Put what a form writes into an object under a key."""
-    return lambda stored, size: {key: form(stored, size)}
-
-
-def beside(form: Form, **more: Any) -> Form:
-    """Put constant keys beside what a form writes."""
-    return lambda stored, size: {**form(stored, size), **more}
-
-
-def with_size(form: Form, *keys: str) -> Form:
-    """Write the image's size too: one key for `[width, height]`, or two."""
-    return lambda stored, size: {
-        **form(stored, size),
-        **({keys[0]: [size, size]} if len(keys) == 1 else dict.fromkeys(keys, size)),
-    }
-
-
-@dataclass(frozen=True, eq=False)
-class Written:
-    """One subject on its way to JSON: a camera an entry, views 0, 1, …, and what they share."""
-
-    subject_id: str
-    cameras: list[Fields]
-    shared: Fields
-
-    def by(self, name: Callable[[int], str]) -> dict[str, Fields]:
-        """The cameras under names made from view numbers."""
-        return {name(view): camera for view, camera in enumerate(self.cameras)}
-
-    def listed(self, key: str, name: Callable[[int], object]) -> list[Fields]:
-        """The cameras with a key more."""
-        return [{key: name(view), **camera} for view, camera in enumerate(self.cameras)]
-
-    def file(self, view: int) -> str:
-        """The name of an image in the release."""
-        return f"{self.subject_id}/{view}.png"
-
-
-Arrange = Callable[[list[Written]], Iterable[tuple[str, Any]]]
-"""Files of some subjects: name and JSON value."""
-
-
-def each(value: Callable[[Written], Any], name: str = "metadata_{}.json") -> Arrange:
-    """One file a subject, named after its number."""
-
-    def arrange(subjects: list[Written]) -> Iterator[tuple[str, Any]]:
-        for subject in subjects:
-            number = subject.subject_id.removeprefix("subj_")
-            yield name.format(number), value(subject)
-
-    return arrange
-
-
-def named(subject: Written) -> Fields:
-    """Write the subject's name, what its cameras share, and a list of them."""
-    return {"name": subject.subject_id, **subject.shared, "cameras": subject.cameras}
-
-
-def each_image(name: str, inside_key: str | None = None) -> Arrange:
-    """One file an image, its camera inside a key or not."""
-    return lambda subjects: (
-        (name.format(subject.subject_id, view), {inside_key: camera} if inside_key else camera)
-        for subject in subjects
-        for view, camera in enumerate(subject.cameras)
-    )
-
-
-def all_in_one(value: Callable[[list[Written]], Any]) -> Arrange:
-    """One file for all subjects."""
-    return lambda subjects: [("dataset.json", value(subjects))]
-
-
-def frames(name: Callable[[Written, int], str]) -> Callable[[Written], Any]:
-    """Write a `transforms.json`, whose images are called as `name` says."""
-    return lambda subject: {
-        **subject.shared,
-        "frames": subject.listed("file_path", lambda view: name(subject, view)),
-    }
-
-
-def stacked(subject: Written) -> Fields:
-    """Write one array a quantity instead of one object a camera."""
-    keys = subject.cameras[0]
-    return {
-        "name": subject.subject_id,
-        **{key: [camera[key] for camera in subject.cameras] for key in keys},
-    }
-
-
-def joined(transforms: list[Fields]) -> Fields:
-    """One `transforms.json` of those of several subjects."""
-    return {**transforms[0], "frames": [frame for each in transforms for frame in each["frames"]]}
+_SENSOR_MM = 36.0
 
 
 @dataclass(frozen=True, eq=False)
 class CamerasOf:
-    """The cameras of one subject.
-
-    Attributes:
-        subject_id: `subj_<5 digits>`.
-        extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes, metres.
-        intrinsics: `(V, 3, 3)` float64 pixels.
-        size: Width and height of the images, pixels.
-    """
+    """The cameras of one subject: canonical `(V, 4, 4)`, `(V, 3, 3)` of images `size` px wide."""
 
     subject_id: str
-    extrinsics: NDArray[np.float64]
-    intrinsics: NDArray[np.float64]
+    extrinsics: Array
+    intrinsics: Array
     size: int
 
 
-_LIST, _EXTRINSICS, _K = each(named), matrix("extrinsics"), matrix("K")
+@dataclass(frozen=True, eq=False)
+class _Camera:
+    """A view on its way to JSON: its pose in whatever convention, its intrinsics in pixels."""
+
+    subject_id: str
+    view: int
+    pose: Array
+    k: Array
+    size: int
+
+    def __getitem__(self, name: str) -> Any:
+        return _VALUES[name](self)
+
+
+def _twelve(pose: Array) -> Array:
+    """Leave the last row of a pose out, or its last column if it is stored transposed."""
+    return pose[:3] if np.array_equal(pose[3], [0, 0, 0, 1]) else pose[:, :3]
+
+
+def _unit(c: _Camera) -> Array:
+    """Intrinsics divided by the image's size."""
+    return np.asarray(c.k / [[c.size], [c.size], [1.0]])
+
+
+#: What braces in a template stand for.
+_VALUES: dict[str, Callable[[_Camera], Any]] = {
+    "id": lambda c: c.subject_id,
+    "number": lambda c: c.subject_id.removeprefix("subj_"),
+    "view": lambda c: c.view,
+    "file": lambda c: f"{c.subject_id}/{c.view}.png",
+    "size": lambda c: c.size,
+    "size_wh": lambda c: [c.size, c.size],
+    "pose": lambda c: c.pose,
+    "flat": lambda c: c.pose.ravel(),
+    "columns": lambda c: c.pose.T.ravel(),
+    "3x4": lambda c: _twelve(c.pose),
+    "flat_3x4": lambda c: _twelve(c.pose).ravel(),
+    "columns_3x4": lambda c: _twelve(c.pose).T.ravel(),
+    "R": lambda c: c.pose[:3, :3],
+    "flat_R": lambda c: c.pose[:3, :3].ravel(),
+    "t": lambda c: c.pose[:3, 3],
+    "wxyz": lambda c: quaternion_from_rotation(c.pose[:3, :3], "wxyz"),
+    "xyzw": lambda c: quaternion_from_rotation(c.pose[:3, :3], "xyzw"),
+    "K": lambda c: c.k,
+    "flat_K": lambda c: c.k.ravel(),
+    "unit_K": _unit,
+    "label": lambda c: np.append(c.pose, _unit(c)),
+    "fx": lambda c: c.k[0, 0],
+    "fy": lambda c: c.k[1, 1],
+    "cx": lambda c: c.k[0, 2],
+    "cy": lambda c: c.k[1, 2],
+    # Only for square pixels and a centred axis: millimetres, and radians from left to right.
+    "focal_mm": lambda c: float(c.k[0, 0]) * _SENSOR_MM / c.size,
+    "sensor_mm": lambda c: _SENSOR_MM,
+    "angle": lambda c: 2 * float(np.arctan(c.size / 2 / c.k[0, 0])),
+}
+
+
+def _fill(template: Any, cameras: list[_Camera]) -> Any:
+    """A template's JSON value for some cameras.
+
+    A key with a view's or subject's value in braces stands for one key each, and a list's last
+    entry for one entry a view, or as its first entry says. A string that is one value in braces
+    becomes that value, of the first camera where there are several.
+    """
+    if isinstance(template, dict):
+        return {
+            key.format_map(some[0]): _fill(value, some)
+            for key, value in template.items()
+            for some in _divided(key, cameras)
+        }
+    if isinstance(template, list):
+        each = "{view}" if len(template) == 1 else template[0]
+        return [_fill(template[-1], some) for some in _divided(each, cameras)]
+    if isinstance(template, tuple):
+        return [_fill(value, cameras) for value in template]
+    if whole := re.fullmatch(r"{(\w+)}", template):
+        return cameras[0][whole[1]]
+    return template.format_map(cameras[0])
+
+
+def _divided(key: str, cameras: list[_Camera]) -> list[list[_Camera]]:
+    if "{view" in key or "{file" in key:
+        return [[camera] for camera in cameras][:: -1 if key.startswith("reversed") else 1]
+    if "{id" in key or "{number" in key:
+        return [list(views) for _, views in groupby(cameras, lambda camera: camera.subject_id)]
+    return [cameras]
 
 
 @dataclass(frozen=True)
 class Schema:
-    """How metadata is laid out.
+    """How metadata is laid out, and what its keys claim of the convention."""
 
-    Attributes:
-        pose: Keys of a pose.
-        lens: Keys of intrinsics.
-        arrange: Files, subjects and views.
-        shared_lens: Whether intrinsics stand once beside the cameras.
-        direction: What the keys claim, or None.
-        axes: What the keys claim, or None.
-        transposable: Whether whole matrices are written, so that they can be transposed, and
-            nothing says that they are not.
-        usual_axes: What goes with these keys where they claim none.
-    """
-
-    pose: Form = _EXTRINSICS
-    lens: Form = _K
-    arrange: Arrange = _LIST
-    shared_lens: bool = False
+    template: Any
+    file: str = "metadata_{number}.json"
     direction: Direction | None = None
     axes: CameraAxes | None = None
     transposable: bool = True
+    """Whether whole matrices are written, and nothing says that they are not transposed."""
     usual_axes: CameraAxes = "opencv"
+    """What goes with these keys where they claim none."""
 
     @property
     def usual(self) -> Convention:
@@ -263,161 +163,127 @@ class Schema:
     def members(
         self, subjects: Iterable[CamerasOf], convention: Convention | None = None
     ) -> Iterator[tuple[str, str]]:
-        """Name and text of every metadata file, in a fixed order.
+        """Name and text of every metadata file; None stands for the schema's usual convention.
 
         Numbers are written so that reading them gives the same float64.
-
-        Args:
-            subjects: Whose cameras.
-            convention: Of the matrices; None for the schema's usual one.
-
-        Raises:
-            UsageError: The keys claim another convention.
-
-        Example:
-            >>> one = CamerasOf("subj_00007", np.eye(4)[None], np.eye(3)[None], 16)
-            >>> [name for name, _ in SCHEMAS["list"].members([one])]
-            ['metadata_00007.json']
         """
         convention = convention or self.usual
         self.demand(convention)
-        written = [self._written(subject, convention) for subject in subjects]
-        for name, value in self.arrange(written):
-            yield name, json.dumps(value, indent=1) + "\n"
-
-    def _written(self, subject: CamerasOf, convention: Convention) -> Written:
-        stored = express(subject.extrinsics, convention)
-        poses = [self.pose(matrix, subject.size) for matrix in stored]
-        lenses = [self.lens(intrinsics, subject.size) for intrinsics in subject.intrinsics]
-        if self.shared_lens:
-            return Written(subject.subject_id, poses, lenses[0])
-        cameras = [{**pose, **lens} for pose, lens in zip(poses, lenses, strict=True)]
-        return Written(subject.subject_id, cameras, {})
+        cameras = [
+            _Camera(one.subject_id, view, pose, k, one.size)
+            for one in subjects
+            for view, (pose, k) in enumerate(
+                zip(express(one.extrinsics, convention), one.intrinsics, strict=True)
+            )
+        ]
+        for name, value in _fill({self.file: self.template}, cameras).items():
+            yield name, json.dumps(value, indent=1, default=np.ndarray.tolist) + "\n"
 
 
-_INTRINSICS = matrix("intrinsics")
-_FX = entries("fx", "fy", "cx", "cy")
-_FL = with_size(entries("fl_x", "fl_y", "cx", "cy"), "w", "h")
+def _list(camera: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "{id}", "cameras": [camera]}
 
+
+_PLAIN = {"extrinsics": "{pose}", "K": "{K}"}
+_FX = {"fx": "{fx}", "fy": "{fy}", "cx": "{cx}", "cy": "{cy}"}
+_C2W: dict[str, Any] = {"direction": "camera_to_world"}
+_W2C: dict[str, Any] = {"direction": "world_to_camera"}
+_FIXED: dict[str, Any] = {"transposable": False}
+
+# fmt: off
 #: Every schema by name, the one this project guesses first.
 SCHEMAS: dict[str, Schema] = {
     # How views are named, in one file a subject.
-    "list": Schema(lens=_INTRINSICS),
-    "by-index": Schema(
-        matrix("Extrinsic Matrix"),
-        matrix("Intrinsic-Matrix"),
-        each(lambda s: {"subject_id": s.subject_id, "Cameras": s.by(str)}),
-    ),
-    "by-file": Schema(
-        matrix("RT"),
-        arrange=each(lambda s: {"name": s.subject_id, "cameras": s.by(lambda v: f"{v}.png")}),
-    ),
-    "by-path": Schema(matrix("pose"), arrange=each(lambda s: s.by(s.file))),
+    "list": Schema(_list({"extrinsics": "{pose}", "intrinsics": "{K}"})),
+    "by-index": Schema({
+        "subject_id": "{id}",
+        "Cameras": {"{view}": {"Extrinsic Matrix": "{pose}", "Intrinsic-Matrix": "{K}"}},
+    }),
+    "by-file": Schema({"name": "{id}", "cameras": {"{view}.png": {"RT": "{pose}", "K": "{K}"}}}),
+    "by-path": Schema({"{file}": {"pose": "{pose}", "K": "{K}"}}),
     "view-key": Schema(
-        arrange=each(lambda s: {"name": s.subject_id, "views": s.listed("view_id", int)[::-1]}),
+        {"name": "{id}", "views": ["reversed {view}", {"view_id": "{view}", **_PLAIN}]}
     ),
-    "file-key": Schema(arrange=each(lambda s: {"images": s.listed("file_name", s.file)[::-1]})),
-    "bare-list": Schema(arrange=each(lambda s: s.cameras, "subj_{}.json")),
-    "stacked": Schema(lens=_INTRINSICS, arrange=each(stacked)),
-    "shared-lens": Schema(lens=_INTRINSICS, shared_lens=True),
+    "file-key": Schema({"images": ["reversed {view}", {"file_name": "{file}", **_PLAIN}]}),
+    "bare-list": Schema([_PLAIN], "subj_{number}.json"),
+    "stacked": Schema({"name": "{id}", "extrinsics": ["{pose}"], "intrinsics": ["{K}"]}),
+    "shared-lens": Schema(
+        {"name": "{id}", "intrinsics": "{K}", "cameras": [{"extrinsics": "{pose}"}]}
+    ),
     # How a pose is written.
-    "world-to-camera": Schema(matrix("world2cam"), direction="world_to_camera"),
-    "camera-to-world": Schema(matrix("cam_to_world"), direction="camera_to_world"),
-    "three-by-four": Schema(matrix("extrinsics", rows=3)),
-    "flat": Schema(matrix("extrinsics", flat=True), matrix("intrinsics", flat=True)),
-    "flat-twelve": Schema(matrix("pose", rows=3, flat=True)),
-    "column-major": Schema(
-        matrix("extrinsics_column_major", flat=True, columns_first=True), transposable=False
-    ),
+    "world-to-camera": Schema(_list({"world2cam": "{pose}", "K": "{K}"}), **_W2C),
+    "camera-to-world": Schema(_list({"cam_to_world": "{pose}", "K": "{K}"}), **_C2W),
+    "three-by-four": Schema(_list({"extrinsics": "{3x4}", "K": "{K}"})),
+    "flat": Schema(_list({"extrinsics": "{flat}", "intrinsics": "{flat_K}"})),
+    "flat-twelve": Schema(_list({"pose": "{flat_3x4}", "K": "{K}"})),
+    "column-major": Schema(_list({"extrinsics_column_major": "{columns}", "K": "{K}"}), **_FIXED),
     "layout-key": Schema(
-        beside(matrix("matrix", rows=3, flat=True, columns_first=True), layout="column-major"),
-        transposable=False,
+        _list({"matrix": "{columns_3x4}", "layout": "column-major", "K": "{K}"}), **_FIXED
     ),
-    "rotation-translation": Schema(halves("R", "t"), _FX, transposable=False),
+    "rotation-translation": Schema(_list({"R": "{R}", "t": "{t}", **_FX}), **_FIXED),
     "nested": Schema(
-        inside("extrinsic", halves("rotation", "translation", flat=True)),
-        inside("intrinsic", _FX),
-        transposable=False,
+        _list({"extrinsic": {"rotation": "{flat_R}", "translation": "{t}"}, "intrinsic": _FX}),
+        **_FIXED,
     ),
     "nested-direction": Schema(
-        inside("camera", inside("c2w", halves("R", "T"))),
-        inside("params", matrix("K")),
-        direction="camera_to_world",
-        transposable=False,
+        _list({"camera": {"c2w": {"R": "{R}", "T": "{t}"}}, "params": {"K": "{K}"}}),
+        **_C2W, **_FIXED,
     ),
     "quaternion-wxyz": Schema(
-        quaternion("quaternion_wxyz", "translation", "wxyz"), transposable=False
+        _list({"quaternion_wxyz": "{wxyz}", "translation": "{t}", "K": "{K}"}), **_FIXED
     ),
     "quaternion-xyzw": Schema(
-        beside(quaternion("q", "t", "xyzw"), quaternion_order="xyzw"), transposable=False
+        _list({"q": "{xyzw}", "t": "{t}", "quaternion_order": "xyzw", "K": "{K}"}), **_FIXED
     ),
     # How intrinsics are written.
-    "entries": Schema(lens=inside("intrinsics", _FX)),
-    "normalised": Schema(lens=matrix("intrinsics", normalised=True)),
-    "lens-mm": Schema(lens=focal_mm("focal_length", "sensor_width")),
-    "camera-angle": Schema(lens=angle("camera_angle_x")),
-    "no-intrinsics": Schema(lens=lambda *_: {}),
+    "entries": Schema(_list({"extrinsics": "{pose}", "intrinsics": _FX})),
+    "normalised": Schema(_list({"extrinsics": "{pose}", "intrinsics": "{unit_K}"})),
+    "lens-mm": Schema(
+        _list({
+            "extrinsics": "{pose}", "focal_length": "{focal_mm}", "sensor_width": "{sensor_mm}",
+        })
+    ),
+    "camera-angle": Schema(_list({"extrinsics": "{pose}", "camera_angle_x": "{angle}"})),
+    "no-intrinsics": Schema(_list({"extrinsics": "{pose}"})),
     # One file an image, or for all.
-    "image-files": Schema(arrange=each_image("{0}/{1}.json")),
-    "all-by-subject": Schema(
-        arrange=all_in_one(lambda all_: {s.subject_id: s.by(str) for s in all_})
-    ),
-    "all-listed": Schema(arrange=all_in_one(lambda all_: {"subjects": [named(s) for s in all_]})),
-    "all-by-path": Schema(
-        arrange=all_in_one(lambda all_: {f: c for s in all_ for f, c in s.by(s.file).items()})
-    ),
+    "image-files": Schema(_PLAIN, "{id}/{view}.json"),
+    "all-by-subject": Schema({"{id}": {"{view}": _PLAIN}}, "dataset.json"),
+    "all-listed": Schema({"subjects": ["{id}", _list(_PLAIN)]}, "dataset.json"),
+    "all-by-path": Schema({"{file}": _PLAIN}, "dataset.json"),
     # What other tools and data sets write.
     "blender": Schema(
-        matrix("matrix_world"),
-        focal_mm("lens", "sensor_width"),
-        direction="camera_to_world",
-        axes="opengl",
+        _list({"matrix_world": "{pose}", "lens": "{focal_mm}", "sensor_width": "{sensor_mm}"}),
+        axes="opengl", **_C2W,
     ),
     "colmap": Schema(
-        quaternion("qvec", "tvec", "wxyz"),
-        with_size(_FX, "width", "height"),
-        direction="world_to_camera",
-        axes="opencv",
-        transposable=False,
+        _list({"qvec": "{wxyz}", "tvec": "{t}", **_FX, "width": "{size}", "height": "{size}"}),
+        axes="opencv", **_W2C, **_FIXED,
     ),
     "eg3d": Schema(
-        matrix("label", flat=True),
-        matrix("K", flat=True, normalised=True),
-        all_in_one(
-            lambda all_: {
-                "labels": [
-                    [file, camera["label"] + camera["K"]]
-                    for s in all_
-                    for file, camera in s.by(s.file).items()
-                ]
-            }
-        ),
-        direction="camera_to_world",
-        axes="opencv",
-        transposable=False,
+        {"labels": [("{file}", "{label}")]}, "dataset.json", axes="opencv", **_C2W, **_FIXED
     ),
     "nerf": Schema(
-        matrix("transform_matrix"),
-        angle("camera_angle_x"),
-        all_in_one(
-            lambda all_: joined([frames(lambda s, v: f"./{s.file(v)[:-4]}")(s) for s in all_])
-        ),
-        shared_lens=True,
-        direction="camera_to_world",
-        usual_axes="opengl",
+        {
+            "camera_angle_x": "{angle}",
+            "frames": [{"file_path": "./{id}/{view}", "transform_matrix": "{pose}"}],
+        },
+        "dataset.json", usual_axes="opengl", **_C2W,
     ),
     "nerfstudio": Schema(
-        matrix("transform_matrix"),
-        _FL,
-        each(frames(lambda _, view: f"images/{view}.png"), "subj_{}/transforms.json"),
-        shared_lens=True,
-        direction="camera_to_world",
-        usual_axes="opengl",
+        {
+            "fl_x": "{fx}", "fl_y": "{fy}", "cx": "{cx}", "cy": "{cy}",
+            "w": "{size}", "h": "{size}",
+            "frames": [{"file_path": "images/{view}.png", "transform_matrix": "{pose}"}],
+        },
+        "subj_{number}/transforms.json", usual_axes="opengl", **_C2W,
     ),
     "synthmocap": Schema(
-        matrix("world_to_camera"),
-        with_size(matrix("camera_to_image"), "resolution"),
-        each_image("metadata_{0}_{1:03d}.json", "camera"),
-        direction="world_to_camera",
+        {
+            "camera": {
+                "world_to_camera": "{pose}", "camera_to_image": "{K}", "resolution": "{size_wh}",
+            }
+        },
+        "metadata_{id}_{view:03d}.json", **_W2C,
     ),
 }
+# fmt: on
