@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.sample.heads import Head, Vector
-from geogen_hf.sample.shape import Array, Points, to_head_frame
+from geogen_hf.sample.shape import Array, to_head_frame
 
 Colour = NDArray[np.float32]
 
@@ -26,7 +26,7 @@ def _rgb(linear: Vector) -> Colour:
     return np.array(linear, dtype=np.float32)
 
 
-def albedo(head: Head, layer: NDArray[np.intp], points: Points) -> Colour:
+def albedo(head: Head, layer: NDArray[np.intp], points: Array) -> Colour:
     """Colour of surface points before light falls on them: `(N, 3)` float32 linear light.
 
     `layer` is `(N,)` indices of `shape.layer_distances`; points are in the world frame.
@@ -35,13 +35,12 @@ def albedo(head: Head, layer: NDArray[np.intp], points: Points) -> Colour:
     for kind, paint in enumerate((_skin, _hair, _cloth, _collar)):
         chosen = np.flatnonzero(layer == kind)
         if len(chosen):
-            x, y, z = (p[chosen] for p in points)
-            colours[chosen] = paint(head, (x, y, z))
+            colours[chosen] = paint(head, points.take(chosen, axis=1))
     return colours
 
 
-def _skin(head: Head, points: Points) -> Colour:
-    x, y, z = to_head_frame(head, points)
+def _skin(head: Head, points: Array) -> Colour:
+    x, y, z = in_head = to_head_frame(head, points)
     aside = np.abs(x)
     colour = np.tile(linear_from_srgb(head.skin_rgb), (len(x), 1))
     colour *= (1.0 + 0.05 * _noise(points, 260.0))[:, None]
@@ -51,7 +50,7 @@ def _skin(head: Head, points: Points) -> Colour:
     inner_ear = _spot((y - 0.002) / 0.013, (z + 0.008) / 0.008) * (aside > 0.078)
     _mix(colour, colour * _rgb((0.6, 0.42, 0.38)), inner_ear)
     _mix(colour, colour * _rgb((1.05, 0.72, 0.66)), flush)
-    _stubble(head, colour, (x, y, z))
+    _stubble(head, colour, in_head)
     front = z > 0.045
     across = aside / head.mouth_width
     lip = front * _inside(np.abs(y - head.mouth_y), 0.0085 * (1.0 - across**2))
@@ -80,7 +79,7 @@ def _eyes(head: Head, colour: Colour, across: Array, y: Array, front: NDArray[np
     _mix(colour, linear_from_srgb(head.hair_rgb) * 0.55, 0.9 * brow)
 
 
-def _stubble(head: Head, colour: Colour, head_points: Points) -> None:
+def _stubble(head: Head, colour: Colour, head_points: Array) -> None:
     if not head.stubble:
         return
     _, y, z = head_points
@@ -93,25 +92,25 @@ def _stubble(head: Head, colour: Colour, head_points: Points) -> None:
     _mix(colour, linear_from_srgb(head.hair_rgb) * 0.8, amount)
 
 
-def _hair(head: Head, points: Points) -> Colour:
-    x, y, z = to_head_frame(head, points)
+def _hair(head: Head, points: Array) -> Colour:
+    x, y, z = in_head = to_head_frame(head, points)
     # Strands run from the crown outwards and then down: lines of constant angle about it.
     angle = np.arctan2(x - 0.012 * head.side, z + 0.035)
-    wander = _noise((x, y, z), 45.0)
+    wander = _noise(in_head, 45.0)
     fine = np.sin(angle * 110.0 + 3.5 * wander)
     coarse = np.sin(angle * 23.0 + 2.0 * wander + 20.0 * y)
     if head.hair_style == "curly":
-        fine, coarse = _noise((x, y, z), 650.0), _noise((x, y, z), 300.0)
+        fine, coarse = _noise(in_head, 650.0), _noise(in_head, 300.0)
     shade = 1.0 + 0.24 * fine + 0.2 * coarse
     if head.hair_style in ("cropped", "mohawk", "balding"):
-        shade = 1.0 + 0.22 * _noise((x, y, z), 800.0)
+        shade = 1.0 + 0.22 * _noise(in_head, 800.0)
     colour = np.outer(shade, linear_from_srgb(head.hair_rgb)).astype(np.float32)
     # Roots are darker: hair reads as a mass with depth.
     colour *= np.clip(0.75 + 2.2 * np.abs(x) + 1.0 * np.maximum(y, 0.0), 0.6, 1.1)[:, None]
     return colour
 
 
-def _cloth(head: Head, points: Points) -> Colour:
+def _cloth(head: Head, points: Array) -> Colour:
     x, y, z = points
     # Rings round the neck and spokes from it, as in a knitted yoke: neither is stretched where the
     # shoulders turn from upright to level.
@@ -137,7 +136,7 @@ def _pattern(head: Head, along: Array, around: Array) -> Array:
     return np.asarray(0.35 * (0.5 + 0.5 * np.sin(around * 16.0)))
 
 
-def _collar(head: Head, points: Points) -> Colour:
+def _collar(head: Head, points: Array) -> Colour:
     x, _, z = points
     ribs = np.sin(np.arctan2(x, z + 0.035) * 60.0)
     plain = head.collar == "shirt"
@@ -147,7 +146,7 @@ def _collar(head: Head, points: Points) -> Colour:
     )
 
 
-def _noise(points: Points, waves_per_m: float) -> Array:
+def _noise(points: Array, waves_per_m: float) -> Array:
     """Smooth, irregular, within -1..1: sines whose directions and lengths share no period."""
     x, y, z = (p * waves_per_m for p in points)
     mixed = np.sin(x + 0.6 * y + 1.3 * np.sin(0.7 * z - 0.4 * x))

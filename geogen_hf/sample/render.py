@@ -18,7 +18,6 @@ from geogen_hf.sample.shape import (
     BOUND_CENTRE,
     BOUND_RADIUS,
     Array,
-    Points,
     layer_distances,
     surface_distance,
 )
@@ -102,15 +101,15 @@ def _shoot(
         origins, directions = views.rays(view[part], x_px[part], y_px[part])
         reached = trace(head, origins, directions, start[part], views.pixel_angle)
         on = np.flatnonzero(np.isfinite(reached))
-        toward = directions[:, on]
-        colours[part[on]] = _shade(head, _along(origins[:, on], toward, reached[on]), toward)
+        toward = directions.take(on, axis=1)
+        colours[part[on]] = _shade(head, origins.take(on, axis=1) + toward * reached[on], toward)
         hit[part[on]] = True
     return colours, hit
 
 
-def _shade(head: Head, points: Points, toward: NDArray[np.float32]) -> NDArray[np.float32]:
+def _shade(head: Head, points: Array, toward: NDArray[np.float32]) -> NDArray[np.float32]:
     """Linear colour `(N, 3)` of surface points seen along `toward`."""
-    layer = np.argmin(np.stack(layer_distances(head, points)), axis=0)
+    layer = np.argmin(layer_distances(head, points), axis=0)
     normal = _normals(head, points)
     open_sky = _openness(head, points, normal)
     light = (_GROUND + (_SKY - _GROUND) * (0.5 + 0.5 * normal[1])) * open_sky
@@ -130,22 +129,21 @@ def _shade(head: Head, points: Points, toward: NDArray[np.float32]) -> NDArray[n
     )
 
 
-def _normals(head: Head, points: Points) -> NDArray[np.float32]:
+def _normals(head: Head, points: Array) -> NDArray[np.float32]:
     """Unit normals `(3, N)` from four distances at the corners of a tetrahedron."""
     total = np.zeros((3, len(points[0])), dtype=np.float32)
     for corner in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
-        x, y, z = (p + c * _NORMAL_STEP_M for p, c in zip(points, corner, strict=True))
-        total += np.array(corner, dtype=np.float32)[:, None] * surface_distance(head, (x, y, z))
+        towards = np.array(corner, dtype=np.float32)[:, None]
+        total += towards * surface_distance(head, points + towards * np.float32(_NORMAL_STEP_M))
     total /= np.maximum(np.sqrt((total * total).sum(axis=0)), 1e-12)
     return total
 
 
-def _openness(head: Head, points: Points, normal: NDArray[np.float32]) -> Array:
+def _openness(head: Head, points: Array, normal: NDArray[np.float32]) -> Array:
     """How much of the sky a point sees, 0..1, judged by the room along its normal."""
     hidden = np.zeros(len(points[0]), dtype=np.float32)
     for reach_m, weight in ((0.012, 0.35), (0.045, 0.65)):
-        x, y, z = (p + n * reach_m for p, n in zip(points, normal, strict=True))
-        room = surface_distance(head, (x, y, z))
+        room = surface_distance(head, points + normal * reach_m)
         hidden += weight * np.clip(1.0 - room / (0.8 * reach_m), 0.0, 1.0)
     return np.asarray(1.0 - 0.75 * hidden)
 
@@ -228,7 +226,7 @@ def _tile_starts(head: Head, views: Views, size: int) -> NDArray[np.float32]:
     active = np.arange(len(view))
     for _ in range(_MAX_CONE_STEPS):
         here = travelled[active]
-        room = surface_distance(head, _along(origins[:, active], directions[:, active], here))
+        room = surface_distance(head, origins.take(active, axis=1) + directions.take(active, axis=1) * here)
         room -= here * widening[active]
         here += np.maximum(room, 0.0)
         travelled[active] = here
@@ -260,12 +258,12 @@ def trace(
     leaves = centre_m + half_chord
     here = np.maximum(start, centre_m - half_chord)
     active = np.flatnonzero(here < leaves)
-    origins, directions = origins[:, active], directions[:, active]
+    origins, directions = origins.take(active, axis=1), directions.take(active, axis=1)
     here, leaves = here[active], leaves[active]
     hit_angle, step_angle = (np.float32(s * pixel_angle) for s in (_HIT_PX, 8 * _HIT_PX))
     room, step = np.zeros_like(here), np.zeros_like(here)
     while len(active):
-        before, room = room, surface_distance(head, _along(origins, directions, here))
+        before, room = room, surface_distance(head, origins + directions * here)
         arrived = (room < here * hit_angle) & (here < leaves)
         # A ray that is inside by now entered between its last two points: linear interpolation.
         entered = np.where(room < 0, step * room / np.maximum(before - room, 1e-9), 0.0)
@@ -278,13 +276,8 @@ def trace(
         if np.count_nonzero(going) < 0.85 * len(active):
             active, here, leaves = active[going], here[going], leaves[going]
             room, step = room[going], step[going]
-            origins, directions = origins[:, going], directions[:, going]
+            origins, directions = origins.compress(going, axis=1), directions.compress(going, axis=1)
     return reached
-
-
-def _along(origins: Array, directions: Array, distance: Array) -> Points:
-    x, y, z = (o + d * distance for o, d in zip(origins, directions, strict=True))
-    return x, y, z
 
 
 def _bound(origins: Array, directions: Array) -> tuple[Array, Array]:
