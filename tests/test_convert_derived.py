@@ -52,7 +52,7 @@ def test_masks_agree_with_the_exact_geometry(subject_id: str, view: int) -> None
     """Both show background through a gap in the hair."""
     size = 512
     extrinsics, intrinsics = subject_cameras(subject_id, size=size)
-    views = Views.of(extrinsics[view, None], intrinsics[view, None])
+    views = Views(extrinsics[view, None], intrinsics[view, None])
     row, column = (axis.ravel() + 0.5 for axis in np.indices((size, size)))
     rays = views.rays(np.zeros(size * size, dtype=np.intp), column, row)
     start = np.full(size * size, 0.3, dtype=np.float32)

@@ -360,7 +360,7 @@ def test_outlines_are_where_the_distance_says_at_any_size(size):
     rng = np.random.default_rng(6)
     near = rng.uniform(-1, 1, (40, len(row), 2)) + np.stack([column + 0.5, row + 1.0], axis=-1)
     pixels = near.reshape(-1, 2) * (size / 64)
-    views = Views.of(extrinsics[view, None], intrinsics[view, None])
+    views = Views(extrinsics[view, None], intrinsics[view, None])
     origins, directions = views.rays(np.zeros(len(pixels), dtype=np.intp), *pixels.T)
     start = np.full(len(pixels), 0.3, dtype=np.float32)
     hit = np.isfinite(trace(head_of(subject_id), origins, directions, start, views.pixel_angle))

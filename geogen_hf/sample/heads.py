@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +22,11 @@ from geogen_hf.errors import UsageError
 
 Vector = tuple[float, float, float]
 
-HairStyle = Literal[
-    "short", "long", "mohawk", "bun", "cropped", "bob", "swept", "balding", "curly", "ponytail"
-]
-CollarStyle = Literal["crew", "turtleneck", "shirt"]
-ClothPattern = Literal["plain", "stripes", "zigzag", "dots", "knit"]
-
-HAIR_STYLES: tuple[HairStyle, ...] = get_args(HairStyle)
-COLLARS: tuple[CollarStyle, ...] = get_args(CollarStyle)
-PATTERNS: tuple[ClothPattern, ...] = get_args(ClothPattern)
+HAIR_STYLES = (
+    "short", "long", "mohawk", "bun", "cropped", "bob", "swept", "balding", "curly", "ponytail",
+)  # fmt: skip
+COLLARS = ("crew", "turtleneck", "shirt")
+PATTERNS = ("plain", "stripes", "zigzag", "dots", "knit")
 
 # sRGB, 0..255: chosen by eye.
 SKIN_TONES = (
@@ -81,7 +76,7 @@ class Head:
     mouth_width: float
     mouth_y: float
     brow_weight: float
-    hair_style: HairStyle
+    hair_style: str
     hair_thickness: float
     hairline: float
     stubble: float
@@ -90,8 +85,8 @@ class Head:
     shoulder_width: float
     shoulder_drop: float
     shoulder_raise: float
-    collar: CollarStyle
-    pattern: ClothPattern
+    collar: str
+    pattern: str
     pattern_scale: float
     skin_rgb: Vector
     hair_rgb: Vector
@@ -143,7 +138,10 @@ def head_of(subject_id: str, seed: int = 0) -> Head:
 
     skin = int(rng.integers(len(SKIN_TONES)))
     hair = int(rng.choice(DARK_HAIR if skin in DARK_SKIN else range(len(HAIR_TONES))))
-    stubble, full_beard = _beard(rng, style)
+    beard = str(rng.choice(("shaven", "stubble", "full"), p=(0.4, 0.25, 0.35)))
+    darkness = between(0.45, 0.75)
+    if style in ("long", "bob", "bun", "ponytail"):
+        beard = "shaven"
     return Head(
         side=side,
         skull_radii=(between(0.071, 0.079), between(0.085, 0.092), between(0.093, 0.102)),
@@ -159,8 +157,8 @@ def head_of(subject_id: str, seed: int = 0) -> Head:
         hair_style=style,
         hair_thickness=between(0.8, 1.25),
         hairline=between(0.062, 0.08),
-        stubble=stubble,
-        full_beard=full_beard,
+        stubble=0.0 if beard == "shaven" else darkness,
+        full_beard=beard == "full",
         neck_radius=between(0.045, 0.056),
         shoulder_width=between(0.15, 0.19),
         shoulder_drop=between(0.235, 0.26),
@@ -223,18 +221,8 @@ def subject_cameras(
     return extrinsics, np.broadcast_to(intrinsics, (views, 3, 3)).copy()
 
 
-def _beard(rng: np.random.Generator, style: HairStyle) -> tuple[float, bool]:
-    """How dark the jaw is, 0 for shaven, and whether a beard has a shape of its own."""
-    kind = str(rng.choice(("shaven", "stubble", "full"), p=(0.4, 0.25, 0.35)))
-    darkness = float(rng.uniform(0.45, 0.75))
-    if kind == "shaven" or style in ("long", "bob", "bun", "ponytail"):
-        return 0.0, False
-    return darkness, kind == "full"
-
-
 def _tone(rng: np.random.Generator, tone: tuple[int, int, int], spread: int) -> Vector:
-    varied = np.array(tone) + rng.uniform(-spread, spread, 3)
-    return _vector(np.clip(varied, 4, 250))
+    return _vector(np.clip(tone + rng.uniform(-spread, spread, 3), 4, 250))
 
 
 def _vector(values: Iterable[float]) -> Vector:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,6 +29,7 @@ from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 from geogen_hf.threads import worker_processes
 
 Layout = Literal["by-subject", "by-view"]
+Progress = Callable[[int, int], None]
 
 IMAGE_PARTS = tuple(f"images_batch_{number}.zip" for number in range(1, 8))
 METADATA_PART = "metadata_files.zip"
@@ -53,11 +53,43 @@ class _Plan:
     schema: str
     convention: Convention | None
 
+    def check(self) -> None:
+        for name, low in {"subjects": 1, "views": 1, "size": 8, "seed": 0}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                what = f"{name} must be a whole number of at least {low}"
+                raise UsageError(what, found=repr(value))
+        if self.size > LONGEST_PX:
+            expected = f"<= {LONGEST_PX}"
+            raise UsageError("size is too large", expected=expected, found=self.size)
+        for name, choices in (("layout", get_args(Layout)), ("schema", tuple(SCHEMAS))):
+            if (found := getattr(self, name)) not in choices:
+                expected = " or ".join(choices)
+                raise UsageError(f"unknown {name}", expected=expected, found=repr(found))
+        if self.convention is not None:
+            SCHEMAS[self.schema].demand(self.convention)
+
     def part_of(self, index: int, view: int) -> str:
         """The image zip that holds a view of a subject."""
         if self.layout == "by-view":
             return IMAGE_PARTS[view % len(IMAGE_PARTS)]
         return IMAGE_PARTS[index * len(IMAGE_PARTS) // self.subjects]
+
+    def cameras(self, index: int) -> CamerasOf:
+        name = subject_name(index)
+        exact = subject_cameras(name, views=self.views, size=self.size, seed=self.seed)
+        return CamerasOf(name, *exact, self.size)
+
+    def pngs(self, index: int) -> list[bytes]:
+        """Render a subject's views."""
+        cameras = self.cameras(index)
+        head = head_of(cameras.subject_id, self.seed)
+        pngs = []
+        for pixels in render(head, cameras.extrinsics, cameras.intrinsics, self.size):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG", compress_level=6, optimize=False)
+            pngs.append(buffer.getvalue())
+        return pngs
 
 
 def write_release(
@@ -72,7 +104,7 @@ def write_release(
     convention: Convention | str | None = None,
     overwrite: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Render heads with exact cameras and write them as a release of eight zips.
 
@@ -116,34 +148,32 @@ def write_release(
     if isinstance(convention, str):
         convention = Convention.from_name(convention)
     plan = _Plan(subjects, views, size, seed, layout, schema, convention)
-    _check(plan, workers)
+    plan.check()
+    if workers is not None and workers < 1:
+        raise UsageError("workers must be at least 1, or None", found=workers)
+    if workers is None:
+        small = subjects * views * size**2 < _POOL_FROM_PIXELS
+        workers = 1 if small else min(os.cpu_count() or 1, subjects)
     out = Path(out)
     absolute_path(out)  # refuses what cannot be a folder, before anything is rendered
-    workers = workers or _useful_workers(plan)
     with writing(out, resumes=False):
         if out.exists() and not out.is_dir():
             raise UsageError("cannot write there", expected="a folder", found=out)
         _refuse_zips(out, overwrite)
         out.mkdir(parents=True, exist_ok=True)
-        _write_in_place(out, plan, workers, progress)
+        # The pool first: workers of a script without a main guard run it too, and get no further.
+        # The folder on the same file system as `out`, so that each zip can be renamed into place.
+        with (
+            nullcontext() if workers == 1 else worker_processes(workers) as pool,
+            tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch,
+        ):
+            _write_zips(Path(scratch), plan, pool, progress)
+            for name in _NAMES:
+                with open(Path(scratch, name), "rb+") as file:
+                    os.fsync(file.fileno())  # so that the new name never shows half
+            for name in _NAMES:
+                Path(scratch, name).replace(out / name)
     return out
-
-
-def _write_in_place(
-    out: Path, plan: _Plan, workers: int, progress: Callable[[int, int], None] | None
-) -> None:
-    # The pool first: workers of a script without a main guard run it too, and get no further.
-    # The folder on the same file system as `out`, so that each zip can be renamed into place.
-    with (
-        nullcontext() if workers == 1 else worker_processes(workers) as pool,
-        tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch,
-    ):
-        _write_zips(Path(scratch), plan, pool, progress)
-        for name in _NAMES:
-            with open(Path(scratch, name), "rb+") as file:
-                os.fsync(file.fileno())  # so that the new name never shows half
-        for name in _NAMES:
-            Path(scratch, name).replace(out / name)
 
 
 def _refuse_zips(out: Path, overwrite: bool) -> None:
@@ -171,49 +201,20 @@ def _is_sample(path: Path) -> bool:
         return SAMPLE_COMMENT in file.read()
 
 
-def _check(plan: _Plan, workers: int | None) -> None:
-    least = {"subjects": 1, "views": 1, "size": 8, "seed": 0}
-    for name, low in least.items():
-        value = getattr(plan, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            what = f"{name} must be a whole number of at least {low}"
-            raise UsageError(what, found=repr(value))
-    if plan.size > LONGEST_PX:
-        expected = f"<= {LONGEST_PX}"
-        raise UsageError("size is too large", expected=expected, found=plan.size)
-    if workers is not None and workers < 1:
-        raise UsageError("workers must be at least 1, or None", found=workers)
-    for name, choices in (("layout", get_args(Layout)), ("schema", tuple(SCHEMAS))):
-        if (found := getattr(plan, name)) not in choices:
-            expected = " or ".join(choices)
-            raise UsageError(f"unknown {name}", expected=expected, found=repr(found))
-    if plan.convention is not None:
-        SCHEMAS[plan.schema].demand(plan.convention)
-
-
-def _useful_workers(plan: _Plan) -> int:
-    if plan.subjects * plan.views * plan.size**2 < _POOL_FROM_PIXELS:
-        return 1
-    return min(os.cpu_count() or 1, plan.subjects)
-
-
 def _write_zips(
-    folder: Path,
-    plan: _Plan,
-    pool: ProcessPoolExecutor | None,
-    progress: Callable[[int, int], None] | None,
+    folder: Path, plan: _Plan, pool: ProcessPoolExecutor | None, progress: Progress | None
 ) -> None:
     with ExitStack() as stack:
         zips = {name: stack.enter_context(zipfile.ZipFile(folder / name, "w")) for name in _NAMES}
         for each in zips.values():
             each.comment = SAMPLE_COMMENT
         for index, pictures in enumerate(_rendered(plan, pool)):
-            subject_id = subject_name(index)
             for view, png in enumerate(pictures):
-                _add(zips[plan.part_of(index, view)], f"{subject_id}/{view}.png", png)
+                _add(zips[plan.part_of(index, view)], f"{subject_name(index)}/{view}.png", png)
             if progress is not None:
                 progress(index + 1, plan.subjects)
-        for name, text in SCHEMAS[plan.schema].members(_cameras(plan), plan.convention):
+        cameras = map(plan.cameras, range(plan.subjects))
+        for name, text in SCHEMAS[plan.schema].members(cameras, plan.convention):
             _add(zips[METADATA_PART], name, text.encode())
 
 
@@ -226,29 +227,12 @@ def _add(zipped: zipfile.ZipFile, name: str, content: bytes) -> None:
     zipped.writestr(member, content, compresslevel=6)
 
 
-def _cameras(plan: _Plan) -> Iterator[CamerasOf]:
-    for subject_id in map(subject_name, range(plan.subjects)):
-        exact = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
-        yield CamerasOf(subject_id, *exact, plan.size)
-
-
 def _rendered(plan: _Plan, pool: ProcessPoolExecutor | None) -> Iterator[list[bytes]]:
     """The PNGs of each subject, in order, whoever renders them."""
-    draw, every = partial(_subject_pngs, plan), range(plan.subjects)
+    every = range(plan.subjects)
     if pool is None:
-        yield from map(draw, every)
+        yield from map(plan.pngs, every)
         return
     most = 16 * (os.cpu_count() or 1)  # bounds how many finished pictures wait in memory
     for first in every[::most]:
-        yield from pool.map(draw, every[first : first + most])
-
-
-def _subject_pngs(plan: _Plan, index: int) -> list[bytes]:
-    subject_id = subject_name(index)
-    cameras = subject_cameras(subject_id, views=plan.views, size=plan.size, seed=plan.seed)
-    pngs = []
-    for pixels in render(head_of(subject_id, plan.seed), *cameras, plan.size):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=6, optimize=False)
-        pngs.append(buffer.getvalue())
-    return pngs
+        yield from pool.map(plan.pngs, every[first : first + most])

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.errors import UsageError
-from geogen_hf.sample.heads import HairStyle, Head, Vector, head_of
+from geogen_hf.sample.heads import Head, Vector, head_of
 
 Array = NDArray[np.floating[Any]]
 
@@ -57,7 +57,8 @@ def signed_distance(subject_id: str, points: ArrayLike, *, seed: int = 0) -> NDA
     if xyz.shape[-1:] != (3,):
         raise UsageError("points are not 3-D", expected="(..., 3)", found=xyz.shape)
     flat = np.ascontiguousarray(xyz.reshape(-1, 3).T)
-    return surface_distance(head_of(subject_id, seed), flat).reshape(xyz.shape[:-1])
+    distance = surface_distance(head_of(subject_id, seed), flat)
+    return np.asarray(distance, dtype=np.float64).reshape(xyz.shape[:-1])
 
 
 def surface_distance(head: Head, points: Array) -> Array:
@@ -247,7 +248,7 @@ def _curly(head: Head, points: Array) -> Array:
     return blend(_cap(head, points, 0.012), carve(cloud, face, 0.015), 0.02)
 
 
-_HAIR: dict[HairStyle, Callable[[Head, Array], Array]] = {
+_HAIR: dict[str, Callable[[Head, Array], Array]] = {
     "cropped": partial(
         _topped, cap=(0.005, -0.06), top=((0.02, 0.09, 0.005), (0.048, 0.036, 0.075))
     ),
