@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -55,20 +53,8 @@ def _common(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
-def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt:
-            console.complain("interrupted; run the same command again to go on")
-            raise typer.Exit(130) from None
-
-    return run
-
-
 for _command in (demo, sample, download, inspect, export, verify, preview, view, convert, push):
-    app.command()(_interruptible(_command))
+    app.command()(_command)
 
 
 def main() -> None:

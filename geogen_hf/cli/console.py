@@ -1,31 +1,27 @@
-"""What all commands share: printing, progress bars, and the options that several commands take."""
+"""What all commands share: options, help, printing, progress bars and pictures."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
+import json
 import logging
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from typer import Argument, Exit, Option
 
 from geogen_hf.durable import write_durably, writing
 from geogen_hf.errors import UsageError
-from geogen_hf.report import Policy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,57 +31,59 @@ if TYPE_CHECKING:
 LONGEST_LINE = 2000
 """Longer lines are cut: a name from an archive can be 65,535 bytes long."""
 
+Source = Annotated[str | None, Argument(metavar="SRC", show_default=False)]
+In = Annotated[str, Argument(metavar="SRC")]
+Out = Annotated[Path, Argument(metavar="OUT")]
+AsJson = Annotated[bool, Option("--json")]
 
-Source = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="SRC",
-        help="Folder with the eight zips, or a base URL.  [default: the publisher's host]",
-        show_default=False,
-    ),
-]
-ConventionName = Annotated[
-    str,
-    typer.Option(
-        "--camera-convention",
-        help='Convention of the stored matrices, such as "camera_to_world opengl"; it is checked '
-        'unless "unchecked" follows; auto finds it out.',
-    ),
-]
-SchemaFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--camera-schema", help="TOML or JSON file that says where the cameras are in the metadata."
-    ),
-]
-UpstreamLens = Annotated[
-    bool,
-    typer.Option(
-        "--default-intrinsics",
-        help="Where the metadata has no intrinsics, assume 50 mm on a 36 mm sensor.",
-    ),
-]
-PartNumbers = Annotated[
-    list[int] | None,
-    typer.Option("--part", help="Use only this image part (1 to 7). Repeatable."),
-]
-Subjects = Annotated[
-    list[str] | None, typer.Option("--subject", help="Only this identity. Repeatable.")
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(help="Resize images to this longer side in pixels; intrinsics follow."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what this command wrote into OUT before.")
-]
-SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of the splits.")]
-OnBadSubject = Annotated[
-    Policy,
-    typer.Option(
-        "--on-bad-subject", help="Stop if identities are damaged or incomplete, or skip them."
-    ),
-]
+SHARED_OPTIONS = """
+    source: Folder with the eight zips, or a base URL.  [default: the publisher's host]
+    part: Use only this image part (1 to 7). Repeatable.
+    subject: Only this identity. Repeatable.
+    split_seed: Seed of the splits.
+    on_bad_subject: Stop if identities are damaged or incomplete, or skip them.
+    camera_convention: Convention of the stored matrices, such as "camera_to_world opengl"; it is
+        checked unless "unchecked" follows; auto finds it out.
+    camera_schema: TOML or JSON file that says where the cameras are in the metadata.
+    default_intrinsics: Where the metadata has no intrinsics, assume 50 mm on a 36 mm sensor.
+    image_size: Resize images to this longer side in pixels; intrinsics follow.
+    overwrite: Replace what this command wrote into OUT before.
+    as_json: Print JSON.
+"""
+"""Help of options that mean the same in several commands; a command's docstring comes first."""
+_HELP = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
+
+
+def command(run: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function, with the section `Options:` of its docstring as their help.
+
+    As with typer, a parameter without default is an argument, unless its annotation says otherwise;
+    a `bool` is a flag that has no opposite. Ctrl-C ends the command with status 130.
+    """
+    text, _, options = inspect.cleandoc(run.__doc__ or "").partition("\n\nOptions:\n")
+    helps = dict(_HELP.findall(f"{SHARED_OPTIONS}\n{options}"))
+    annotations: dict[str, Any] = {}
+    for name, parameter in inspect.signature(run, eval_str=True).parameters.items():
+        kind, info = parameter.annotation, getattr(parameter.annotation, "__metadata__", ())
+        if info:
+            kind, given = kind.__origin__, copy(info[0])
+        elif parameter.default is parameter.empty:
+            given = Argument()
+        else:
+            given = Option(*([f"--{name.replace('_', '-')}"] if kind is bool else []))
+        given.help = re.sub(r"\n +", " ", helps[name])
+        annotations[name] = Annotated[kind, given]
+    run.__doc__, run.__annotations__ = text, annotations
+
+    @functools.wraps(run)
+    def interruptible(*args: Any, **kwargs: Any) -> None:
+        try:
+            run(*args, **kwargs)
+        except KeyboardInterrupt:
+            complain("interrupted; run the same command again to go on")
+            raise Exit(130) from None
+
+    return interruptible
 
 
 def camera_options(convention: str, schema: Path | None, upstream_lens: bool) -> CameraOptions:
@@ -111,18 +109,19 @@ def printable(text: str) -> str:
 
 def _printable_line(line: str) -> str:
     cut = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … (cut)"
-    if cut.isascii() and cut.isprintable():
-        return cut
-    # Categories C*: control, format, surrogate, private, unassigned; Zl, Zp: line breaks.
-    return "".join(
-        ascii(c)[1:-1] if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c
-        for c in cut
-    )
+    # Python takes no space but that of ASCII for printable.
+    safe = (c.isprintable() or unicodedata.category(c) == "Zs" for c in cut)
+    return "".join(c if fine else ascii(c)[1:-1] for c, fine in zip(cut, safe, strict=True))
 
 
 def say(text: object = "") -> None:
     """Print a line, or several, on standard output."""
     print(printable(str(text)))
+
+
+def say_json(value: object) -> None:
+    """Print a value as JSON on standard output, whatever its length."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def counts(numbers: Mapping[str, int] | Mapping[int, int]) -> str:
@@ -135,13 +134,8 @@ def complain(text: object) -> None:
     print(printable(str(text)), file=sys.stderr)
 
 
-def checked_picture_path(path: Path) -> Path:
-    """Check, before anything is drawn, that a PNG picture can go to this path.
-
-    Raises:
-        UsageError: The path is a folder, or does not end in `.png`.
-        OutputError: The file system knows no such paths.
-    """
+def check_picture_path(path: Path) -> None:
+    """Check, before anything is drawn, that a PNG picture can go to this path."""
     with writing(path, resumes=False):
         folder = path.is_dir()
     if folder or path.suffix.lower() != ".png":
@@ -152,15 +146,10 @@ def checked_picture_path(path: Path) -> Path:
             found="a folder" if folder else f"the ending {path.suffix!r}",
             remedy=f"name it {path / 'geogen.png' if folder else path.stem + '.png'}",
         )
-    return path
 
 
 def save_picture(picture: Image, path: Path) -> None:
-    """Write a PNG, whole or not at all, and make its folder.
-
-    Raises:
-        OutputError: The file system refuses it.
-    """
+    """Write a PNG, whole or not at all, and make its folder."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     with writing(path, resumes=False):
@@ -183,9 +172,13 @@ def progress_bar(title: str, *, of_bytes: bool = False) -> Iterator[Callable[[in
     The function that is yielded is told how much is done of how much, in pieces or in bytes.
     """
     console = Console(stderr=True)
-    amounts = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
-    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
-    with Progress(
+    columns: list[bars.ProgressColumn] = [bars.TextColumn("{task.description}"), bars.BarColumn()]
+    if of_bytes:
+        columns += [bars.DownloadColumn(), bars.TransferSpeedColumn()]
+    else:
+        columns.append(bars.MofNCompleteColumn())
+    columns.append(bars.TimeRemainingColumn())
+    with bars.Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task(title, total=None)

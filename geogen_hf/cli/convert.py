@@ -5,67 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import BadParameter, Option
 
 from geogen_hf.cli import console
 from geogen_hf.formats import FormatName
+from geogen_hf.report import Policy
 
 
+@console.command
 def convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SRC",
-            help="Folder with the eight zips, their base URL, or an exported folder.",
-        ),
-    ],
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
-    to: Annotated[
-        FormatName,
-        typer.Option(
-            "--to",
-            help="Format to write: blender is NeRF's, co3d is PyTorch3D's, 3DGS reads colmap.",
-        ),
-    ],
-    split: Annotated[
-        list[str] | None,
-        typer.Option("--split", help="Only this split: train, validation or test. Repeatable."),
-    ] = None,
-    subject: console.Subjects = None,
-    split_seed: console.SplitSeed = 0,
-    on_bad_subject: console.OnBadSubject = "raise",
-    camera_convention: console.ConventionName = "auto",
-    camera_schema: console.SchemaFile = None,
-    default_intrinsics: console.UpstreamLens = False,
-    masks: Annotated[
-        bool | None,
-        typer.Option(
-            "--masks/--no-masks",
-            help="Write foreground masks, found from the plain background.  [default: for co3d]",
-        ),
-    ] = None,
-    holdout: Annotated[
-        str,
-        typer.Option(
-            metavar="N|none",
-            help="How many views of each identity, the last ones, are held out of training.",
-        ),
-    ] = "2",
-    centre: Annotated[
-        bool,
-        typer.Option("--centre", help="Move the world so that the cameras look at its origin."),
-    ] = False,
-    radius: Annotated[
-        float | None,
-        typer.Option(
-            help="Distance of the cameras, with --centre.  [default: what the tool expects]"
-        ),
-    ] = None,
-    image_size: console.ImageSize = None,
-    mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="Add mirrored images with mirrored cameras (eg3d).")
-    ] = False,
-    overwrite: console.Overwrite = False,
+    source: console.In,
+    folder: console.Out,
+    to: Annotated[FormatName, Option()],
+    split: list[str] | None = None,
+    subject: list[str] | None = None,
+    split_seed: int = 0,
+    on_bad_subject: Policy = "raise",
+    camera_convention: str = "auto",
+    camera_schema: Path | None = None,
+    default_intrinsics: bool = False,
+    masks: bool | None = None,
+    holdout: Annotated[str, Option(metavar="N|none")] = "2",
+    centre: bool = False,
+    radius: float | None = None,
+    image_size: int | None = None,
+    mirrored: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write images and cameras as another tool reads them.
 
@@ -74,6 +39,17 @@ def convert(
     An interrupted run continues when the same command is run again.
 
     Example: geogen convert parts scenes --to nerfstudio --masks --holdout 1
+
+    Options:
+        source: Folder with the eight zips, their base URL, or an exported folder.
+        folder: Folder to write to.
+        to: Format to write: blender is NeRF's, co3d is PyTorch3D's, 3DGS reads colmap.
+        split: Only this split: train, validation or test. Repeatable.
+        masks: Write foreground masks, found from the plain background.  [default: for co3d]
+        holdout: How many views of each identity, the last ones, are held out of training.
+        centre: Move the world so that the cameras look at its origin.
+        radius: Distance of the cameras, with --centre.  [default: what the tool expects]
+        mirrored: Add mirrored images with mirrored cameras (eg3d).
     """
     from geogen_hf.formats.driver import convert as convert_source
 
@@ -107,4 +83,4 @@ def _held_out(text: str) -> int | None:
     try:
         return int(text)
     except ValueError as error:
-        raise typer.BadParameter(f"expected a number or none, found {text!r}") from error
+        raise BadParameter(f"expected a number or none, found {text!r}") from error

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from geogen_hf.cli import console
 
 
+@console.command
 def download(
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the zips.")],
-    part: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--part", help="Fetch only this part: 1 to 7 are images, 8 is the cameras. Repeatable."
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Base URL of a mirror (https://, hf://, s3://).  [default: the publisher's]"
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=16, help="Parts to fetch at a time.")] = 4,
-    locked: Annotated[
-        bool, typer.Option("--locked", help="Refuse zips that differ from OUT/parts.lock.json.")
-    ] = False,
-    accept_changes: Annotated[
-        bool,
-        typer.Option(
-            "--accept-changes", help="Accept zips that have changed since the last download."
-        ),
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check the SHA-256 of zips that are here already.")
-    ] = False,
+    folder: console.Out,
+    part: list[int] | None = None,
+    base_url: str | None = None,
+    jobs: Annotated[int, Option(min=1, max=16)] = 4,
+    locked: bool = False,
+    accept_changes: bool = False,
+    verify: bool = False,
 ) -> None:
     """Download the eight zips, or some of them, into a folder.
 
@@ -44,6 +25,15 @@ def download(
     the size and SHA-256 of each zip, so that a later run notices when one has changed.
 
     Example: geogen download parts --part 1 --part 8
+
+    Options:
+        folder: Folder for the zips.
+        part: Fetch only this part: 1 to 7 are images, 8 is the cameras. Repeatable.
+        base_url: Base URL of a mirror (https://, hf://, s3://).  [default: the publisher's]
+        jobs: Parts to fetch at a time.
+        locked: Refuse zips that differ from OUT/parts.lock.json.
+        accept_changes: Accept zips that have changed since the last download.
+        verify: Check the SHA-256 of zips that are here already.
     """
     from geogen_hf import fetch_parts
 

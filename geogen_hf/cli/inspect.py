@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
 from geogen_hf.cli import console
 
 
+@console.command
 def inspect(
     source: console.Source = None,
-    part: console.PartNumbers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="X.png",
-            help="Also draw heads over their outlines, to see that the cameras fit.",
-        ),
-    ] = None,
-    split_seed: console.SplitSeed = 0,
-    camera_convention: console.ConventionName = "auto",
-    camera_schema: console.SchemaFile = None,
-    default_intrinsics: console.UpstreamLens = False,
+    part: list[int] | None = None,
+    as_json: console.AsJson = False,
+    picture: Annotated[Path | None, Option(metavar="X.png")] = None,
+    split_seed: int = 0,
+    camera_convention: str = "auto",
+    camera_schema: Path | None = None,
+    default_intrinsics: bool = False,
 ) -> None:
     """Say what the zips hold, and every problem in them.
 
@@ -36,13 +29,15 @@ def inspect(
     The exit status is 1 if there are problems, or if the camera convention is not certain.
 
     Example: geogen inspect parts --picture proof.png
+
+    Options:
+        picture: Also draw heads over their outlines, to see that the cameras fit.
     """
     from geogen_hf import inspect_release
     from geogen_hf.release.proof_picture import proof_picture
 
     if picture is not None:
-        console.checked_picture_path(picture)
-
+        console.check_picture_path(picture)
     with console.progress_bar("reading headers") as progress:
         found = inspect_release(
             source,
@@ -52,7 +47,7 @@ def inspect(
             progress=progress,
         )
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
+        console.say_json(found.to_json())
     else:
         for archive in found.archives:
             console.say(f"{archive.name:24}{archive.size:>16,} bytes{archive.members:>9,} members")
@@ -70,4 +65,4 @@ def inspect(
         console.save_picture(proof_picture(found.release), picture)
         console.complain(f"{picture}: the cameras' proof, for the eye")
     if found.report.problems or found.camera_convention.convention is None:
-        raise typer.Exit(1)
+        raise Exit(1)

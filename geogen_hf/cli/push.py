@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from geogen_hf.cli import console
 
@@ -15,60 +15,20 @@ if TYPE_CHECKING:
     from geogen_hf.hub.push import Progress, Pushed, PushOptions
 
 
+@console.command
 def push(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="An exported folder, or the zips with --raw.")
-    ],
-    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="Such as lab/geogen.")],
-    private: Annotated[
-        bool | None,
-        typer.Option(
-            "--private/--public",
-            help="Who can see it.  [default: private if new, else as it is]",
-            show_default=False,
-        ),
-    ] = None,
-    gated: Annotated[
-        Literal["auto", "manual", "off"] | None,
-        typer.Option(
-            help="Who can read: all who accept the terms, those you approve, or anyone."
-            "  [default: auto if new, else as it is]"
-        ),
-    ] = None,
-    tag: Annotated[str | None, typer.Option(help="Name for the commit, such as v1.0.0.")] = None,
-    revision: Annotated[str, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = "main",
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")
-    ] = False,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            help="Token with write access.  [default: HF_TOKEN, or that of hf auth login]"
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="List what would be done and change nothing. Needs no token."
-        ),
-    ] = False,
-    accept_license: Annotated[
-        bool,
-        typer.Option(
-            "--accept-license",
-            help="With --gated off: I bind every recipient to Microsoft's licence myself.",
-        ),
-    ] = False,
-    remove_script: Annotated[
-        bool,
-        typer.Option(
-            "--remove-script",
-            help="Delete a loading script in the repository, which datasets 4 refuses.",
-        ),
-    ] = False,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Publish the eight original zips, which are in FOLDER.")
-    ] = False,
+    folder: Annotated[Path, Argument(metavar="FOLDER")],
+    repo_id: Annotated[str, Argument(metavar="REPO_ID")],
+    private: Annotated[bool | None, Option("--private/--public", show_default=False)] = None,
+    gated: Literal["auto", "manual", "off"] | None = None,
+    tag: str | None = None,
+    revision: Annotated[str, Option(metavar="BRANCH")] = "main",
+    create_pr: bool = False,
+    token: str | None = None,
+    dry_run: bool = False,
+    accept_license: bool = False,
+    remove_script: bool = False,
+    raw: bool = False,
 ) -> None:
     """Publish an exported folder on the Hub, in one commit.
 
@@ -76,6 +36,21 @@ def push(
     makes no commit. An interrupted run continues when the same command is run again.
 
     Example: geogen push geogen lab/geogen --dry-run
+
+    Options:
+        folder: An exported folder, or the zips with --raw.
+        repo_id: Such as lab/geogen.
+        private: Who can see it.  [default: private if new, else as it is]
+        gated: Who can read: all who accept the terms, those you approve, or
+            anyone.  [default: auto if new, else as it is]
+        tag: Name for the commit, such as v1.0.0.
+        revision: Branch to commit to.
+        create_pr: Open a pull request instead of committing.
+        token: Token with write access.  [default: HF_TOKEN, or that of hf auth login]
+        dry_run: List what would be done and change nothing. Needs no token.
+        accept_license: With --gated off: I bind every recipient to Microsoft's licence myself.
+        remove_script: Delete a loading script in the repository, which datasets 4 refuses.
+        raw: Publish the eight original zips, which are in FOLDER.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -124,13 +99,9 @@ def _print(pushed: Pushed, options: PushOptions) -> None:
             console.say(f"add     {file.path}  {file.size:,} bytes")
         for gone in plan.delete:
             console.say(f"delete  {gone.rfilename}  {gone.size or 0:,} bytes")
-    if before is None:
-        found = "new" if pushed.not_compared is None else "assumed new"
-        console.say(f"repository  {pushed.repo_id}, {found}: {pushed.access}")
-    elif before == pushed.access:
-        console.say(f"repository  {pushed.repo_id}: {pushed.access}")
-    else:
-        console.say(f"repository  {pushed.repo_id}: {before} → {pushed.access}")
+    new = "" if before else ", new" if pushed.not_compared is None else ", assumed new"
+    change = f"{before} → " if before not in (None, pushed.access) else ""
+    console.say(f"repository  {pushed.repo_id}{new}: {change}{pushed.access}")
     console.say(f"readers     {pushed.access.readers}")
     licence = "mit (sample heads)" if pushed.sample else f"{LICENSE_NAME}, {LICENSE_URL}"
     console.say(f"licence     {licence}")

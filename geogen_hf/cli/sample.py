@@ -7,37 +7,41 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import typer
+from typer import Argument, Option
 
 from geogen_hf.cli import console
 from geogen_hf.cli.view import preview
 
+_Count = Annotated[int, Option(min=1)]
 
+
+@console.command
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the eight zips.")],
-    subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
-    views: Annotated[int, typer.Option(min=1, help="Views of each head.")] = 7,
-    size: Annotated[int, typer.Option(min=8, help="Width and height of an image in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(help="Another seed gives other heads and cameras.")] = 0,
-    layout: Annotated[
-        Literal["by-subject", "by-view"],
-        typer.Option(help="Each image zip holds whole identities, or one view of each."),
-    ] = "by-subject",
-    schema: Annotated[
-        str,
-        typer.Option(help="Layout of the metadata; geogen_hf.sample.schemas lists them."),
-    ] = "list",
-    convention: Annotated[
-        str | None,
-        typer.Option(help='Convention of the matrices, such as "camera_to_world opengl".'),
-    ] = None,
-    overwrite: console.Overwrite = False,
+    folder: console.Out,
+    subjects: _Count = 12,
+    views: _Count = 7,
+    size: Annotated[int, Option(min=8)] = 128,
+    seed: int = 0,
+    layout: Literal["by-subject", "by-view"] = "by-subject",
+    schema: str = "list",
+    convention: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write eight zips like the publisher's, with rendered heads.
 
     Their cameras are known exactly. The same arguments give the same bytes. No network is needed.
 
     Example: geogen sample parts --subjects 24 --size 128
+
+    Options:
+        folder: Folder for the eight zips.
+        subjects: How many heads.
+        views: Views of each head.
+        size: Width and height of an image in pixels.
+        seed: Another seed gives other heads and cameras.
+        layout: Each image zip holds whole identities, or one view of each.
+        schema: Layout of the metadata; geogen_hf.sample.schemas lists them.
+        convention: Convention of the matrices, such as "camera_to_world opengl".
     """
     from geogen_hf.sample import write_release
 
@@ -57,18 +61,20 @@ def sample(
     console.say(f"{subjects} heads, {views} views each, {size} px: {folder}")
 
 
+@console.command
 def demo(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[OUT]", help="Where to put it.", show_default=True)
-    ] = Path("geogen_demo"),
-    subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 12,
-    size: Annotated[
-        int, typer.Option(min=16, help="Width and height of an image in pixels.")
-    ] = 128,
+    folder: Annotated[Path, Argument(metavar="[OUT]", show_default=True)] = Path("geogen_demo"),
+    subjects: _Count = 12,
+    size: Annotated[int, Option(min=16)] = 128,
 ) -> None:
     """Render a small release, load it and draw it. No network is needed.
 
     Example: geogen demo
+
+    Options:
+        folder: Where to put it.
+        subjects: How many heads.
+        size: Width and height of an image in pixels.
     """
     import geogen
     from geogen_hf.sample import write_release

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Exit, Option
 
 from geogen_hf.cli import console
 
@@ -20,25 +18,23 @@ _MOST_LISTED = 20
 _LARGE_BYTES = 512 * 2**20
 
 
+@console.command
 def verify(
-    folder: Annotated[
-        str, typer.Argument(metavar="SRC", help="An exported folder, or its URL (hf://datasets/…).")
-    ],
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="Check only checksums, counts and columns; decode no image."),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Files to check at a time.  [default: number of cores]"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    folder: console.In,
+    quick: bool = False,
+    workers: Annotated[int | None, Option(min=1)] = None,
+    as_json: console.AsJson = False,
 ) -> None:
     """Check an exported folder: files, images, cameras, splits.
 
     The exit status is 1 if anything is wrong.
 
     Example: geogen verify geogen
+
+    Options:
+        folder: An exported folder, or its URL (hf://datasets/…).
+        quick: Check only checksums, counts and columns; decode no image.
+        workers: Files to check at a time.  [default: number of cores]
     """
     from geogen_hf.export.verify import verify_export
     from geogen_hf.threads import worker_processes
@@ -52,11 +48,11 @@ def verify(
             folder, quick=quick, workers=workers, executor=executor, progress=progress
         )
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), indent=2) + "\n")
+        console.say_json(found.to_json())
     else:
         _print(found, quick)
     if found.failures:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _processes(folder: str, workers: int | None) -> int:

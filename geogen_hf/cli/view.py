@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from geogen_hf.cli import console
 from geogen_hf.errors import UsageError
@@ -16,35 +16,27 @@ from geogen_hf.errors import UsageError
 _PREVIEWED = 6
 
 
+@console.command
 def view(
     source: console.Source = None,
-    subject: console.Subjects = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="X.html",
-            help="Write one identity to an HTML file that needs no server, then exit.",
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            help="Port to listen on; 0 for any free port.  [default: 8080, or a free one]"
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; with 0.0.0.0, other machines can connect.")
-    ] = "127.0.0.1",
-    camera_convention: console.ConventionName = "auto",
-    camera_schema: console.SchemaFile = None,
-    default_intrinsics: console.UpstreamLens = False,
+    subject: list[str] | None = None,
+    html: Annotated[Path | None, Option(metavar="X.html")] = None,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    camera_convention: str = "auto",
+    camera_schema: Path | None = None,
+    default_intrinsics: bool = False,
 ) -> None:
     """Show identities in the browser: their images and cameras in 3-D.
 
     SRC may also be an exported folder. Ctrl-C ends the viewer. Needs the extra view.
 
     Example: geogen view parts --subject 17 --html 17.html
+
+    Options:
+        html: Write one identity to an HTML file that needs no server, then exit.
+        port: Port to listen on; 0 for any free port.  [default: 8080, or a free one]
+        host: Address to listen on; with 0.0.0.0, other machines can connect.
     """
     from geogen_hf.viewer.server import view as open_viewer
 
@@ -70,18 +62,15 @@ def view(
             console.say("stopped")
 
 
+@console.command
 def preview(
     source: console.Source = None,
-    subject: console.Subjects = None,
-    picture: Annotated[
-        Path, typer.Option("--out", metavar="X.png", help="File of the contact sheet.")
-    ] = Path("geogen.png"),
-    cell: Annotated[
-        int, typer.Option(min=16, max=1024, help="Width and height of an image in it, pixels.")
-    ] = 128,
-    camera_convention: console.ConventionName = "auto",
-    camera_schema: console.SchemaFile = None,
-    default_intrinsics: console.UpstreamLens = False,
+    subject: list[str] | None = None,
+    picture: Annotated[Path, Option("--out", metavar="X.png")] = Path("geogen.png"),
+    cell: Annotated[int, Option(min=16, max=1024)] = 128,
+    camera_convention: str = "auto",
+    camera_schema: Path | None = None,
+    default_intrinsics: bool = False,
 ) -> None:
     """Draw a contact sheet of identities, and their cameras.
 
@@ -89,12 +78,16 @@ def preview(
     X-rig.png. SRC may also be an exported folder.
 
     Example: geogen preview parts --out heads.png
+
+    Options:
+        picture: File of the contact sheet.
+        cell: Width and height of an image in it, pixels.
     """
     from geogen_hf.release.preview import camera_rig, contact_sheet, decode_views
     from geogen_hf.viewer.places import open_place
 
     cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)
-    console.checked_picture_path(picture)
+    console.check_picture_path(picture)
     rig = picture.with_name(f"{picture.stem}-rig{picture.suffix}")
     with closing(open_place(source, cameras)) as place:
         names = place.choose(subject)[: None if subject else _PREVIEWED]
