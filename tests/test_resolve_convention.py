@@ -22,7 +22,7 @@ from geogen_hf.cameras import intrinsics_matrix, look_at
 from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
 from geogen_hf.errors import CameraError, MetadataError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.proof_picture import proof_picture
+from geogen_hf.release.inspection import inspect_release
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.sample import head_of, subject_cameras, write_release
 from geogen_hf.sample.render import render
@@ -344,7 +344,7 @@ def test_what_cannot_be_proven_is_taken_as_stated_with_a_warning(
 
 
 def test_the_picture_shows_what_the_next_best_convention_cuts_away(two_heads: Path) -> None:
-    picture = proof_picture(opened(two_heads), subjects=1, cell_px=96)
+    picture = inspect_release(two_heads, cameras=UPSTREAM_LENS).proof()
     pixels = np.asarray(picture).astype(int)
     red = (pixels[..., 0] > pixels[..., 1] + 80) & (pixels[..., 0] > pixels[..., 2] + 80)
     green = (pixels[..., 1] > pixels[..., 0] + 40) & (pixels[..., 1] > pixels[..., 2] + 20)
@@ -356,6 +356,6 @@ def test_the_picture_shows_what_the_next_best_convention_cuts_away(two_heads: Pa
 def test_the_picture_of_an_unsettled_release_has_the_two_best(
     two_heads: Path,
 ) -> None:
-    release = opened(two_heads, CameraOptions("camera_to_world opengl"))
-    assert release.camera_convention.convention is None
-    assert proof_picture(release, subjects=2, cell_px=64).height > 256
+    found = inspect_release(two_heads, cameras=CameraOptions("camera_to_world opengl"))
+    assert found.camera_convention.convention is None
+    assert found.proof().height > 700  # two subjects with seven views in two rows

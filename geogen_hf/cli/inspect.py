@@ -34,7 +34,6 @@ def inspect(
         picture: Also draw heads over their outlines, to see that the cameras fit.
     """
     from geogen_hf import inspect_release
-    from geogen_hf.release.proof_picture import proof_picture
 
     if picture is not None:
         console.check_picture_path(picture)
@@ -62,7 +61,7 @@ def inspect(
         if found.report.problems:
             console.say(str(found.report))
     if picture is not None:
-        console.save_picture(proof_picture(found.release), picture)
+        console.save_picture(found.proof(), picture)
         console.complain(f"{picture}: the cameras' proof, for the eye")
     if found.report.problems or found.camera_convention.convention is None:
         raise Exit(1)

@@ -83,7 +83,7 @@ def preview(
         picture: File of the contact sheet.
         cell: Width and height of an image in it, pixels.
     """
-    from geogen_hf.release.preview import camera_rig, contact_sheet, decode_views
+    from geogen_hf.release.pictures import camera_rig, contact_sheet, decode_views
     from geogen_hf.viewer.places import open_place
 
     cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)

@@ -24,7 +24,7 @@ import datasets
 from PIL import Image
 
 from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
-from geogen_hf.errors import ArchiveError, GeoGenError, ImageError, ReleaseError
+from geogen_hf.errors import GeoGenError, ReleaseError
 from geogen_hf.export.card import write_card
 from geogen_hf.export.croissant import write_croissant
 from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
@@ -39,13 +39,10 @@ from geogen_hf.export.tasks import (
     plan_tasks,
     task_runner,
 )
-from geogen_hf.export.transcode import place_of
 from geogen_hf.release.convention import CameraOptions
-from geogen_hf.release.preview import Views, contact_sheet, views_of
-from geogen_hf.release.proof_picture import proof_picture
+from geogen_hf.release.pictures import Views, contact_sheet, proof_picture, views_of
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import Shard, read_each
-from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy, some_of
 from geogen_hf.source.parts import UPSTREAM_URL, Place, locate_parts, resolve_place, select_parts
 
@@ -154,8 +151,8 @@ def export_release(
         with task_runner(executor, workers, len(tasks)) as submit:
             futures = [submit(task) for task in tasks]
             try:
-                # Here, while the workers write: drawing takes this thread about a second.
-                pictures = {PICTURE: _png(contact_sheet(shown)), **_draw_proof(release)}
+                # Here, while the workers write: drawing takes this thread a few tenths of a second.
+                pictures = {PICTURE: _png(contact_sheet(shown)), **_draw_proof(shown, release)}
                 records = _wait_for_all(tasks, futures, progress)
             except BaseException:
                 for future in futures:
@@ -272,7 +269,7 @@ def _decode_shown(
     may hold the images undecoded.
     """
     subjects = tuple(subject for task in tasks for subject in task.shard.subjects)
-    with closing(read_each(Shard(subjects, on_bad_subject), _decoded)) as decoded:
+    with closing(read_each(Shard(subjects, on_bad_subject), views_of)) as decoded:
         shown = list(islice(decoded, PICTURE_SUBJECTS))
     ids = [subject.subject_id for subject in subjects]
     if not shown:
@@ -283,19 +280,10 @@ def _decode_shown(
     return shown, set(ids).difference(views.subject_id for views in shown)
 
 
-def _decoded(subject: Subject, encoded: list[bytes]) -> Views:
-    places = [place_of(subject, view) for view in range(len(encoded))]
-    cameras = subject.extrinsics, subject.intrinsics
-    try:
-        return views_of(subject.subject_id, encoded, *cameras, places)
-    except ImageError as error:
-        raise ArchiveError(str(error)) from error
-
-
-def _draw_proof(release: Release) -> dict[str, bytes]:
+def _draw_proof(shown: Sequence[Views], release: Release) -> dict[str, bytes]:
     """Draw the proof of the camera convention; nothing where no silhouettes can be told."""
     try:
-        return {PROOF: _png(proof_picture(release))}
+        return {PROOF: _png(proof_picture(shown, release.camera_convention, subjects=1))}
     except ReleaseError as error:
         logger.info("no picture of the camera proof: %s", error)
         return {}

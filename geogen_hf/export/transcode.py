@@ -35,14 +35,13 @@ def transcode_subject(
         CameraError: The intrinsics do not fit the size of the stored images.
         UsageError: The format cannot hold an image.
     """
+    stored = list(map(png_size, subject.images, images))
     if options.keeps_images:
-        return subject, images, stored_sizes(subject, images)
-    stored = stored_sizes(subject, images)
+        return subject, images, stored
     encoded = []
-    for view, data in enumerate(images):
-        with pixels_at_a_time(stored[view]):
-            image = decode_view(subject, view, data)
-            encoded.append(_encode(place_of(subject, view), image, options))
+    for size, place, data in zip(stored, subject.places, images, strict=True):
+        with pixels_at_a_time(size):
+            encoded.append(_encode(place, _decode(place, data), options))
     sizes = [fit_size(size, options.image_size) for size in stored]
     intrinsics = np.stack(
         [
@@ -53,25 +52,10 @@ def transcode_subject(
     return replace(subject, intrinsics=intrinsics), encoded, sizes
 
 
-def stored_sizes(subject: Subject, images: list[bytes]) -> list[Size]:
-    """Read the sizes of the images of an identity."""
-    return [png_size(member, data) for member, data in zip(subject.images, images, strict=True)]
-
-
-def place_of(subject: Subject, view: int) -> str:
-    """Name part, member, subject and view of an image, for messages."""
-    return f"{subject.images[view]}, subject {subject.subject_id}, view {subject.view_ids[view]}"
-
-
-def decode_view(subject: Subject, view: int, data: bytes) -> Image.Image:
-    """Decode the image of the view at an index, in its stored mode; palettes as RGB or RGBA.
-
-    Raises:
-        ArchiveError: The image is damaged or too large; the message names part, member, subject
-            and view.
-    """
+def _decode(place: str, data: bytes) -> Image.Image:
+    """Decode an image in its stored mode; palettes as RGB or RGBA."""
     try:
-        image = decode_image(data, where=place_of(subject, view))
+        image = decode_image(data, where=place)
     except ImageError as error:
         raise ArchiveError(str(error)) from error
     if image.mode == "P":  # the indices of colours cannot be averaged

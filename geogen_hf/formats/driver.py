@@ -40,7 +40,6 @@ from geogen_hf.errors import (
 from geogen_hf.export.exported import SUMS, ExportedFolder
 from geogen_hf.export.lookup import ExportIdentities
 from geogen_hf.export.provenance import directory_digest
-from geogen_hf.export.transcode import place_of
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
 from geogen_hf.formats.layout import MANIFEST, Format, Scene, write_index
 from geogen_hf.formats.prepare import LayoutOptions, prepare, settle_options
@@ -313,8 +312,7 @@ def open_source(
     }
 
     def scene_of(subject: Subject, images: list[bytes]) -> Scene:
-        places = [place_of(subject, view) for view in range(len(images))]
-        return _scene(subject, splits[subject.subject_id], images, places)
+        return _scene(subject, splits[subject.subject_id], images, subject.places)
 
     def scenes(wanted: AbstractSet[str]) -> Generator[Scene, None, None]:
         chosen = tuple(s for s in subjects if s.subject_id in wanted)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from geogen_hf.errors import ArchiveError, one_line
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention
+from geogen_hf.release.pictures import proof_picture, views_of
 from geogen_hf.release.release import Release, read_release
+from geogen_hf.release.shards import Shard, read_each
 from geogen_hf.release.splits import SPLITS, split_of
 from geogen_hf.report import EXAMPLES, Problem, Report
 from geogen_hf.source.parts import Place, locate_parts, select_parts
@@ -18,6 +24,7 @@ from geogen_hf.source.zip_reader import Archives
 
 REMOTE_SAMPLE = 64
 """Number of image headers read from remote parts, where each costs a request."""
+_MOST_TRIED = 8  # subjects, until two can be drawn
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -48,7 +55,7 @@ class Inspection:
         report: What does not add up.
         camera_convention: What the camera matrices mean, and how that is known.
         metadata_reading: What was taken for subject, view, pose and intrinsics, in a line.
-        release: What was inspected; `proof_picture` draws it.
+        release: What was inspected.
     """
 
     archives: tuple[ArchiveSummary, ...]
@@ -83,6 +90,19 @@ class Inspection:
                 for kind, problems in self.report.by_kind().items()
             },
         }
+
+    def proof(self) -> Image.Image:
+        """Draw the proof of the camera convention, for some subjects spread over the release.
+
+        Raises:
+            ReleaseError: None of them shows a head before an even background.
+            FetchError: A part cannot be read from its host.
+        """
+        subjects = self.release.subjects
+        chosen = np.unique(np.linspace(0, len(subjects) - 1, _MOST_TRIED).astype(int))
+        shard = Shard(tuple(subjects[i] for i in chosen if subjects), "skip")
+        with closing(read_each(shard, views_of)) as shown:
+            return proof_picture(shown, self.camera_convention, subjects=2)
 
 
 def inspect_release(

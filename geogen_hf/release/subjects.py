@@ -55,6 +55,14 @@ class Subject:
     lens: StoredIntrinsics | None = None
     default_intrinsics: DefaultIntrinsics | None = None
 
+    @property
+    def places(self) -> list[str]:
+        """Part, member, subject and view of each image, for messages."""
+        return [
+            f"{image}, subject {self.subject_id}, view {view}"
+            for image, view in zip(self.images, self.view_ids, strict=True)
+        ]
+
     def at_sizes(self, sizes_wh: Sequence[tuple[int, int]]) -> Subject:
         """The same with intrinsics in pixels of images of these V sizes.
 
