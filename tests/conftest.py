@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,17 @@ SIZE = 48
 """Pixels: enough for three subjects to prove the camera convention."""
 SUBJECTS = 40
 """Enough for three training shards and for all three splits."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, since some of them always wait for a server or a child."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One process more than cores: there are always tests that wait for a server or a process."""
+    return (yield) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

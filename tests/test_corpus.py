@@ -41,7 +41,10 @@ from geogen_hf.source.parts import IMAGE_PARTS, METADATA_PART
 sys.path.append(str(Path(__file__).parents[1]))  # last: the installed package is what is tested
 from benchmarks.fuzz import TARGETS, fuzz
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="links and limits of POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="links and limits of POSIX"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

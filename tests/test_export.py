@@ -45,6 +45,8 @@ from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.splits import SPLITS, split_of, split_position
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, locate_parts, select_parts
 
+pytestmark = pytest.mark.slow
+
 ALL_CONFIGS = ("sequences", "views", "cameras", "metadata")
 EVERYTHING = ExportOptions(configs=ALL_CONFIGS)
 
