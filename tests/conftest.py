@@ -34,11 +34,6 @@ SUBJECTS = 40
 """Enough for three training shards and for all three splits."""
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores, since some of them always wait for a server or a child."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """One process more than cores: there are always tests that wait for a server or a process."""

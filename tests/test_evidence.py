@@ -184,11 +184,10 @@ WRONG: dict[str, Callable[[Array, np.random.Generator], Array]] = {
 }
 
 
-@pytest.mark.parametrize("subjects", [2, 4])
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_input_has_no_winner(wrong: str, subjects: int) -> None:
-    extrinsics, _ = cameras_of(subjects)
-    result = result_of(WRONG[wrong](extrinsics, np.random.default_rng(subjects)))
+def test_wrong_input_has_no_winner(wrong: str) -> None:
+    extrinsics, _ = cameras_of(2)
+    result = result_of(WRONG[wrong](extrinsics, np.random.default_rng(2)))
     assert not result.settled, str(result)
     with pytest.raises(CameraError, match="name it: camera_convention="):
         result.require()

@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from origin_server import Faults, OriginServer, quick_retry, replace, write_zip
+from warm import Child
 
-import geogen_hf
 from geogen_hf.errors import FetchError, OutputError
 from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
 from geogen_hf.source.files import TransferOptions
@@ -81,7 +80,7 @@ class Site:
     def sent(self, part: Part = FIRST) -> int:
         return self.origin.sent.get(part.name, 0)
 
-    def process(self) -> subprocess.Popen[str]:
+    def process(self) -> Child:
         """Start a process that fetches all parts."""
         code = f"""
 import logging
@@ -92,13 +91,7 @@ fetch_parts(
     options=TransferOptions(sync_s=0.0),
 )
 """
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", code],
-            env={**os.environ, "PYTHONPATH": str(Path(geogen_hf.__file__).parents[1])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Child("-c", code)
 
 
 @pytest.fixture
@@ -402,7 +395,7 @@ AHEAD = 60_000
 
 def kill_once(site: Site, victim: Part, at: int) -> None:
     """Start a process, and kill it when so much of a part was sent; it may have it already."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Child] = []
     ready = threading.Event()
 
     def keep_close(part: Part, offset: int) -> None:
@@ -420,7 +413,7 @@ def kill_once(site: Site, victim: Part, at: int) -> None:
         site.spoil(Faults(on_piece=partial(kill, part), piece=4096), part)
     started.append(site.process())
     ready.set()
-    started[0].communicate(timeout=60)
+    started[0].finish()
     site.mend()
 
 
@@ -450,9 +443,9 @@ def test_ctrl_c_is_prompt_and_keeps_what_came(site: Site, came: int) -> None:
         assert process.poll() is None
         threading.Event().wait(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)  # the read timeout is 60 s
-    assert process.returncode == -signal.SIGINT
-    assert errors.rstrip().endswith("KeyboardInterrupt")
+    ended = process.finish(timeout=20)  # the read timeout is 60 s
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
     site.fetch_right()
     assert site.sent() == len(site.content[FIRST])
 
@@ -483,8 +476,8 @@ def test_two_processes_fetch_each_part_once(site: Site) -> None:
         threading.Event().wait(0.01)
     gate.set()
     for process in processes:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
+        ended = process.finish()
+        assert ended.returncode == 0, ended.stderr
     assert site.origin.bytes_sent == site.total
     site.fetch_right(verify=True)
     assert set(read_lock(site.out / "parts.lock.json")) == {part.name for part in PARTS}

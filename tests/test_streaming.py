@@ -27,6 +27,8 @@ pytestmark = pytest.mark.datasets
 
 LAYOUTS = ["by_subject", "by_view"]
 TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
+NAMED = {"camera_convention": "world_to_camera opencv unchecked"}
+"""Nothing is read for evidence."""
 HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)
 
 
@@ -49,7 +51,7 @@ def origin(folder: Path) -> Iterator[OriginServer]:
 
 def names_behind(origin: OriginServer) -> Any:
     """Names of the training rows, without the pixels."""
-    rows = geogen.load("views", split="train", streaming=True, base_url=origin.url)
+    rows = geogen.load("views", split="train", streaming=True, base_url=origin.url, **NAMED)
     return rows.select_columns(["subject_id", "view_id"])
 
 
@@ -84,10 +86,6 @@ def test_remote_rows_are_the_local_ones(config: str, folder: Path, origin: Origi
         one, other = rows_of({split: remote[split]}), rows_of({split: local[split]})
         assert one == other
         assert list(one[split]) == list(other[split])
-
-
-NAMED = {"camera_convention": "world_to_camera opencv unchecked"}
-"""Nothing is read for evidence."""
 
 
 @pytest.mark.parametrize("layout", ["by-subject", "by-view"])

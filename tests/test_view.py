@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from warm import GEOGEN, Child
 
 import geogen_hf
 from geogen_hf.cameras.poses import invert_rigid, unproject
@@ -125,21 +128,16 @@ def test_an_unknown_identity_is_refused(parts: Path) -> None:
         geogen_hf.view(parts, subjects=["subj_99999"], port=0)
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "geogen_hf.cli", "view", *map(str, arguments)]
-
-
 def test_ctrl_c_ends_the_command_cleanly(parts: Path) -> None:
     pytest.importorskip("viser")
-    process = subprocess.Popen(
-        command(parts, "--port", 0),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    process = Child(*GEOGEN, "view", parts, "--port", 0)
+    while not process.stdout.endswith("\n"):
+        assert process.poll() is None
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    stdout, stderr = process.communicate(timeout=20)
-    assert (stdout, stderr, process.returncode) == ("stopped\n", "", 0)
+    ended = process.finish(timeout=20)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+\S*\nstopped\n", ended.stdout)
 
 
 def test_html_holds_one_identity(parts: Path, tmp_path: Path) -> None:
