@@ -31,7 +31,7 @@ def test_demo_shows_splits_features_row_and_pictures(demo: Demo) -> None:
     run, place = demo
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
-    for expected in ("train", "validation", "test", "extrinsics", "subj_00000", "Next:"):
+    for expected in ("train", "validation", "extrinsics", "subj_00000", "Next:"):
         assert expected in run.stdout
     with Image.open(place / "geogen_demo" / "contact_sheet.png") as sheet:
         assert sheet.width > 7 * 128

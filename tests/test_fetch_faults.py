@@ -85,6 +85,7 @@ class Site:
         code = f"""
 import logging
 from geogen_hf.source.fetch import fetch_parts
+from geogen_hf.source.files import TransferOptions
 logging.basicConfig(level=logging.INFO)
 fetch_parts(
     {str(self.out)!r}, parts=[1, 2, 3, 8], place={self.origin.url!r}, jobs=2,

@@ -137,7 +137,7 @@ def test_ctrl_c_ends_the_command_cleanly(parts: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     ended = process.finish(timeout=20)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+\S*\nstopped\n", ended.stdout)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+ .*\nstopped\n", ended.stdout)
 
 
 def test_html_holds_one_identity(parts: Path, tmp_path: Path) -> None:
