@@ -23,7 +23,7 @@ from geogen_hf.source.parts import select_parts
 from geogen_hf.threads import read_ahead
 from geogen_hf.release.release import read_release
 from geogen_hf.report import Policy
-from geogen_hf.release.rows import shard_rows
+from geogen_hf.release.features import shard_rows
 from geogen_hf.release.features import dataset_info
 from geogen_hf.release.shards import Shard
 from geogen_hf.release.shards import make_shards

@@ -21,9 +21,8 @@ from datasets.exceptions import DatasetGenerationError
 from geogen_hf.compat import BuilderHooks, ResumableShards
 from geogen_hf.durable import absolute_path, writing
 from geogen_hf.errors import GeoGenError, UsageError, did_you_mean
-from geogen_hf.release.rows import TableBuilder
-from geogen_hf.release.shards import Shard, ShardReader, split_shard
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.features import TableBuilder
+from geogen_hf.release.shards import SPLITS, Shard, ShardReader, split_shard
 from geogen_hf.release.subjects import Subject
 from geogen_hf.source.parts import folder_stamp, resolve_place, select_parts
 from geogen_hf.threads import read_ahead

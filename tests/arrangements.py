@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from random_cameras import to_canonical
 
 from geogen_hf.cameras import look_at
-from geogen_hf.cameras.conventions import CANONICAL, Convention, express
-from geogen_hf.cameras.tools import QuaternionOrder, quaternion_from_rotation
+from geogen_hf.cameras.conventions import (
+    CANONICAL,
+    Convention,
+    QuaternionOrder,
+    express,
+    quaternion_from_rotation,
+)
 from geogen_hf.errors import MetadataError
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema

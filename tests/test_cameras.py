@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geogen_hf.cameras import intrinsics
 from geogen_hf.cameras import poses as cameras
 from geogen_hf.cameras.rigs import Orbit
 from geogen_hf.errors import CameraError
@@ -166,7 +165,7 @@ def test_orbit_angles_refuse_a_front_along_up() -> None:
 
 
 def test_a_lens_in_millimetres() -> None:
-    lens = intrinsics.intrinsics_from_focal_mm([50, 85], 36, 512, 256)
+    lens = cameras.intrinsics_from_focal_mm([50, 85], 36, 512, 256)
     focal_px = 6400 / 9
     expected = np.array([[focal_px, 0, 256], [0, focal_px, 128], [0, 0, 1]])
     np.testing.assert_allclose(lens[0], expected)
@@ -179,14 +178,14 @@ def test_field_of_view_of_an_off_centre_camera() -> None:
         math.degrees(math.atan(300 / 700) + math.atan(340 / 700)),
         math.degrees(math.atan(200 / 500) + math.atan(160 / 500)),
     ]
-    np.testing.assert_allclose(intrinsics.field_of_view_deg(INTRINSICS, WIDTH, HEIGHT), expected)
+    np.testing.assert_allclose(cameras.field_of_view_deg(INTRINSICS, WIDTH, HEIGHT), expected)
 
 
 @given(st.floats(5, 150))
 def test_field_of_view_round_trip(fov_x_deg: float) -> None:
-    lens = intrinsics.intrinsics_from_fov(fov_x_deg, WIDTH, HEIGHT)
+    lens = cameras.intrinsics_from_fov(fov_x_deg, WIDTH, HEIGHT)
     assert lens[0, 0] == lens[1, 1]
-    assert intrinsics.field_of_view_deg(lens, WIDTH, HEIGHT)[0] == pytest.approx(fov_x_deg)
+    assert cameras.field_of_view_deg(lens, WIDTH, HEIGHT)[0] == pytest.approx(fov_x_deg)
 
 
 @given(SEEDS, st.integers(1, 2000), st.integers(1, 2000))
@@ -194,7 +193,7 @@ def test_points_move_with_the_pixels_of_a_resize(seed: int, width: int, height: 
     rng = np.random.default_rng(seed)
     pose, points = random_pose(rng), rng.uniform(-1, 1, size=(5, 3))
     before, _ = cameras.project(points, pose, INTRINSICS)
-    lens = intrinsics.resize_intrinsics(INTRINSICS, (WIDTH, HEIGHT), (width, height))
+    lens = cameras.resize_intrinsics(INTRINSICS, (WIDTH, HEIGHT), (width, height))
     after, _ = cameras.project(points, pose, lens)
     np.testing.assert_allclose(after / [width, height], before / [WIDTH, HEIGHT])
 
@@ -206,7 +205,7 @@ def test_a_resize_moves_intrinsics_as_it_moves_the_pixels_of_an_image() -> None:
     point = cameras.unproject([[424.0, 104.0]], [3.0], np.eye(4), INTRINSICS)
     halved = image.reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean(axis=(1, 3))
     rows, columns = np.nonzero(halved)
-    lens = intrinsics.resize_intrinsics(INTRINSICS, (WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2))
+    lens = cameras.resize_intrinsics(INTRINSICS, (WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2))
     pixels, _ = cameras.project(point, np.eye(4), lens)
     np.testing.assert_allclose(pixels[0], [columns.mean() + 0.5, rows.mean() + 0.5])
 
@@ -216,12 +215,12 @@ def test_points_move_with_the_pixels_of_a_crop(seed: int, left: int, top: int) -
     rng = np.random.default_rng(seed)
     pose, points = random_pose(rng), rng.uniform(-1, 1, size=(5, 3))
     before, _ = cameras.project(points, pose, INTRINSICS)
-    after, _ = cameras.project(points, pose, intrinsics.crop_intrinsics(INTRINSICS, left, top))
+    after, _ = cameras.project(points, pose, cameras.crop_intrinsics(INTRINSICS, left, top))
     np.testing.assert_allclose(after, before - [left, top], atol=1e-9)
 
 
 def test_crops_of_a_batch_differ() -> None:
-    lenses = intrinsics.crop_intrinsics(INTRINSICS, [10, 20], [1, 2])
+    lenses = cameras.crop_intrinsics(INTRINSICS, [10, 20], [1, 2])
     np.testing.assert_array_equal(lenses[:, :2, 2], [[290, 199], [280, 198]])
 
 
@@ -230,7 +229,7 @@ def test_mirrored_cameras_see_the_mirrored_world_in_the_flipped_image(seed: int)
     rng = np.random.default_rng(seed)
     pose, points, normal = random_pose(rng), rng.uniform(-1, 1, size=(5, 3)), rng.normal(size=3)
     before, depth_before = cameras.project(points, pose, SKEWED)
-    mirrored_pose, mirrored_lens = intrinsics.mirror(pose, SKEWED, WIDTH, normal)
+    mirrored_pose, mirrored_lens = cameras.mirror(pose, SKEWED, WIDTH, normal)
     reflected = points - 2 * np.outer(points @ normal, normal) / (normal @ normal)
     after, depth_after = cameras.project(reflected, mirrored_pose, mirrored_lens)
     np.testing.assert_allclose(after[:, 0], WIDTH - before[:, 0])
@@ -242,7 +241,7 @@ def test_mirrored_cameras_see_the_mirrored_world_in_the_flipped_image(seed: int)
 
 def test_mirroring_twice_changes_nothing() -> None:
     pose = random_pose(np.random.default_rng(5))
-    twice_pose, twice_lens = intrinsics.mirror(*intrinsics.mirror(pose, INTRINSICS, WIDTH), WIDTH)
+    twice_pose, twice_lens = cameras.mirror(*cameras.mirror(pose, INTRINSICS, WIDTH), WIDTH)
     np.testing.assert_allclose(twice_pose, pose)
     np.testing.assert_allclose(twice_lens, INTRINSICS)
 

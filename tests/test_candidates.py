@@ -18,9 +18,10 @@ from geogen_hf.cameras.conventions import (
     Convention,
     canonicalise,
     express,
+    to_camera_to_world,
+    to_pytorch3d,
 )
 from geogen_hf.cameras.poses import look_at
-from geogen_hf.cameras.tools import to_camera_to_world, to_pytorch3d
 from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.errors import CameraError, UsageError
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_cameras import SEEDS, Array, random_cameras, random_rotations
 
-from geogen_hf.cameras import intrinsics
-from geogen_hf.cameras import tools as conventions
+from geogen_hf.cameras import conventions, intrinsics_matrix
 from geogen_hf.cameras import validate as checks
 from geogen_hf.errors import CameraError
 
@@ -141,7 +140,7 @@ def test_bad_intrinsics_are_refused_with_index(
 
 
 def test_principal_points_are_checked_only_where_the_size_is_known() -> None:
-    cropped = intrinsics.intrinsics_matrix(700, 500, 20, 200)
+    cropped = intrinsics_matrix(700, 500, 20, 200)
     checks.validate_intrinsics(cropped)
     checks.validate_intrinsics(cropped, 640, 360, max_offset=0.5)
     with pytest.raises(CameraError, match=r"320 \+- 160 px for this width"):

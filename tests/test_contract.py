@@ -19,7 +19,7 @@ from geogen_hf import builder as building
 from geogen_hf.errors import ArchiveError, CameraError
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.release import read_release
-from geogen_hf.release.splits import SPLITS, split_of
+from geogen_hf.release.shards import SPLITS, split_of
 from geogen_hf.sample import subject_cameras
 from geogen_hf.source.parts import locate_parts
 

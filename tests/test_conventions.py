@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_cameras import SEEDS, Array, random_cameras, random_rotations
 
-from geogen_hf.cameras import intrinsics as lenses
+from geogen_hf.cameras import conventions
 from geogen_hf.cameras import poses as cameras
-from geogen_hf.cameras import tools as conventions
 from geogen_hf.errors import CameraError, UsageError
 
 SIZES = st.tuples(st.integers(32, 2000), st.integers(32, 2000))
@@ -94,7 +93,7 @@ def test_pytorch3d_numbers_worked_out_by_hand() -> None:
     rotation = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
     extrinsics = cameras.compose_rigid(rotation, (1, 2, 8))
     camera = conventions.to_pytorch3d(
-        extrinsics, lenses.intrinsics_matrix(300, 200, 250, 90), 400, 200
+        extrinsics, cameras.intrinsics_matrix(300, 200, 250, 90), 400, 200
     )
     # x and y of the camera change sign, and rows become columns.
     np.testing.assert_array_equal(camera.R, [[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -150,7 +149,7 @@ def test_nerfstudio_rays_meet_the_points(seed: int, size: tuple[int, int]) -> No
 
 
 def test_formats_without_skew_refuse_it() -> None:
-    skewed = lenses.intrinsics_matrix(300, 200, 250, 90, skew=2)
+    skewed = cameras.intrinsics_matrix(300, 200, 250, 90, skew=2)
     for convert in (conventions.to_pytorch3d, conventions.to_nerfstudio):
         with pytest.raises(CameraError, match="skew"):
             convert(np.eye(4), skewed, 400, 200)

@@ -48,7 +48,7 @@ from geogen_hf.formats.layout import check_folder_names, hold_out
 from geogen_hf.release import release as access
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import read_release
-from geogen_hf.release.splits import split_of
+from geogen_hf.release.shards import split_of
 from geogen_hf.sample import head_of, nose_tip, subject_cameras
 from geogen_hf.sample.schemas import SCHEMAS, CamerasOf
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts

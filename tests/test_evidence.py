@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from geogen_hf.cameras.conventions import AXES_SIGNS, CANDIDATES, Convention, canonicalise, express
 from geogen_hf.cameras.hull import Silhouettes
-from geogen_hf.cameras.intrinsics import crop_intrinsics, intrinsics_matrix
-from geogen_hf.cameras.poses import camera_centre, look_at
+from geogen_hf.cameras.poses import camera_centre, crop_intrinsics, intrinsics_matrix, look_at
 from geogen_hf.cameras.proof import score_conventions
 from geogen_hf.cameras.rigs import fit_orbit, measure_rigs
 from geogen_hf.cameras.scores import ConventionResult

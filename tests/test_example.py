@@ -14,7 +14,7 @@ import pytest
 from conftest import SUBJECTS
 from warm import Child, run
 
-from geogen_hf.release.splits import split_of
+from geogen_hf.release.shards import split_of
 
 pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 

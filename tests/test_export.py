@@ -42,7 +42,7 @@ from geogen_hf.export.verify import verify_export
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.features import FEATURES, IMAGE_CONFIGS
 from geogen_hf.release.release import Release, read_release
-from geogen_hf.release.splits import SPLITS, split_of, split_position
+from geogen_hf.release.shards import SPLITS, split_of, split_position
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, locate_parts, select_parts
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from warm import geogen, run
 
 from geogen_hf.cli import app
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.shards import SPLITS
 
 pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 

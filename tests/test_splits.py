@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from geogen_hf.release.splits import split_of, split_position
+from geogen_hf.release.shards import split_of, split_position
 
 
 @pytest.mark.parametrize(

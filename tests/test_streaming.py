@@ -17,8 +17,7 @@ from test_contract import rows_of, undecoded
 
 import geogen
 from geogen_hf.errors import ArchiveError, FetchError
-from geogen_hf.release.shards import make_shards, split_shard
-from geogen_hf.release.splits import split_of
+from geogen_hf.release.shards import make_shards, split_of, split_shard
 from geogen_hf.source import files
 from geogen_hf.source.files import TransferOptions
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS

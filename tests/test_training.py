@@ -16,9 +16,8 @@ from random_cameras import random_cameras
 from torch.utils.data import DataLoader
 
 import geogen
-from geogen_hf.cameras.intrinsics import intrinsics_matrix
-from geogen_hf.cameras.poses import pixel_centres, project, rays
-from geogen_hf.cameras.tools import from_camera_to_world, from_eg3d
+from geogen_hf.cameras.conventions import from_camera_to_world, from_eg3d
+from geogen_hf.cameras.poses import intrinsics_matrix, pixel_centres, project, rays
 from geogen_hf.errors import ImageError, UsageError
 from geogen_hf.training import (
     AllViews,

@@ -10,7 +10,7 @@ import pytest
 from conftest import SUBJECTS, Once
 from warm import run
 
-from geogen_hf.release.splits import split_of
+from geogen_hf.release.shards import split_of
 
 TRAIN = sorted(f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train")
 

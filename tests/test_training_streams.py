@@ -18,7 +18,7 @@ from conftest import SUBJECTS
 import geogen
 from geogen_hf import compat
 from geogen_hf.errors import UsageError
-from geogen_hf.release.splits import split_of
+from geogen_hf.release.shards import split_of
 from geogen_hf.training import RandomViews, TensorStream, ToTensors, as_tensors, undecoded
 from geogen_hf.training.streams import AHEAD_BYTES, MOST_AHEAD, ParquetReader
 

@@ -17,8 +17,7 @@ pytest.importorskip("viser", reason="needs the extra view")
 from chromium import EXECUTABLE, Page, open_browser
 
 import geogen_hf
-from geogen_hf.cameras.intrinsics import intrinsics_from_fov
-from geogen_hf.cameras.poses import look_at, project
+from geogen_hf.cameras.poses import intrinsics_from_fov, look_at, project
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import IdentityFrustums, place_pictures
 from geogen_hf.viewer.page import caption

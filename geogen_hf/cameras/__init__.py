@@ -1,9 +1,9 @@
 """Camera matrices: one convention, conversions to and from others, and proof of which one it is.
 
-- `poses` defines the convention of everything this package hands out, and projects points.
-- `intrinsics` makes intrinsics from a lens and keeps them true when images are resized or cropped.
-- `tools` converts to and from nerfstudio, PyTorch3D, EG3D and Blender.
-- `conventions` names the conventions that stored matrices may be in; `validate` checks matrices.
+- `poses` defines the convention of everything this package hands out, projects points, makes
+  intrinsics from a lens and keeps them true when images are resized or cropped.
+- `conventions` names the conventions that stored matrices may be in, and converts to and from those
+  of nerfstudio, PyTorch3D, EG3D and Blender; `validate` checks matrices.
 - `proof` finds out which convention a release is in: `rigs` measures geometry, `silhouettes` and
   `hull` pictures, `trials` tries candidates on them and says what is a little wrong, `scores` holds
   what came out.
@@ -19,27 +19,10 @@ Example:
 
 from __future__ import annotations
 
-from geogen_hf.cameras.conventions import Convention, canonicalise, express
-from geogen_hf.cameras.intrinsics import (
-    crop_intrinsics,
-    field_of_view_deg,
-    intrinsics_from_focal_mm,
-    intrinsics_from_fov,
-    intrinsics_matrix,
-    mirror,
-    resize_intrinsics,
-)
-from geogen_hf.cameras.poses import (
-    camera_centre,
-    invert_rigid,
-    look_at,
-    pixel_centres,
-    project,
-    rays,
-    unproject,
-)
-from geogen_hf.cameras.rigs import Orbit, fit_orbit
-from geogen_hf.cameras.tools import (
+from geogen_hf.cameras.conventions import (
+    Convention,
+    canonicalise,
+    express,
     from_camera_to_world,
     from_eg3d,
     from_nerfstudio,
@@ -51,6 +34,23 @@ from geogen_hf.cameras.tools import (
     to_nerfstudio,
     to_pytorch3d,
 )
+from geogen_hf.cameras.poses import (
+    camera_centre,
+    crop_intrinsics,
+    field_of_view_deg,
+    intrinsics_from_focal_mm,
+    intrinsics_from_fov,
+    intrinsics_matrix,
+    invert_rigid,
+    look_at,
+    mirror,
+    pixel_centres,
+    project,
+    rays,
+    resize_intrinsics,
+    unproject,
+)
+from geogen_hf.cameras.rigs import Orbit, fit_orbit
 from geogen_hf.cameras.validate import (
     is_rotation,
     nearest_rotation,

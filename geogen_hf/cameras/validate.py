@@ -117,7 +117,7 @@ def validate_intrinsics(
             1, a focal length is not positive, or the principal point is implausible.
 
     Example:
-        >>> from geogen_hf.cameras.intrinsics import intrinsics_matrix
+        >>> from geogen_hf.cameras.poses import intrinsics_matrix
         >>> validate_intrinsics(intrinsics_matrix(1.39, 1.39, 0.5, 0.5), 512, 512)
         Traceback (most recent call last):
         geogen_hf.errors.CameraError: intrinsics have an implausible cx (1 of 1 bad)

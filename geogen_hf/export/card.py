@@ -21,7 +21,7 @@ from geogen_hf.errors import ReleaseError, one_line
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
 from geogen_hf.release.features import FEATURES
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.shards import SPLITS
 from geogen_hf.source.parts import IMAGE_PARTS
 
 TEMPLATE, SAMPLE_TEMPLATE = "dataset_card.md", "export/sample_card.md"

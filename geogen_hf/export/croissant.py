@@ -19,7 +19,7 @@ from datasets import Array2D, Array3D, Image, Value
 
 from geogen_hf.export.card import card_template, section, split_front_matter
 from geogen_hf.release.features import CITATION, COLUMNS, DESCRIPTION, FEATURES, HOMEPAGE
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.shards import SPLITS
 from geogen_hf.source.parts import UPSTREAM_URL
 
 _CROISSANT_WORDS = (

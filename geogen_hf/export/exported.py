@@ -35,7 +35,7 @@ from geogen_hf.errors import (
 )
 from geogen_hf.export.card import split_front_matter
 from geogen_hf.release.features import FEATURES
-from geogen_hf.release.splits import SPLITS, Split
+from geogen_hf.release.shards import SPLITS, Split
 from geogen_hf.source.parts import METADATA_PART, Location, Place, options_for, resolve_place
 
 CARD, SUMS, MANIFEST, PROVENANCE = "README.md", "SHA256SUMS", "splits.csv", "provenance.json"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from geogen_hf.errors import PartsError, ReleaseError
 from geogen_hf.export.exported import DataFile, ExportedFolder
 from geogen_hf.release.release import Identities, Identity, unknown_subject
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.shards import SPLITS
 from geogen_hf.source.files import open_parquet
 from geogen_hf.source.parts import Place
 

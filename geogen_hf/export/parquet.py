@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geogen_hf.durable import move_durably
-from geogen_hf.release.features import FEATURES
-from geogen_hf.release.rows import TableBuilder
+from geogen_hf.release.features import FEATURES, TableBuilder
 
 ROW_GROUP_BYTES = 128 * 2**10
 """A row group ends with the identity that reaches this: with images of usual sizes, each identity

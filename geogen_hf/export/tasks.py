@@ -24,17 +24,17 @@ from geogen_hf.errors import OutputError, UsageError, install, one_line
 from geogen_hf.export.options import ExportOptions, shard_name
 from geogen_hf.export.parquet import FileRecord, ShardWriter
 from geogen_hf.export.transcode import transcode_subject
-from geogen_hf.release.features import IMAGE_CONFIGS
-from geogen_hf.release.rows import subject_rows
+from geogen_hf.release.features import IMAGE_CONFIGS, subject_rows
 from geogen_hf.release.shards import (
     MAX_SHARDS,
     WORKER_MULTIPLE,
     Shard,
+    Split,
     make_shards,
     read_each,
     shard_count,
+    split_position,
 )
-from geogen_hf.release.splits import Split, split_position
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
 from geogen_hf.threads import Control, stoppable_threads

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageChops
 
-from geogen_hf.cameras.intrinsics import resize_intrinsics
+from geogen_hf.cameras.poses import resize_intrinsics
 from geogen_hf.errors import ArchiveError, ImageError, UsageError
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.images import decode_image, pixels_at_a_time

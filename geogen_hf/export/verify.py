@@ -39,7 +39,7 @@ from geogen_hf.export.verify_rows import (
     check_file,
     near_pairs,
 )
-from geogen_hf.release.splits import SPLITS, Split, split_of
+from geogen_hf.release.shards import SPLITS, Split, split_of
 from geogen_hf.report import some_of
 from geogen_hf.source.parts import Place
 from geogen_hf.threads import Control, stoppable_threads

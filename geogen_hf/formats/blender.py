@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from geogen_hf.cameras.tools import to_camera_to_world
+from geogen_hf.cameras.conventions import to_camera_to_world
 from geogen_hf.errors import CameraError
 from geogen_hf.formats.layout import Format, Scene, json_bytes
 

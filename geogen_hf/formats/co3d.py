@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from geogen_hf.cameras.conventions import to_pytorch3d
 from geogen_hf.cameras.silhouettes import Foreground
-from geogen_hf.cameras.tools import to_pytorch3d
 from geogen_hf.formats.layout import Entries, Format, Scene, mask_path
-from geogen_hf.release.splits import Split
+from geogen_hf.release.shards import Split
 
 CATEGORY = "head"
 SUBSET = "geogen"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from geogen_hf.cameras.conventions import quaternion_from_rotation
 from geogen_hf.cameras.hull import SurfacePoints
-from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.errors import CameraError
 from geogen_hf.formats.layout import Format, Scene
 

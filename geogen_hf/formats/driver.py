@@ -46,8 +46,7 @@ from geogen_hf.formats.prepare import LayoutOptions, prepare, settle_options
 from geogen_hf.images import decode_rgb, read_header
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import Identity, read_release, unknown_subject
-from geogen_hf.release.shards import Shard, read_each
-from geogen_hf.release.splits import SPLITS, Split, split_of
+from geogen_hf.release.shards import SPLITS, Shard, Split, read_each, split_of
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
 from geogen_hf.source.parts import ALL_PARTS, Place, locate_parts, resolve_place

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from geogen_hf.cameras.tools import to_eg3d
+from geogen_hf.cameras.conventions import to_eg3d
 from geogen_hf.errors import CameraError
 from geogen_hf.formats.layout import Entries, Format, Scene
 

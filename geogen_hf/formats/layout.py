@@ -25,7 +25,7 @@ from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.silhouettes import Foreground
 from geogen_hf.errors import ReleaseError
-from geogen_hf.release.splits import Split
+from geogen_hf.release.shards import Split
 from geogen_hf.report import some_of
 
 Entries = Mapping[str, Sequence[str]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from geogen_hf.cameras.tools import to_nerfstudio
+from geogen_hf.cameras.conventions import to_nerfstudio
 from geogen_hf.formats.layout import Format, Scene, json_bytes, mask_path
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")

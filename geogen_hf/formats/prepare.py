@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geogen_hf.cameras.hull import SurfacePoints, hull_surface
-from geogen_hf.cameras.intrinsics import mirror, resize_intrinsics
-from geogen_hf.cameras.poses import FloatArray, camera_centre
+from geogen_hf.cameras.poses import FloatArray, camera_centre, mirror, resize_intrinsics
 from geogen_hf.cameras.rigs import measure_rigs
 from geogen_hf.cameras.silhouettes import Foreground, foreground
 from geogen_hf.errors import CameraError, UsageError

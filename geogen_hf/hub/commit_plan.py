@@ -14,7 +14,7 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils.sha import git_hash
 
 from geogen_hf.release.features import FEATURES
-from geogen_hf.release.splits import SPLITS
+from geogen_hf.release.shards import SPLITS
 
 IN_FLIGHT = 0.01
 """Share of the folder that is uploaded at a time, or one file if that is larger. The Hub discards a

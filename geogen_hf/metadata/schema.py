@@ -49,8 +49,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, cast, get_args
 
-from geogen_hf.cameras.conventions import CameraAxes, Direction
-from geogen_hf.cameras.tools import QuaternionOrder
+from geogen_hf.cameras.conventions import CameraAxes, Direction, QuaternionOrder
 from geogen_hf.errors import UsageError
 from geogen_hf.metadata.keys import MAX_KEYS_DEEP, Path, RoleName
 from geogen_hf.metadata.plan import INTRINSICS_KEYS, POSE_KEYS, IntrinsicsForm, PoseForm, Units

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geogen_hf.cameras.intrinsics import (
+from geogen_hf.cameras.poses import (
+    FloatArray,
     intrinsics_from_focal_mm,
     intrinsics_from_fov,
     intrinsics_matrix,
 )
-from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, UsageError
 from geogen_hf.metadata.keys import CameraValueError, dotted
 from geogen_hf.metadata.plan import IntrinsicsPlan, Units

@@ -18,10 +18,16 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.conventions import AXES_SIGNS, CameraAxes, Convention, Direction
+from geogen_hf.cameras.conventions import (
+    AXES_SIGNS,
+    CameraAxes,
+    Convention,
+    Direction,
+    QuaternionOrder,
+    rotation_from_quaternion,
+)
 from geogen_hf.cameras.poses import FloatArray, compose_rigid, invert_rigid, look_at
 from geogen_hf.cameras.rigs import MOST_MISS, measure_rigs
-from geogen_hf.cameras.tools import QuaternionOrder, rotation_from_quaternion
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
 from geogen_hf.metadata.keys import C2W, W2C, CameraValueError, dotted, normalise_key

@@ -15,8 +15,7 @@ from geogen_hf.errors import ArchiveError, one_line
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention
 from geogen_hf.release.pictures import proof_picture, views_of
 from geogen_hf.release.release import Release, read_release
-from geogen_hf.release.shards import Shard, read_each
-from geogen_hf.release.splits import SPLITS, split_of
+from geogen_hf.release.shards import SPLITS, Shard, read_each, split_of
 from geogen_hf.report import EXAMPLES, Problem, Report
 from geogen_hf.source.parts import Place, locate_parts, select_parts
 from geogen_hf.source.zip_directory import Member

@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, express
-from geogen_hf.cameras.intrinsics import intrinsics_from_fov
-from geogen_hf.cameras.poses import FloatArray, camera_centre, look_at, project, unproject
+from geogen_hf.cameras.poses import (
+    FloatArray,
+    camera_centre,
+    intrinsics_from_fov,
+    look_at,
+    project,
+    unproject,
+)
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
 from geogen_hf.cameras.scores import percent
 from geogen_hf.cameras.silhouettes import Mask

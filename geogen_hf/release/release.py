@@ -34,7 +34,7 @@ from geogen_hf.images import decode_rgb
 from geogen_hf.metadata.reader import Document, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention, resolve_convention
-from geogen_hf.release.splits import Split, split_of
+from geogen_hf.release.shards import Split, split_of
 from geogen_hf.release.subjects import Subject, index_images, join_subjects
 from geogen_hf.report import Policy, Problem, Report, some_of
 from geogen_hf.source.files import open_file

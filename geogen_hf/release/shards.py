@@ -1,24 +1,20 @@
-"""Divide subjects into shards, and read the images of a shard.
+"""Divide subjects into splits and shards, and read the images of a shard.
 
 A shard is what one worker reads. It is picklable and holds no open file, so that it can be sent
 to a DataLoader worker, to a process that prepares Arrow files, or to a machine of a cluster.
-
-`datasets` asks a builder for one shard after the other. `ShardReader` reads on across the ends of
-shards, and goes on where a stream was left without reading what came before;
-`geogen_hf.compat.ResumableShards` connects it with `datasets`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from geogen_hf.errors import ArchiveError, CameraError
-from geogen_hf.release.splits import SPLITS, Split, split_of
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
 from geogen_hf.source.zip_directory import Member
@@ -30,6 +26,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
+Split = Literal["train", "validation", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MAX_SHARDS = 64
 SUBJECTS_PER_SHARD = 8
 """Roughly the fewest subjects in a shard, so that their bytes are fetched in large ranges."""
@@ -37,13 +36,34 @@ WORKER_MULTIPLE = 8
 """With a count divisible by this, 2, 4 or 8 nodes and workers get equal shares."""
 
 
+def split_position(subject_id: str, seed: int = 0) -> float:
+    """Map an identity to a number in [0, 1), evenly; another seed gives an independent one.
+
+    It is the first 8 bytes, big-endian, of SHA-256 over `"{seed}:{subject_id}"`, divided by 2**64.
+
+    Example:
+        >>> round(split_position("subj_1"), 6)
+        0.175799
+    """
+    digest = hashlib.sha256(f"{seed}:{subject_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_of(subject_id: str, seed: int = 0) -> Split:
+    """Name the split of an identity: 80 % train, 10 % validation, 10 % test.
+
+    Depends on nothing but its arguments: the same with one part or all eight, in every config,
+    whatever other identities there are.
+    """
+    position = split_position(subject_id, seed)
+    return "train" if position < 0.8 else "validation" if position < 0.9 else "test"
+
+
 @dataclass(frozen=True)
 class Shard:
-    """A run of subjects of one split, in archive order.
+    """A run of subjects of one split, in archive order, with all that is needed to read them.
 
-    Attributes:
-        subjects: The subjects, each with everything that is needed to read it.
-        on_bad_subject: Whether damaged bytes raise, or leave their subject out.
+    `on_bad_subject` says whether damaged bytes raise, or leave their subject out.
     """
 
     subjects: tuple[Subject, ...]
@@ -51,13 +71,7 @@ class Shard:
 
 
 def shard_count(subjects: int) -> int:
-    """Decide how many shards a split has.
-
-    Args:
-        subjects: Number of subjects in the split.
-
-    Returns:
-        0 for none, else 1 to 64.
+    """Decide how many shards a split of so many subjects has.
 
     Example:
         >>> [shard_count(n) for n in (0, 7, 40, 100, 8000)]
@@ -78,52 +92,30 @@ def make_shards(
 ) -> dict[Split, list[Shard]]:
     """Divide subjects into splits, and each split into shards whose sizes differ by one at most.
 
-    Args:
-        subjects: In archive order, which is kept.
-        split_seed: Seed of the split.
-        on_bad_subject: Passed on to the shards.
-        count_of: Decides the number of shards of a split by its number of subjects.
-
-    Returns:
-        The shards of every split; an empty list for a split without subjects.
+    The order of the subjects is kept. `count_of` decides the number of shards of a split by its
+    number of subjects; a split without subjects has none.
     """
     of_split: dict[Split, list[Subject]] = {split: [] for split in SPLITS}
     for subject in subjects:
         of_split[split_of(subject.subject_id, split_seed)].append(subject)
     return {
-        split: [
-            Shard(tuple(run), on_bad_subject) for run in _even_runs(members, count_of(len(members)))
-        ]
+        split: _even_runs(Shard(tuple(members), on_bad_subject), count_of(len(members)))
         for split, members in of_split.items()
     }
 
 
 def split_shard(shard: Shard) -> list[Shard]:
-    """Divide a shard into the smallest ones that are still read in few requests.
-
-    Args:
-        shard: The shard to divide.
-
-    Returns:
-        Shards of about `SUBJECTS_PER_SHARD` subjects, in order.
-    """
-    count = max(1, len(shard.subjects) // SUBJECTS_PER_SHARD)
-    return [replace(shard, subjects=tuple(run)) for run in _even_runs(shard.subjects, count)]
+    """Divide a shard into the smallest ones that are still read in few requests."""
+    return _even_runs(shard, max(1, len(shard.subjects) // SUBJECTS_PER_SHARD))
 
 
-def _even_runs(subjects: Sequence[Subject], count: int) -> list[Sequence[Subject]]:
-    bounds = [len(subjects) * i // count for i in range(count + 1)] if count else [0]
-    return [subjects[a:b] for a, b in pairwise(bounds)]
+def _even_runs(shard: Shard, count: int) -> list[Shard]:
+    bounds = [len(shard.subjects) * i // count for i in range(count + 1)] if count else [0]
+    return [replace(shard, subjects=shard.subjects[a:b]) for a, b in pairwise(bounds)]
 
 
-def read_images(
-    shard: Shard, control: Control | None = None
-) -> Generator[tuple[Subject, list[bytes]], None, None]:
+def read_images(shard: Shard) -> Iterator[tuple[Subject, list[bytes]]]:
     """Read the images of a shard; from remote archives, they are fetched ahead of their use.
-
-    Args:
-        shard: The shard.
-        control: Checked before each subject, to stop early; None never stops.
 
     Yields:
         Each subject with its V encoded images, bit for bit as in the archives.
@@ -133,7 +125,7 @@ def read_images(
         CameraError: Intrinsics do not go with the size of the images.
         FetchError: An archive cannot be read, or was replaced since it was listed; never skipped.
     """
-    return read_each(shard, lambda subject, images: (subject, images), control)
+    return read_each(shard, lambda subject, images: (subject, images))
 
 
 def read_each(
@@ -141,7 +133,8 @@ def read_each(
 ) -> Generator[T, None, None]:
     """As `read_images`, but yield what `use` returns for each subject and its images.
 
-    What `use` raises of damaged images or cameras obeys the shard's policy, too.
+    What `use` raises of damaged images or cameras obeys the shard's policy, too. `control` is
+    checked before each subject, to stop early.
     """
     with Archives() as archives, control.watching(archives) if control else nullcontext():
         records = archives.records([subject.images for subject in shard.subjects])
@@ -152,14 +145,9 @@ def read_each(
 
 
 def read_image_sizes(shard: Shard) -> Iterator[tuple[Subject, list[tuple[int, int]]]]:
-    """Read the headers of a shard's images.
+    """Read the headers of a shard's images: each subject with V widths and heights in pixels.
 
-    Yields:
-        Each subject with V pairs of width and height in pixels.
-
-    Raises:
-        ArchiveError: As `read_images`.
-        FetchError: As `read_images`.
+    It raises what `read_images` raises.
     """
     with Archives() as archives:
         heads = archives.heads([subject.images for subject in shard.subjects])
@@ -192,51 +180,37 @@ def _unpack_each(
         yield result
 
 
-RowCount = Callable[[Subject], int]
-"""Says how many rows a subject has that is not damaged."""
-
-
 @dataclass(frozen=True)
 class ShardReader:
     """Reads shards as one, without the rows that have been seen; picklable.
 
-    Attributes:
-        generate: Yields the keys and rows of a list of shards; each row has a `subject_id`.
-        row_count: Says how many rows a subject has.
+    `datasets` asks a builder for one shard after the other. This reads on across the ends of
+    shards; `geogen_hf.compat.ResumableShards` connects it with `datasets`.
     """
 
+    #: Yields the keys and rows of a list of shards; each row has a `subject_id`.
     generate: Callable[[list[Shard]], Iterator[tuple[str, dict[str, Any]]]]
-    row_count: RowCount
+    #: Says how many rows a subject has that is not damaged.
+    row_count: Callable[[Subject], int]
 
     def __call__(self, shards: list[Shard], skip: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """Yield the number of a row's shard among `shards`, its key, and the row.
 
         So many rows of the first shard are left out as `skip` says.
         """
-        rest, discard = skip_rows(shards, skip, self.row_count)
-        if not rest.subjects:
+        places = [(n, subject) for n, shard in enumerate(shards) for subject in shard.subjects]
+        # Where damaged subjects are left out, only reading tells how many rows a subject had.
+        whole = bool(shards) and shards[0].on_bad_subject == "raise"
+        first = 0
+        while whole and first < len(places) and skip >= self.row_count(places[first][1]):
+            skip -= self.row_count(places[first][1])
+            first += 1
+        if first == len(places):
             return
-        places = ((n, s.subject_id) for n, shard in enumerate(shards) for s in shard.subjects)
-        number, subject_id = next(places)
-        for key, row in islice(self.generate([rest]), discard, None):
-            while subject_id != row["subject_id"]:
-                number, subject_id = next(places)
+        rest = replace(shards[0], subjects=tuple(subject for _, subject in places[first:]))
+        following = iter(places)
+        number, subject = next(following)
+        for key, row in islice(self.generate([rest]), skip, None):
+            while subject.subject_id != row["subject_id"]:
+                number, subject = next(following)
             yield number, key, row
-
-
-def skip_rows(shards: list[Shard], rows: int, row_count: RowCount) -> tuple[Shard, int]:
-    """Join shards, without the subjects that come before a row of the first shard.
-
-    Returns:
-        The shards as one, and how many of its rows to discard. Where damaged subjects are left out,
-        only reading tells how many rows a subject had, so no subject is dropped.
-    """
-    if not shards:
-        return Shard(()), 0
-    policy = shards[0].on_bad_subject
-    subjects = [subject for shard in shards for subject in shard.subjects]
-    first = 0
-    while policy == "raise" and first < len(subjects) and rows >= row_count(subjects[first]):
-        rows -= row_count(subjects[first])
-        first += 1
-    return Shard(tuple(subjects[first:]), policy), rows

@@ -16,8 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.intrinsics import intrinsics_from_focal_mm
-from geogen_hf.cameras.poses import look_at
+from geogen_hf.cameras.poses import intrinsics_from_focal_mm, look_at
 from geogen_hf.errors import UsageError
 
 Vector = tuple[float, float, float]

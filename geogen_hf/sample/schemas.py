@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.conventions import CameraAxes, Convention, Direction, express
-from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.cameras.conventions import (
+    CameraAxes,
+    Convention,
+    Direction,
+    express,
+    quaternion_from_rotation,
+)
 from geogen_hf.errors import UsageError
 
 Array = NDArray[np.float64]

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from geogen_hf.cameras.intrinsics import crop_intrinsics, mirror, resize_intrinsics
-from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.cameras.tools import to_camera_to_world, to_eg3d
+from geogen_hf.cameras.conventions import to_camera_to_world, to_eg3d
+from geogen_hf.cameras.poses import FloatArray, crop_intrinsics, mirror, resize_intrinsics
 from geogen_hf.errors import ImageError, UsageError
 from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
 from geogen_hf.training.choices import AllViews, Epoch, Indices, ViewChoice, draw
@@ -138,7 +137,7 @@ class Framing:
         Args:
             extrinsics: `(..., 4, 4)` world-to-camera.
             intrinsics: `(..., 3, 3)` pixels of the stored image.
-            mirror_normal: World direction; see `geogen_hf.cameras.intrinsics.mirror`.
+            mirror_normal: World direction; see `geogen_hf.cameras.poses.mirror`.
 
         Returns:
             Extrinsics, of the mirrored world where the image is flipped, and intrinsics.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geogen_hf.cameras.conventions import quaternion_from_rotation
 from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.poses import FloatArray, camera_centre
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
 from geogen_hf.cameras.silhouettes import foreground
-from geogen_hf.cameras.tools import quaternion_from_rotation
 from geogen_hf.formats.prepare import surface_points
 from geogen_hf.release.release import Identity
 
