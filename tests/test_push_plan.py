@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from geogen_hf.errors import ReleaseError, UsageError
 from geogen_hf.export.card import card_template, split_front_matter
-from geogen_hf.hub.commit_plan import IN_FLIGHT, LocalFile, batches, make_plan
-from geogen_hf.hub.contents import check_card, mirror_card
+from geogen_hf.hub.contents import LocalFile, check_card, mirror_card
 from geogen_hf.hub.push import (
+    IN_FLIGHT,
     PushOptions,
     access_during,
+    batches,
+    make_plan,
     require_licence_accepted,
     wanted_access,
 )

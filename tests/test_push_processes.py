@@ -21,7 +21,7 @@ from warm import GEOGEN, Child
 from geogen_hf.cli import app
 from geogen_hf.errors import UsageError
 from geogen_hf.export.verify import verify_export
-from geogen_hf.hub.commit_plan import IN_FLIGHT
+from geogen_hf.hub.push import IN_FLIGHT
 
 # The client's own way to upload a file, which its HTTP library wants otherwise.
 pytestmark = [

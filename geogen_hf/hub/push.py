@@ -9,31 +9,30 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
+from huggingface_hub.hf_api import RepoSibling
+
 from geogen_hf.errors import UsageError
-from geogen_hf.export.exported import SUMS
-from geogen_hf.hub.commit_plan import Plan, batches, make_plan
-from geogen_hf.hub.contents import Contents, read_export, read_parts
-from geogen_hf.hub.repo import (
-    GATES,
-    Access,
-    Gate,
-    HubError,
-    HubRepo,
-    HubUnavailableError,
-    page_of,
-)
-from geogen_hf.release.features import LICENSE_URL
+from geogen_hf.export.exported import SUMS, parse_sums
+from geogen_hf.hub.contents import Contents, LocalFile, read_export, read_parts
+from geogen_hf.hub.repo import GATES, Access, Gate, HubError, HubRepo, HubUnavailableError
+from geogen_hf.release.features import FEATURES, LICENSE_URL
+from geogen_hf.release.shards import SPLITS
 from geogen_hf.source.parts import resolve_place
 
 Progress = Callable[[Literal["checking", "uploading"], int, int], None]
 """Called with the stage, what is done, and the total: files checked, or bytes uploaded."""
-_TAG = re.compile(r"[A-Za-z0-9][\w.+/-]*", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_TAG = re.compile(r"(?![0-9a-f]{40}\Z)[A-Za-z0-9][\w.+/-]*", re.ASCII)  # the name of no commit
+IN_FLIGHT = 0.01
+"""Share of the folder that is uploaded at a time, or one file if that is larger. The Hub discards a
+transfer that is cut (LFS does not resume), so this bounds what a killed push sends twice."""
+MAX_PARALLEL = 16
+_DATA = re.compile(rf"data/({'|'.join(FEATURES)})/({'|'.join(SPLITS)})-[^/]*", re.ASCII)
+"""Files that the card's patterns match: if an old one stayed, readers would get its rows too."""
 logger = logging.getLogger(__name__)
 
 
@@ -71,44 +70,49 @@ class PushOptions:
     def __post_init__(self) -> None:
         if self.gated is not None and self.gated not in GATES:
             raise UsageError("no such gate", expected=", ".join(GATES), found=self.gated)
-        if self.tag is None:
-            return
-        if not _TAG.fullmatch(self.tag) or _COMMIT.fullmatch(self.tag):
+        if self.tag is not None and not _TAG.fullmatch(self.tag):
             raise UsageError("not a tag", expected="a name such as v1.0.0", found=self.tag)
-        if self.create_pr:
+        if self.tag is not None and self.create_pr:
             remedy = "merge the pull request, then push again with the tag"
             raise UsageError("a pull request cannot be tagged", remedy=remedy)
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What one commit does."""
+
+    add: tuple[LocalFile, ...]  # new or changed
+    delete: tuple[RepoSibling, ...]  # of an earlier push, and no longer there; a script to remove
+    same: tuple[LocalFile, ...]  # the repository has them
+    strangers: tuple[str, ...]  # that no export wrote; they stay
+    script: str | None  # a loading script that stays and that `datasets` 4 and later refuse
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not self.add and not self.delete
+
+    @property
+    def added_bytes(self) -> int:
+        """Total size of the files to add; contents that the Hub already stores are not sent."""
+        return sum(file.size for file in self.add)
+
+
+@dataclass(frozen=True)
 class Pushed:
-    """What a push did, or would do.
+    """What a push did, or would do."""
 
-    Attributes:
-        repo_id: Owner and name.
-        url: The page of the repository, or of the pull request.
-        access: Who can read it.
-        plan: What the commit adds and deletes.
-        sample: Whether the data is sample heads, which the publisher's licence does not cover.
-        access_before: Who could read it; None where it is new, or was not looked at.
-        commit: The commit that holds the files; None where nothing was published.
-        committed: Whether this push made that commit.
-        tagged: Whether this push made the tag; in a dry run, would make it.
-        dry_run: Whether nothing was changed.
-        not_compared: Why a dry run did not look at the repository; None where it did.
-    """
-
-    repo_id: str
-    url: str
+    repo_id: str  # owner and name
+    url: str  # page of the repository, or of the pull request
     access: Access
     plan: Plan
-    sample: bool
-    access_before: Access | None = None
-    commit: str | None = None
-    committed: bool = False
-    tagged: bool = False
+    sample: bool  # whether the data is sample heads, which the publisher's licence does not cover
+    access_before: Access | None = None  # None where it is new, or was not looked at
+    commit: str | None = None  # that holds the files; None where nothing was published
+    committed: bool = False  # whether this push made that commit
+    tagged: bool = False  # whether this push made the tag; in a dry run, would make it
     dry_run: bool = False
-    not_compared: str | None = None
+    not_compared: str | None = None  # why a dry run did not look at the repository
 
 
 def push_export(
@@ -179,7 +183,10 @@ def _preflight(contents: Contents, repo: HubRepo, options: PushOptions) -> Pushe
     access = wanted_access(repo.access, options, empty=empty, sample=contents.sample)
     if not contents.sample:
         require_licence_accepted(access, options.accept_license)
-    _refuse_other_kind(contents, repo)
+    if foreign := sorted(contents.foreign & repo.files.keys()):
+        what = f"the repository holds something else than {contents.kind}"
+        remedy = "choose another repository: exports and original zips each need their own"
+        raise HubError(what, where=repo.page, found=", ".join(foreign), remedy=remedy)
     plan = make_plan(
         contents.files,
         repo.files,
@@ -188,8 +195,55 @@ def _preflight(contents: Contents, repo: HubRepo, options: PushOptions) -> Pushe
         remove_script=options.remove_script,
     )
     tagged = _is_tag_free(repo, plan, options.tag)
-    page, before = page_of(repo.repo_id), repo.access
-    return Pushed(repo.repo_id, page, access, plan, contents.sample, before, tagged=tagged)
+    before, sample = repo.access, contents.sample
+    return Pushed(repo.repo_id, repo.page, access, plan, sample, before, tagged=tagged)
+
+
+def make_plan(
+    local: Sequence[LocalFile],
+    remote: Mapping[str, RepoSibling],
+    *,
+    earlier: Collection[str] = (),
+    script: str = "",
+    remove_script: bool = False,
+) -> Plan:
+    """Decide what to add to a tree, what to delete and what to leave.
+
+    `earlier` names the files of an earlier push, `script` the one that `datasets` would run.
+    """
+    same = tuple(f for f in local if f.path in remote and f.same_content(remote[f.path]))
+    others = sorted(remote.keys() - {file.path for file in local})
+    delete = [
+        path
+        for path in others
+        if (path in earlier and not path.startswith("."))
+        or _DATA.fullmatch(path)
+        or (remove_script and path == script)
+    ]
+    kept = [path for path in others if path not in delete]
+    return Plan(
+        add=tuple(file for file in local if file not in same),
+        delete=tuple(remote[path] for path in delete),
+        same=same,
+        strangers=tuple(path for path in kept if not path.startswith(".git")),
+        script=script if script in kept else None,
+    )
+
+
+def batches(files: Sequence[LocalFile], folder_bytes: int) -> Iterator[list[LocalFile]]:
+    """Divide uploads into groups that may be in flight at the same time.
+
+    Each is at most `MAX_PARALLEL` files and `IN_FLIGHT` of the folder; a larger file goes alone.
+    """
+    group: list[LocalFile] = []
+    for file in files:
+        too_large = sum(f.size for f in group) + file.size > IN_FLIGHT * folder_bytes
+        if group and (too_large or len(group) == MAX_PARALLEL):
+            yield group
+            group = []
+        group.append(file)
+    if group:
+        yield group
 
 
 def wanted_access(
@@ -224,34 +278,24 @@ def require_licence_accepted(access: Access, accepted: bool) -> None:
         )
 
 
-def _of_earlier_export(contents: Contents, repo: HubRepo) -> set[str]:
+def _of_earlier_export(contents: Contents, repo: HubRepo) -> Collection[str]:
     """Name the files of an earlier export; its checksums list those, and nobody else's."""
     names = {file.path for file in contents.files}
     if SUMS not in names or SUMS not in repo.files or repo.files.keys() <= names:
-        return set()
-    listing = repo.read(SUMS).decode("utf-8", "replace")
-    return {line.partition("  ")[2] for line in listing.splitlines()}
-
-
-def _refuse_other_kind(contents: Contents, repo: HubRepo) -> None:
-    foreign = sorted(contents.foreign & repo.files.keys())
-    if foreign:
-        what = f"the repository holds something else than {contents.kind}"
-        remedy = "choose another repository: exports and original zips each need their own"
-        found = ", ".join(foreign)
-        raise HubError(what, where=page_of(repo.repo_id), found=found, remedy=remedy)
+        return ()
+    return parse_sums(repo.read(SUMS))[0]
 
 
 def _is_tag_free(repo: HubRepo, plan: Plan, tag: str | None) -> bool:
     """Whether the tag is to be made; it is refused where it names something else."""
-    tagged = None if tag is None else repo.tagged_commit(tag)
+    tagged = repo.tagged_commit(tag) if tag is not None and repo.head else None
     if tagged is None:
         return tag is not None
     if plan.changes_nothing and tagged == repo.head:
         return False
     raise HubError(
         f"the tag {tag} is taken",
-        where=page_of(repo.repo_id),
+        where=repo.page,
         expected="no such tag, or one on the commit that holds these files",
         found=f"it names commit {tagged}",
         remedy="choose another tag: others rely on what this one names",

@@ -8,36 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Literal
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    HfFileSystem,
-    constants,
-)
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, errors
 from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.hf_file_system import HfFileSystem
 
 from geogen_hf._version import __version__
 from geogen_hf.errors import GeoGenError, one_line
-from geogen_hf.hub.commit_plan import LocalFile
+from geogen_hf.hub.contents import LocalFile
 
 Gate = Literal["auto", "manual", "off"]
 GATES: tuple[Gate, ...] = ("auto", "manual", "off")
 
 _OF_THE_CLIENT: tuple[type[Exception], ...] = (
-    *HfHubHTTPError.__bases__,  # of its HTTP library: requests, and httpx since its 1.0
+    *errors.HfHubHTTPError.__bases__,  # of its HTTP library: requests, and httpx since its 1.0
     OSError,
     RuntimeError,
     ValueError,
@@ -82,12 +67,12 @@ def hub_errors(doing: str, where: object) -> Iterator[None]:
 
 def _explained(doing: str, where: object, error: BaseException) -> HubError:
     """Say what the Hub answered, or why it did not."""
-    if isinstance(error, LocalTokenNotFoundError):
+    if isinstance(error, errors.LocalTokenNotFoundError):
         return HubUnavailableError("no token", where=where, remedy=_LOG_IN)
-    if isinstance(error, OfflineModeIsEnabled):
+    if isinstance(error, errors.OfflineModeIsEnabled):
         what, remedy = f"{doing}: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"
         return HubUnavailableError(what, where=where, remedy=remedy)
-    if isinstance(error, HFValidationError):
+    if isinstance(error, errors.HFValidationError):
         what, expected = "not the name of a repository", "a name such as lab/geogen"
         return HubError(what, where=where, expected=expected, found=one_line(error))
     if isinstance(error, RuntimeError | ValueError):
@@ -99,7 +84,7 @@ def _explained(doing: str, where: object, error: BaseException) -> HubError:
     about_storage = any(word in said.lower() for word in _STORAGE_WORDS)
     if status in (402, 413, 507) or (about_storage and status in (0, 403)):
         what, remedy = "the storage of this account is used up", f"free some, then {_RESUMES}"
-    elif isinstance(error, RevisionNotFoundError):
+    elif isinstance(error, errors.RevisionNotFoundError):
         what, remedy = "no such revision", "create the branch first"
     elif status:
         other = ("the server fails" if status >= 500 else "refused", _RESUMES)
@@ -113,16 +98,10 @@ def _explained(doing: str, where: object, error: BaseException) -> HubError:
 
 @dataclass(frozen=True)
 class Access:
-    """Who can read a repository.
-
-    Attributes:
-        private: Whether only its owners can see it.
-        gated: Whether others must accept the terms first: `"auto"` admits them at once, `"manual"`
-            after an owner approves; `"off"` means no terms to accept.
-    """
+    """Who can read a repository: only its owners, or others who have to accept terms or not."""
 
     private: bool
-    gated: Gate
+    gated: Gate  # "auto" admits who accepts the terms, "manual" whom an owner approves
 
     def __str__(self) -> str:
         gate = "not gated" if self.gated == "off" else f"gated ({self.gated})"
@@ -142,29 +121,24 @@ class Access:
 
 @dataclass
 class HubRepo:
-    """A dataset repository and the branch to publish on; its methods raise `HubError`.
+    """A dataset repository and the branch to publish on; its methods raise `HubError`."""
 
-    Attributes:
-        repo_id: Owner and name; `look` puts the token's owner before a name without one.
-        revision: The branch.
-        create_pr: Whether to open a pull request against the branch instead.
-        token: Access token; None for the one that is stored or in `HF_TOKEN`.
-        head: The branch's commit when it was looked at; empty where there is no repository.
-        access: Who could read it then.
-        files: The files of that commit, by path.
-    """
-
-    repo_id: str
+    repo_id: str  # `look` puts the token's owner before a name without one
     revision: str
     create_pr: bool
     token: str | None = field(repr=False)
-    head: str = ""
-    access: Access | None = None
+    head: str = ""  # commit of the branch when it was looked at; empty without a repository
+    access: Access | None = None  # then, as are the files
     files: dict[str, RepoSibling] = field(default_factory=dict)
     _uploads: list[CommitOperationAdd] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._api = HfApi(token=self.token, library_name="geogen-hf", library_version=__version__)
+
+    @property
+    def page(self) -> str:
+        """The address of the repository's page."""
+        return f"{constants.ENDPOINT}/datasets/{self.repo_id}"
 
     def look(self) -> None:
         """Check the token, and read the branch."""
@@ -176,9 +150,9 @@ class HubRepo:
                 info = self._api.dataset_info(
                     self.repo_id, revision=self.revision, files_metadata=True
                 )
-            except GatedRepoError:  # a subclass of the next one, but the repository exists
+            except errors.GatedRepoError:  # a subclass of the next one, but the repository exists
                 raise
-            except RepositoryNotFoundError:
+            except errors.RepositoryNotFoundError:
                 if self.revision == "main":
                     return
                 what = "a new repository has no branch but main"
@@ -196,8 +170,8 @@ class HubRepo:
         with hub_errors("creating the repository", self.repo_id):
             try:
                 self._api.create_repo(self.repo_id, private=True, repo_type="dataset")
-            except HfHubHTTPError as error:
-                if error.response is None or error.response.status_code != HTTPStatus.CONFLICT:
+            except errors.HfHubHTTPError as error:
+                if error.response is None or error.response.status_code != 409:
                     raise
         self.look()
         if not self.head:
@@ -225,12 +199,10 @@ class HubRepo:
 
     def tagged_commit(self, tag: str) -> str | None:
         """Return the commit that a tag names; None where there is no such tag."""
-        if not self.head:
-            return None
         with hub_errors("looking at tags", f"{self.repo_id}, {tag}"):
             try:
                 return str(self._api.dataset_info(self.repo_id, revision=tag).sha)
-            except RevisionNotFoundError:
+            except errors.RevisionNotFoundError:
                 return None
 
     def tag(self, tag: str, commit: str) -> None:
@@ -275,9 +247,4 @@ class HubRepo:
                 parent_commit=self.head,
                 create_pr=self.create_pr,
             )
-        return str(done.oid), str(done.pr_url if self.create_pr else page_of(self.repo_id))
-
-
-def page_of(repo_id: str) -> str:
-    """Return the address of a dataset repository's page."""
-    return f"{constants.ENDPOINT}/datasets/{repo_id}"
+        return str(done.oid), str(done.pr_url if self.create_pr else self.page)
