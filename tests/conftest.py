@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -65,6 +67,18 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 600 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("cannot mount a small file system here (needs root)")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
 def ray() -> Iterator[Any]:
     """Ray with two workers, where it is installed."""
     why = "Ray is not installed: its wheel of 79 MB is in no extra; 2.60.0 passes"
@@ -118,6 +132,15 @@ def exported(by_subject: Path, once: Once) -> Path:
         export_release(by_subject, out / "geogen", options, workers=1)
 
     return once("exported", export) / "geogen"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file, hidden ones too, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 Members = dict[str, bytes]

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -38,71 +37,38 @@ PIECE = 16_384
 
 @dataclass
 class Faults:
-    """How the server misbehaves over one file; offsets are counted in the file.
+    """How the server misbehaves over one file; offsets are counted in the file."""
 
-    Attributes:
-        cut_at: The connection is reset when the transfer gets here; each offset once.
-        cut_every: Every answer is reset after so many bytes.
-        truncate_at: Every answer ends here in an orderly way, short of its Content-Length.
-        stall_at: Nothing more is sent from here on, the connection stays open; each offset once.
-        stall_headers: So many requests are taken and never answered.
-        status: Answer of the first `status_times` requests.
-        status_times: See `status`.
-        status_methods: Requests that `status` applies to.
-        retry_after: Sent along with `status`.
-        missing: 404 for this file.
-        ignore_range: The whole file is sent whatever was asked for.
-        ignore_suffix: The whole file is sent where its last bytes were asked for.
-        ignore_if_range: Ranges are served though the file is another one.
-        extra_length: Added to the true length in every header that tells it.
-        length: Whether answers to GET have a Content-Length (else they end with the connection).
-        replace_at: When the transfer gets here, the file is replaced by `replacement`; once.
-        replacement: See `replace_at`.
-        in_place: The open file is overwritten, so that the running answer mixes both contents.
-        trickle_s: Pause after each piece of `piece` bytes.
-        piece: Bytes sent at once.
-        html_times: So many requests are answered by a web page with status 200.
-        html_methods: Requests that it answers.
-        html_type: Content-Type of that page.
-        validators: Whether ETag and Last-Modified are sent.
-        weak: Whether the ETag is weak and the date is left out.
-        head: Whether HEAD is allowed (else 405).
-        on_piece: Called with the offset before each piece is sent.
-        redirect: Where all requests are redirected to.
-        drip: What is sent again and again, 20 times a second, in place of an answer.
-        claimed_length: Sent as Content-Length, whatever the length is.
-    """
-
-    cut_at: list[int] = field(default_factory=list)
-    cut_every: int | None = None
-    truncate_at: int | None = None
-    stall_at: list[int] = field(default_factory=list)
-    stall_headers: int = 0
-    status: int = 503
+    cut_at: list[int] = field(default_factory=list)  # the connection is reset here; each once
+    cut_every: int | None = None  # every answer is reset after so many bytes
+    truncate_at: int | None = None  # every answer ends here in order, short of its Content-Length
+    stall_at: list[int] = field(default_factory=list)  # nothing more is sent from here; each once
+    stall_headers: int = 0  # so many requests are taken and never answered
+    status: int = 503  # of the first `status_times` requests
     status_times: int = 0
     status_methods: tuple[str, ...] = ("GET", "HEAD")
-    retry_after: str | None = None
-    missing: bool = False
-    ignore_range: bool = False
-    ignore_suffix: bool = False
-    ignore_if_range: bool = False
-    extra_length: int = 0
-    length: bool = True
-    replace_at: int | None = None
+    retry_after: str | None = None  # sent along with `status`
+    missing: bool = False  # 404
+    ignore_range: bool = False  # the whole file is sent whatever was asked for
+    ignore_suffix: bool = False  # the whole file is sent where its last bytes were asked for
+    ignore_if_range: bool = False  # ranges are served though the file is another one
+    extra_length: int = 0  # added to the true length in every header that tells it
+    length: bool = True  # else answers have no Content-Length, and end with the connection
+    replace_at: int | None = None  # when the transfer gets here, the file becomes `replacement`
     replacement: bytes = b""
-    in_place: bool = False
-    trickle_s: float = 0.0
+    in_place: bool = False  # ... in the open file, so that the running answer mixes both
+    trickle_s: float = 0.0  # pause after each piece of `piece` bytes
     piece: int = PIECE
-    html_times: int = 0
+    html_times: int = 0  # so many requests are answered by a web page with status 200
     html_methods: tuple[str, ...] = ("GET", "HEAD")
     html_type: str = "text/html; charset=utf-8"
-    validators: bool = True
-    weak: bool = False
-    head: bool = True
-    on_piece: Callable[[int], None] | None = None
-    redirect: str | None = None
-    drip: tuple[bytes, bytes] | None = None
-    claimed_length: str | None = None
+    validators: bool = True  # else neither ETag nor Last-Modified is sent
+    weak: bool = False  # the ETag is weak, and the date is left out
+    head: bool = True  # else HEAD is answered by 405
+    on_piece: Callable[[int], None] | None = None  # called with the offset before each piece
+    redirect: str | None = None  # of all requests
+    drip: tuple[bytes, bytes] | None = None  # sent once, and then 20 times a second, as an answer
+    claimed_length: str | None = None  # sent as Content-Length, whatever the length is
 
 
 @dataclass(frozen=True)
@@ -119,43 +85,32 @@ class Request:
 
 
 class OriginServer:
-    """See the module's head. `requests` and `sent` may be read, and cleared, at any time.
-
-    Attributes:
-        faults: By file name; looked up at each request.
-        requests: Everything asked, in order.
-        sent: Bytes of file content sent, by file name.
-        connections: How many were opened.
-    """
+    """See the module's head. All may be read, and cleared, at any time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.faults: dict[str, Faults] = {}
-        self.requests: list[Request] = []
-        self.sent: dict[str, int] = {}
-        self.connections = 0
+        self.faults: dict[str, Faults] = {}  # by file name
+        self.requests: list[Request] = []  # in order
+        self.sent: dict[str, int] = {}  # bytes of content, by file name
+        self.connections = 0  # ever opened
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._server = _Server(self)
 
     @property
     def url(self) -> str:
-        """The base URL."""
         return self._server.url
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of file content sent so far."""
         with self.lock:
             return sum(self.sent.values())
 
     def count(self, method: str, name: str | None = None) -> int:
-        """Count requests."""
         with self.lock:
             return sum(r.method == method and name in (None, r.name) for r in self.requests)
 
     def reset_counts(self) -> None:
-        """Forget what was asked and sent."""
         with self.lock:
             self.requests.clear()
             self.sent.clear()
@@ -164,12 +119,7 @@ class OriginServer:
         self._server.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.closing.set()
         self._server.stop()
 
@@ -372,15 +322,8 @@ class _Handler(QuietHandler):
 
     def _note(self, status: int) -> None:
         get = self.headers.get
-        request = Request(
-            self.command,
-            self.name,
-            get("Range"),
-            get("If-Range"),
-            status,
-            get("Authorization"),
-            get("X-Key"),
-        )
+        ranges, shown = (get("Range"), get("If-Range")), (get("Authorization"), get("X-Key"))
+        request = Request(self.command, self.name, *ranges, status, *shown)
         with self.server.origin.lock:
             self.server.origin.requests.append(request)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +48,6 @@ def exported(parts: Path, folder: Path, split_seed: int = 0, **options: Any) -> 
 def push(hub: HubServer, folder: Path, repo: str = REPO, **options: Any) -> Pushed:
     options.setdefault("token", hub.tokens.owner)
     return push_export(folder, repo, PushOptions(**options))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def there(hub: HubServer, repo: str = REPO, revision: str = "main") -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import hashlib
 import importlib.util
 import io
 import json
@@ -24,7 +23,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import typer
-from conftest import ReleaseMaker
+from conftest import ReleaseMaker, digests
 from numpy.typing import NDArray
 from origin_server import OriginServer
 from typer.testing import CliRunner
@@ -63,15 +62,6 @@ NAMED = CameraOptions("world_to_camera opencv unchecked")
 """Releases here are too small, or too strange, to prove their convention."""
 convert = functools.partial(driver.convert, cameras=NAMED)
 open_release = functools.partial(access.open_release, cameras=NAMED)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Digest of every file, hidden ones too."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def size_of(file: Path) -> tuple[int, int]:
@@ -496,7 +486,7 @@ def test_an_export_converts_as_its_parts_do(
     two = convert(str(exported), tmp_path / "export", to, subjects=chosen)
     assert (one.subjects, one.images) == (two.subjects, two.images) == (5, 35)
     images = [
-        {name: digest for name, digest in tree(tmp_path / side).items() if name.endswith(".png")}
+        {name: digest for name, digest in digests(tmp_path / side).items() if name.endswith(".png")}
         for side in ("parts", "export")
     ]
     assert images[0] == images[1]
@@ -551,7 +541,7 @@ def test_a_release_behind_a_url(by_subject: Path, tmp_path: Path) -> None:
     with OriginServer(by_subject) as server:
         convert(server.url, tmp_path / "remote", "eg3d", splits=["validation"])
     convert(str(by_subject), tmp_path / "local", "eg3d", splits=["validation"])
-    assert tree(tmp_path / "remote") == tree(tmp_path / "local")
+    assert digests(tmp_path / "remote") == digests(tmp_path / "local")
 
 
 def test_splits_and_subjects_are_chosen(by_subject: Path, tmp_path: Path) -> None:
@@ -659,7 +649,7 @@ def test_killed_conversions_continue_to_the_same_bytes(
     assert done.subjects == 40
     assert {path: path.stat().st_mtime_ns for path in whole} == times
     convert(str(by_subject), tmp_path / "undisturbed", to)
-    assert tree(out) == tree(tmp_path / "undisturbed")
+    assert digests(out) == digests(tmp_path / "undisturbed")
     assert convert(str(by_subject), out, to).written == 0
 
 
@@ -689,7 +679,7 @@ def test_what_a_killed_run_may_leave_does_no_harm(tiny: Path, tmp_path: Path) ->
         (out / ".convert" / "work" / name / "images" / "half.png").write_bytes(b"half")
     assert convert(source, out, "nerfstudio").written == 7 - 2
     convert(source, tmp_path / "undisturbed", "nerfstudio")
-    assert tree(out) == tree(tmp_path / "undisturbed")
+    assert digests(out) == digests(tmp_path / "undisturbed")
 
 
 def test_two_processes_do_not_write_to_one_folder(tiny: Path, tmp_path: Path) -> None:
@@ -702,7 +692,7 @@ def test_two_processes_do_not_write_to_one_folder(tiny: Path, tmp_path: Path) ->
     go_on.touch()
     assert process.finish().returncode == 0
     convert(str(tiny), tmp_path / "alone", "eg3d")
-    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
+    assert digests(tmp_path / "out") == digests(tmp_path / "alone")
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -715,7 +705,7 @@ def test_another_conversion_is_not_mixed_in(
     else:
         with pytest.raises(Stop):
             convert(source, out, "eg3d", progress=stop_after(3))
-    before = tree(out)
+    before = digests(out)
     for source_, to, arguments, named in (
         (sources["eg3d"], "eg3d", {}, "source"),
         (tiny, "colmap", {}, "format"),
@@ -723,12 +713,12 @@ def test_another_conversion_is_not_mixed_in(
     ):
         with pytest.raises(ReleaseError, match=f"another conversion(.|\n)*in .*{named}"):
             convert(str(source_), out, to, **arguments)  # type: ignore[arg-type]
-    assert tree(out) == before
+    assert digests(out) == before
     with pytest.raises(Stop):
         convert(source, out, "colmap", overwrite=True, progress=stop_after(2))
     convert(source, out, "colmap", overwrite=True)
     convert(source, tmp_path / "anew", "colmap")
-    assert tree(out) == tree(tmp_path / "anew")
+    assert digests(out) == digests(tmp_path / "anew")
 
 
 def test_strangers_files_are_left_alone(by_subject: Path, tmp_path: Path) -> None:
@@ -740,7 +730,7 @@ def test_strangers_files_are_left_alone(by_subject: Path, tmp_path: Path) -> Non
             convert(str(by_subject), tmp_path / "thesis.tex", "eg3d", overwrite=overwrite)
         with pytest.raises(UsageError, match="source is in the folder"):
             convert(str(by_subject), by_subject.parent, "eg3d", overwrite=overwrite)
-    assert list(tree(tmp_path)) == ["thesis.tex"]
+    assert list(digests(tmp_path)) == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(

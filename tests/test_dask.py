@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from conftest import digests
 from typer.testing import CliRunner
 from warm import Child
 
@@ -27,14 +27,6 @@ from geogen_hf.release.release import read_release
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 
 pytest.importorskip("distributed", reason="dask[distributed] is not installed")
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +85,7 @@ def test_the_same_bytes_from_a_cluster(
     monkeypatch.chdir(tmp_path)  # where the workers are not
     with dask_executor(address) as executor:
         done = export_release(release, Path("cluster"), options, executor=executor)
-    assert contents(tmp_path / "cluster") == contents(exported)
+    assert digests(tmp_path / "cluster") == digests(exported)
     assert done.written == 5
 
 
@@ -106,7 +98,7 @@ def test_the_command_takes_a_scheduler(address: str, by_view: Path, tmp_path: Pa
     assert one.exit_code == 0, one.exception
     two = CliRunner().invoke(app, [*arguments, str(tmp_path / "b"), "--workers", "1"])
     assert two.exit_code == 0, two.exception
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
 def test_errors_come_back_from_the_cluster(address: str, by_subject: Path, tmp_path: Path) -> None:

@@ -21,11 +21,7 @@ PARTS = select_parts([1, 2])
 FIRST = PARTS[0]
 SIZE = 300_000
 CUT = 200_000
-QUICK = TransferOptions(
-    retry=quick_retry(3),
-    read_s=2,
-    sync_s=0.0,
-)
+QUICK = TransferOptions(retry=quick_retry(3), read_s=2, sync_s=0.0)
 
 
 @pytest.fixture(autouse=True)

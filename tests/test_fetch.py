@@ -22,12 +22,7 @@ NUMBERS = [1, 2, 3, 8]
 PARTS = named_parts(NUMBERS)
 FIRST = PARTS[0]
 SIZE = 300_000
-QUICK = TransferOptions(
-    retry=quick_retry(3),
-    max_retry_after_s=0.05,
-    read_s=5,
-    sync_s=0.0,
-)
+QUICK = TransferOptions(retry=quick_retry(3), max_retry_after_s=0.05, read_s=5, sync_s=0.0)
 
 
 @pytest.fixture

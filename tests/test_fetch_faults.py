@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,12 +23,7 @@ PARTS = named_parts(NUMBERS)
 FIRST, SECOND = PARTS[:2]
 SIZE = 400_000
 CUT = 240_000
-QUICK = TransferOptions(
-    retry=quick_retry(3),
-    max_retry_after_s=0.3,
-    read_s=0.5,
-    sync_s=0.0,
-)
+QUICK = TransferOptions(retry=quick_retry(3), max_retry_after_s=0.3, read_s=0.5, sync_s=0.0)
 
 
 class Site:
@@ -484,18 +477,6 @@ def test_two_processes_fetch_each_part_once(site: Site) -> None:
     assert set(read_lock(site.out / "parts.lock.json")) == {part.name for part in PARTS}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
-    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
-        pytest.skip("no right to mount a small file system")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
-
-
 def test_space_is_looked_at_first(site: Site, small_disk: Path) -> None:
     site.out = small_disk / "out"
     with pytest.raises(FetchError, match="not enough space") as caught:
@@ -511,7 +492,7 @@ def test_a_disk_that_fills_up_on_the_way(site: Site, small_disk: Path) -> None:
     def fill(_offset: int) -> None:
         # Before the first piece is sent: the space was found enough, and no byte has come yet.
         if not other.exists():
-            other.write_bytes(bytes(800_000))
+            other.write_bytes(bytes(400_000))
 
     site.spoil(Faults(on_piece=fill))
     with pytest.raises(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hub_release import unmark
 from hub_server import HubServer, hub_environment
+from hub_server.hub import TOKENS
 from pushing import exported
 from typer.testing import CliRunner
 from warm import geogen, run
@@ -29,25 +30,18 @@ waits = pytest.mark.skipif(
 
 REPO = "lab/geogen"
 RAW = "lab/geogen-raw"
+READER = TOKENS.reader
 
 
 @dataclass
 class Lab:
-    """A Hub with two versions of the data set, and the mirror of its originals.
-
-    Attributes:
-        hub: The server.
-        root: For caches; processes run here.
-        old: What was exported first and is tagged v1.0.0.
-        new: What is on main.
-        parts: The original zips.
-    """
+    """A Hub with two versions of the data set, and the mirror of its originals."""
 
     hub: HubServer
-    root: Path
-    old: Path
-    new: Path
-    parts: Path
+    root: Path  # for caches; processes run here
+    old: Path  # exported first, tagged v1.0.0
+    new: Path  # on main
+    parts: Path  # the original zips
 
     def env(self, token: str | None, home: str, **more: str) -> dict[str, str]:
         return hub_environment(self.hub, self.root / home, token) | more
@@ -87,11 +81,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def granted(lab: Lab) -> str:
-    return lab.hub.tokens.reader
-
-
-@pytest.fixture(scope="module")
 def on_disk(lab: Lab) -> dict[str, Any]:
     """The rows of both exports as plain `datasets` reads them from disk, by export."""
     paths, configs = [str(lab.old), str(lab.new)], ["sequences", "cameras"]
@@ -105,11 +94,9 @@ def ids_in(folder: Path, config: str, split: str) -> set[str]:
     return {name for file in files for name in pq.read_table(file)["subject_id"].to_pylist()}
 
 
-def test_from_an_empty_cache_and_then_offline(
-    lab: Lab, granted: str, on_disk: dict[str, Any]
-) -> None:
+def test_from_an_empty_cache_and_then_offline(lab: Lab, on_disk: dict[str, Any]) -> None:
     home = "home-of-a-reader"
-    (got,) = lab.read("rows", lab.env(granted, home), configs=[None, "cameras"])
+    (got,) = lab.read("rows", lab.env(READER, home), configs=[None, "cameras"])
     for split in SPLITS:
         assert got[f"None {split}"] == on_disk["new"][f"sequences {split}"]
         assert got[f"cameras {split}"] == on_disk["new"][f"cameras {split}"]
@@ -123,20 +110,20 @@ def test_from_an_empty_cache_and_then_offline(
     assert len(lab.hub.counters.log) == before
 
 
-def test_the_tag_keeps_the_old_rows(lab: Lab, granted: str, on_disk: dict[str, Any]) -> None:
-    (got,) = lab.read("rows", lab.env(granted, "home-pinned"), revision="v1.0.0")
+def test_the_tag_keeps_the_old_rows(lab: Lab, on_disk: dict[str, Any]) -> None:
+    (got,) = lab.read("rows", lab.env(READER, "home-pinned"), revision="v1.0.0")
     for split in SPLITS:
         assert got[f"None {split}"] == on_disk["old"][f"sequences {split}"]
         assert got[f"None {split}"] != on_disk["new"][f"sequences {split}"]
 
 
-def test_streamed_by_two_workers(lab: Lab, granted: str, on_disk: dict[str, Any]) -> None:
+def test_streamed_by_two_workers(lab: Lab, on_disk: dict[str, Any]) -> None:
     wanted = [
         {"config": "sequences", "workers": 2},
         {"config": "cameras", "workers": 2},
         {"config": "sequences", "workers": 2, "revision": "v1.0.0"},
     ]
-    assert lab.read("all_streamed", lab.env(granted, "home-streaming"), wanted=wanted) == [
+    assert lab.read("all_streamed", lab.env(READER, "home-streaming"), wanted=wanted) == [
         on_disk["new"]["sequences train"],
         on_disk["new"]["cameras train"],
         on_disk["old"]["sequences train"],
@@ -144,15 +131,13 @@ def test_streamed_by_two_workers(lab: Lab, granted: str, on_disk: dict[str, Any]
 
 
 @waits
-def test_streaming_waits_where_the_hub_limits_requests(
-    lab: Lab, granted: str, on_disk: dict[str, Any]
-) -> None:
+def test_streaming_waits_where_the_hub_limits_requests(lab: Lab, on_disk: dict[str, Any]) -> None:
     log = lab.hub.counters.log
     before = len(log)
     lab.hub.resolve_limit = (2, 2)
     try:
         wanted = [{"config": "sequences", "workers": 2}]
-        got = lab.read("all_streamed", lab.env(granted, "home-limited"), wanted=wanted)
+        got = lab.read("all_streamed", lab.env(READER, "home-limited"), wanted=wanted)
     finally:
         lab.hub.resolve_limit = None
     assert got == [on_disk["new"]["sequences train"]]
@@ -162,13 +147,13 @@ def test_streaming_waits_where_the_hub_limits_requests(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_training_resolves_each_file_once(lab: Lab, granted: str, workers: int) -> None:
+def test_training_resolves_each_file_once(lab: Lab, workers: int) -> None:
     files = len(list((lab.new / "data/sequences").glob("train-*")))
     most = files + 5 * max(1, workers)
     lab.hub.counters.reset()
     lab.hub.resolve_limit = (most, 600)
     try:
-        env = lab.env(granted, f"home-training-{workers}")
+        env = lab.env(READER, f"home-training-{workers}")
         got = lab.read("trained", env, workers=workers)
     finally:
         lab.hub.resolve_limit = None
@@ -180,11 +165,11 @@ def test_training_resolves_each_file_once(lab: Lab, granted: str, workers: int) 
 
 
 @waits
-def test_training_waits_at_the_limit_and_every_row_comes_once(lab: Lab, granted: str) -> None:
+def test_training_waits_at_the_limit_and_every_row_comes_once(lab: Lab) -> None:
     lab.hub.counters.reset()
     lab.hub.resolve_limit = (1, 1)
     try:
-        got = lab.read("trained", lab.env(granted, "home-training-limited"), workers=2)
+        got = lab.read("trained", lab.env(READER, "home-training-limited"), workers=2)
     finally:
         lab.hub.resolve_limit = None
     assert sorted(got) == sorted(ids_in(lab.new, "sequences", "train"))
@@ -192,10 +177,10 @@ def test_training_waits_at_the_limit_and_every_row_comes_once(lab: Lab, granted:
     assert not lab.hub.storage_tokens
 
 
-def test_one_identity_costs_little_more_than_its_bytes(lab: Lab, granted: str) -> None:
+def test_one_identity_costs_little_more_than_its_bytes(lab: Lab) -> None:
     subject_id = min(ids_in(lab.new, "sequences", "train"))
     lab.hub.counters.reset()
-    own = lab.read("one", lab.env(granted, "home-one"), subject_id=subject_id)
+    own = lab.read("one", lab.env(READER, "home-one"), subject_id=subject_id)
     (of_file, *_) = (lab.new / "data/sequences").glob("train-*")
     counters = lab.hub.counters
     assert counters.sent.total() <= 1.3 * own + 300_000 < of_file.stat().st_size
@@ -234,5 +219,5 @@ def test_the_mirror_is_inspected_in_place(lab: Lab) -> None:
     assert len(same[0]) > 8
 
 
-def test_the_published_folder_is_verified_in_place(lab: Lab, granted: str) -> None:
-    assert lab.geogen("verify", f"hf://datasets/{REPO}@v1.0.0", token=granted)
+def test_the_published_folder_is_verified_in_place(lab: Lab) -> None:
+    assert lab.geogen("verify", f"hf://datasets/{REPO}@v1.0.0", token=READER)

@@ -29,10 +29,7 @@ from geogen_hf.source.parts import ALL_PARTS, Location, options_for
 pytestmark = pytest.mark.datasets
 
 RAW = "hf://datasets/lab/geogen-raw"
-QUICK = TransferOptions(
-    retry=quick_retry(3),
-    sync_s=0.0,
-)
+QUICK = TransferOptions(retry=quick_retry(3), sync_s=0.0)
 
 
 @pytest.fixture

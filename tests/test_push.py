@@ -13,15 +13,16 @@ from typing import Any
 import huggingface_hub
 import pyarrow.parquet as pq
 import pytest
+from conftest import digests
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
-from pushing import REPO, commits, digests, exported, forget_session, push, served, there
+from pushing import REPO, commits, exported, forget_session, push, served, there
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
 from geogen_hf.export.card import card_template
 from geogen_hf.export.verify import verify_export
 from geogen_hf.hub.contents import check_card
-from geogen_hf.hub.push import Pushed, push_export
+from geogen_hf.hub.push import Pushed
 from geogen_hf.hub.repo import HubError
 from geogen_hf.source.fetch import read_lock
 from geogen_hf.source.parts import ALL_PARTS
@@ -109,6 +110,9 @@ def test_public_comes_last(server: HubServer, folder: Path) -> None:
     assert seen == [True, True]
     repo = server.repos[REPO]
     assert (repo.private, repo.gated) == (False, "manual")
+    server.counters.reset()  # and nobody who does not name them changes them again
+    assert str(push(server, folder, tag="v2").access) == "public, gated (manual)"
+    assert "repo-settings" not in writes(server)
 
 
 def test_a_gate_comes_first(server: HubServer, folder: Path, other_folder: Path) -> None:
@@ -122,13 +126,6 @@ def test_a_gate_comes_first(server: HubServer, folder: Path, other_folder: Path)
     push(server, other_folder, gated="auto")
     assert set(seen) == {"auto"}
     assert not repo.private
-
-
-def test_access_of_an_existing_one_is_left_alone(server: HubServer, folder: Path) -> None:
-    push(server, folder, private=False, gated="manual")
-    server.counters.reset()
-    assert str(push(server, folder, tag="v2").access) == "public, gated (manual)"
-    assert "repo-settings" not in writes(server)
 
 
 def test_one_that_was_left_between_making_and_closing_is_closed(
@@ -184,6 +181,10 @@ def test_a_dry_run_changes_nothing(server: HubServer, folder: Path, other_folder
     assert pushed.plan.delete
     assert not writes(server)
     assert server.repos[REPO].gated == "auto"
+    pushed = push(server, folder, dry_run=True, private=False)
+    accesses = str(pushed.access_before), str(pushed.access)
+    assert accesses == ("private, gated (auto)", "public, gated (auto)")
+    assert server.repos[REPO].private
 
 
 def test_a_dry_run_without_a_token_or_a_network_plans_from_the_folder(
@@ -193,6 +194,8 @@ def test_a_dry_run_without_a_token_or_a_network_plans_from_the_folder(
     pushed = push(server, folder, token=None, dry_run=True)
     assert {file.path for file in pushed.plan.add} == set(digests(folder))
     assert (pushed.not_compared, str(pushed.access)) == ("no token", "private, gated (auto)")
+    with pytest.raises(HubError, match="hf auth login"):
+        push(server, folder, token=None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     forget_session()
     pushed = push(server, folder, dry_run=True, gated="manual", private=False)
@@ -203,16 +206,6 @@ def test_a_dry_run_without_a_token_or_a_network_plans_from_the_folder(
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
         push(server, folder)
     assert not server.counters.calls
-
-
-def test_a_dry_run_with_a_token_says_what_would_change(server: HubServer, folder: Path) -> None:
-    push(server, folder)
-    pushed = push(server, folder, dry_run=True, private=False)
-    assert (str(pushed.access_before), str(pushed.access)) == (
-        "private, gated (auto)",
-        "public, gated (auto)",
-    )
-    assert server.repos[REPO].private
 
 
 # --- Sample heads ---
@@ -265,8 +258,7 @@ def test_a_branch_and_a_pull_request(server: HubServer, folder: Path, other_fold
 
 
 def test_a_name_alone_is_the_users_own(server: HubServer, folder: Path) -> None:
-    assert push(server, folder, "mine").repo_id == "owner/mine"
-    assert there(server, "owner/mine") == digests(folder)
+    assert push(server, folder, "mine", dry_run=True).repo_id == "owner/mine"
 
 
 def with_views_swapped(parts: Path, folder: Path, subject_id: str) -> Path:
@@ -290,7 +282,8 @@ def test_after_a_change_to_one_subject_only_its_shard_is_sent(
 ) -> None:
     push(server, folder)
     changed = tmp_path / "changed"
-    subject_id = subject_of_a_middle_shard(folder)
+    table = pq.read_table(folder / "data/sequences/train-00001-of-00003.parquet")
+    subject_id = str(table["subject_id"][1])  # of a shard in the middle
     after = exported(with_views_swapped(unmarked, changed, subject_id), tmp_path / "after")
     server.counters.reset()
     pushed = push(server, after)
@@ -298,11 +291,6 @@ def test_after_a_change_to_one_subject_only_its_shard_is_sent(
     assert [file.path for file in shards] == ["data/sequences/train-00001-of-00003.parquet"]
     assert server.counters.received["lfs-upload"] == shards[0].size
     assert there(server) == digests(after)
-
-
-def subject_of_a_middle_shard(folder: Path) -> str:
-    table = pq.read_table(folder / "data/sequences/train-00001-of-00003.parquet")
-    return str(table["subject_id"][1].as_py())
 
 
 # --- Interruptions that are answers ---
@@ -414,15 +402,6 @@ def test_no_write_access_to_an_existing_one(server: HubServer, folder: Path) -> 
             push(server, folder, token=token, gated="manual")
 
 
-def test_no_token_at_all(
-    server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(HubError, match="hf auth login"):
-        push_export(folder, REPO)
-
-
 @pytest.mark.parametrize(
     ("fault", "complaint"),
     [
@@ -431,6 +410,10 @@ def test_no_token_at_all(
         (Fault("repo-info", status=502), "the server fails"),
         (Fault("repo-info", status=400), "looking at the repository: refused"),
         (Fault("commit", status=413), "storage of this account is used up"),
+        (
+            Fault("lfs-batch", status=403, message="Private repository storage limit reached"),
+            "storage of this account is used up",
+        ),
     ],
     ids=lambda value: value.route if isinstance(value, Fault) else "",
 )
@@ -440,14 +423,7 @@ def test_what_the_hub_may_answer(
     server.faults = [fault]
     with pytest.raises(HubError, match=complaint):
         push(server, folder)
-
-
-def test_no_room(server: HubServer, folder: Path) -> None:
-    says = "Private repository storage limit reached, please upgrade your plan"
-    server.faults = [Fault("lfs-batch", status=403, message=says)]
-    with pytest.raises(HubError, match="storage of this account is used up"):
-        push(server, folder)
-    assert there(server) == {}
+    assert REPO not in server.repos or there(server) == {}
 
 
 def test_nobody_there_and_no_such_branch(server: HubServer, folder: Path) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import digests
 from hub_server import Fault, HubServer, hub_environment
 from huggingface_hub import HfApi
-from pushing import REPO, commits, digests, exported, push, served, there
+from pushing import REPO, commits, exported, push, served, there
 from typer.testing import CliRunner, Result
 from warm import GEOGEN, Child
 

@@ -163,11 +163,7 @@ def test_a_wrong_length_is_not_believed(origin: OriginServer) -> None:
 
 
 def test_a_trickle_is_given_up(origin: OriginServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = with_changes(
-        HASTE,
-        retry=quick_retry(2),
-        read_s=0.1,
-    )
+    options = with_changes(HASTE, retry=quick_retry(2), read_s=0.1)
     spoil(origin, trickle_s=0.02, piece=10)
     with pytest.raises(FetchError, match="given up after 2 attempts"):
         http_file(f"{origin.url}/a.bin", options=options).read_range(0, 100_000)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import io
 import json
 import re
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from origin_server import OriginServer
 from PIL import Image
 
 from geogen_hf.errors import PartsError
@@ -119,29 +117,14 @@ def test_what_git_and_the_hub_leave_is_no_damage(folder: Path) -> None:
     assert verified(folder).failures == ()
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def served(folder: Path) -> Iterator[str]:
-    handler = functools.partial(_Quiet, directory=str(folder.parent))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/geogen"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_folder_behind_http_is_verified(folder: Path, served: str) -> None:
-    found = verify_export(served, workers=2)
-    assert found.failures == ()
-    assert found.images == 2 * 280
-    flip_byte(shard(folder, "cameras"))
-    assert any("SHA-256" in failure for failure in verify_export(served, workers=2).failures)
+def test_a_folder_behind_http_is_verified(folder: Path) -> None:
+    with OriginServer(folder.parent) as server:
+        found = verify_export(f"{server.url}/geogen", workers=2)
+        assert found.failures == ()
+        assert found.images == 2 * 280
+        flip_byte(shard(folder, "cameras"))
+        found = verify_export(f"{server.url}/geogen", workers=2)
+        assert any("SHA-256" in failure for failure in found.failures)
 
 
 def test_a_folder_of_any_fsspec_file_system_is_verified(folder: Path) -> None:

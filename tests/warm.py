@@ -48,11 +48,7 @@ class Child:
     ) -> None:
         """Start `python` with these arguments: `-m` and a module, `-c` and code, or a script.
 
-        Args:
-            arguments: What follows `python`.
-            cwd: Where it runs; None for here.
-            env: Its environment; None for this one.
-            stderr: File or terminal to write to; None for a file that `finish` reads.
+        `stderr` is a file or terminal to write to, else `finish` reads what was written.
         """
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory()

@@ -13,13 +13,7 @@ _OURS = ("HF_", "HUGGING_FACE_")
 
 
 def hub_environment(hub: Hub | str, home: Path, token: str | None = None) -> dict[str, str]:
-    """Make the environment of a client process.
-
-    Args:
-        hub: The server, or its URL.
-        home: For the client's caches; one that does not exist is an empty cache.
-        token: Of whoever calls; None for nobody.
-    """
+    """Make the environment of a client process, with its caches in `home`; nobody has no token."""
     given = [path for path in (os.environ.get("PYTHONPATH"),) if path]
     env = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
     env |= {

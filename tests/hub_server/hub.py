@@ -19,19 +19,12 @@ from hub_server.wire import HubError, Request
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sent a request.
+    """Whoever sent a request."""
 
-    Attributes:
-        name: The user's own namespace, too; empty where there was no token.
-        writes: Namespaces whose repos the token may change.
-        reads: Namespaces whose private repos it shows.
-        accepts: Whether the user has accepted the terms of every gated repo.
-    """
-
-    name: str = ""
-    writes: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
-    accepts: bool = False
+    name: str = ""  # the user's own namespace, too; empty without a token
+    writes: tuple[str, ...] = ()  # namespaces whose repos the token may change
+    reads: tuple[str, ...] = ()  # namespaces whose private repos it shows
+    accepts: bool = False  # the user has accepted the terms of every gated repo
 
 
 @dataclass(frozen=True)
@@ -59,41 +52,27 @@ _BY_TOKEN = {
 
 
 class Hub:
-    """The state behind the routes.
-
-    Attributes:
-        folder: Contents, each under its sha256.
-        repos: Data sets by id.
-        counters: What was asked, and how many bytes came.
-        faults: What goes wrong; may be changed at any time.
-        resolve_limit: Requests to `/resolve/` in a window of so many seconds; None for any number.
-        signature_s: Seconds for which a storage URL can be used.
-        storage_tokens: Tokens that were sent to the storage host; no client may send one.
-        url: Where the Hub is.
-        storage_url: Where the contents are.
-    """
+    """The state behind the routes."""
 
     tokens = TOKENS
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder  # contents, each under its sha256
         folder.mkdir(parents=True, exist_ok=True)
         self.repos: dict[str, Repo] = {}
         self.counters = Counters()
-        self.faults: list[Fault] = []
-        self.resolve_limit: tuple[int, float] | None = None
-        self.signature_s = 3600.0
-        self.storage_tokens: list[str] = []
+        self.faults: list[Fault] = []  # may be changed at any time
+        self.resolve_limit: tuple[int, float] | None = None  # requests in so many seconds
+        self.signature_s = 3600.0  # a storage URL can be used for so long
+        self.storage_tokens: list[str] = []  # sent to the storage host; no client may send one
         self._window: tuple[object, int] = (None, 0)
-        self.url = ""
-        self.storage_url = ""
+        self.url = self.storage_url = ""
         self.lock = threading.RLock()
         self.expire_signatures()
 
     # --- Who may do what ---
 
     def caller(self, request: Request) -> Caller:
-        """Tell who sent a request."""
         token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token == TOKENS.expired:
             raise HubError(401, 'User Access Token "laptop" is expired')
@@ -152,7 +131,6 @@ class Hub:
             incoming.unlink(missing_ok=True)  # a broken upload leaves nothing, as on S3
 
     def put_bytes(self, content: bytes) -> str:
-        """Store a content and return its sha256."""
         sha256 = hashlib.sha256(content).hexdigest()
         self.put(sha256, [content])
         return sha256

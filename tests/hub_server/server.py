@@ -22,27 +22,11 @@ from loopback import LoopbackServer, QuietHandler
 from hub_server.api import Route, find_route
 from hub_server.faults import Fault
 from hub_server.hub import Hub
-from hub_server.wire import (
-    PIECE,
-    Answer,
-    Body,
-    ClientGoneError,
-    HubError,
-    Request,
-    json_answer,
-)
+from hub_server.wire import PIECE, Answer, Body, ClientGoneError, HubError, Request, json_answer
 
 
 class HubServer(Hub):
-    """A `Hub` that is served.
-
-    Args:
-        folder: For the contents.
-
-    Example:
-        with HubServer(folder) as hub:
-            HfApi(hub.url, token=hub.tokens.owner).create_repo("lab/x", repo_type="dataset")
-    """
+    """A `Hub` that is served."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

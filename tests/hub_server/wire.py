@@ -22,13 +22,7 @@ class ClientGoneError(Exception):
 class Body:
     """What a client sends. Every byte is counted when it arrives, also of bodies that break off."""
 
-    def __init__(
-        self,
-        stream: BinaryIO,
-        headers: Any,
-        counters: Counters,
-        fault: Fault,
-    ) -> None:
+    def __init__(self, stream: BinaryIO, headers: Any, counters: Counters, fault: Fault) -> None:
         self._stream, self._counters, self._fault = stream, counters, fault
         self._left = int(headers.get("Content-Length") or 0)
 
@@ -40,7 +34,6 @@ class Body:
             yield data
 
     def read(self) -> bytes:
-        """Read the rest of the body."""
         return b"".join(self.chunks())
 
     def drain(self) -> None:
@@ -75,16 +68,13 @@ class Request:
     body: Body
 
     def json(self) -> dict[str, Any]:
-        """Read a body of JSON."""
         content = self.body.read()
         return json.loads(content) if content else {}
 
     def form(self) -> dict[str, list[str]]:
-        """Read a body of form fields."""
         return parse_qs(self.body.read().decode(), keep_blank_values=True)
 
     def one(self, name: str, default: str = "") -> str:
-        """Get a value of the query."""
         return self.query.get(name, [default])[0]
 
     def flag(self, name: str) -> bool:
@@ -105,12 +95,10 @@ class Answer:
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
         return len(self.body) if self.file is None else self.length
 
 
 def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    """Answer with JSON."""
     headers = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
     return Answer(status, headers, json.dumps(content).encode())
 
@@ -141,7 +129,6 @@ class HubError(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def answer(self) -> Answer:
-        """Word it for the wire."""
         headers = {"X-Error-Message": self.message, **self.headers}
         if self.code is not None:
             headers["X-Error-Code"] = self.code
