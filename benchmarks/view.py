@@ -28,8 +28,10 @@ from benchmarks.origin import BYTES_PER_S, NAMES, ROUND_TRIP_S, nginx
 from benchmarks.releases import big_release
 from geogen_hf import open_release, view
 from geogen_hf.cameras import camera_centre
+from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.release.release import Identities
 from geogen_hf.viewer.frustums import IdentityFrustums, place_pictures
-from geogen_hf.viewer.places import OpenedPlace, open_place
+from geogen_hf.viewer.server import open_place
 from tests.chromium import Page, open_browser
 
 SUBJECTS, RUNS = 20, 7
@@ -68,7 +70,7 @@ def plain_viser(shown: IdentityFrustums) -> Any:
             scale=frustum.depth,
             color=ORANGE,
             image=frustum.pixels,
-            wxyz=frustum.wxyz,
+            wxyz=quaternion_from_rotation(frustum.world_to_camera[:3, :3].T, "wxyz"),
             position=camera_centre(frustum.world_to_camera),
         )
     server.initial_camera.position = tuple(shown.overview_position())
@@ -111,19 +113,19 @@ def remote_identity(parts: Path) -> None:
     ):
         url = f"{link.url}/parts"
         started = time.perf_counter()
-        with contextlib.closing(open_place(url, None)) as place:
+        with open_place(url)[0] as identities:
             print(f"listed and proven     {time.perf_counter() - started:8.2f} s, once a release")
-            names = list(place.identities)[1 : 1 + RUNS]
+            names = list(identities)[1 : 1 + RUNS]
             before = link.traffic()
-            ours = [_timed(_ours, place, name) for name in names]
+            ours = [_timed(_ours, identities, name) for name in names]
             requests = (link.traffic() - before).requests / RUNS
         theirs = [_timed(_by_zipfile, url, name) for name in names]
     print(f"an identity by http    {statistics.median(ours):8.2f} s, {requests:.1f} requests")
     print(f"zipfile over fsspec    {statistics.median(theirs):8.2f} s")
 
 
-def _ours(place: OpenedPlace, name: str) -> None:
-    place_pictures(place.identities[name])
+def _ours(identities: Identities, name: str) -> None:
+    place_pictures(identities[name])
 
 
 def _by_zipfile(url: str, name: str) -> None:

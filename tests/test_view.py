@@ -25,7 +25,7 @@ from geogen_hf.release.release import Identity, UnknownSubjectError
 from geogen_hf.sample import write_release
 from geogen_hf.viewer.frustums import place_pictures
 from geogen_hf.viewer.page import facts_table
-from geogen_hf.viewer.places import open_place
+from geogen_hf.viewer.server import open_place
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -111,14 +111,13 @@ def test_an_exported_folder_is_opened_and_says_how_its_cameras_were_read(
     parts: Path, tmp_path: Path
 ) -> None:
     export = geogen_hf.export_release(parts, tmp_path / "geogen", workers=1).folder
-    opened = open_place(export, None, None)
-    shown = place_pictures(opened.identities["subj_00001"])
+    identities, (head, stored, *_) = open_place(export)
+    shown = place_pictures(identities["subj_00001"])
     assert len(shown.frustums) == 7
-    head, stored, *_ = opened.convention
     assert head == "camera convention: world_to_camera opencv, as exported"
     assert stored == "In the release: world_to_camera opencv, proven."
     (export / "provenance.json").write_text('{"source": {"cameras": []}}')
-    (_, instead) = open_place(export, None, None).convention
+    _, (_, instead) = open_place(export)
     assert "does not say" in instead
 
 

@@ -114,7 +114,8 @@ def test_the_live_viewer_shows_pictures_at_their_poses(
     across_deg = np.degrees(2 * np.arctan(np.tan(OVERVIEW_FOV_RAD / 2) * width / height))
     nearest = max(first.frustums, key=lambda f: -np.linalg.norm(
         f.position - first.overview_position()))  # fmt: skip
-    middle = nearest.position + nearest.depth * nearest.forward
+    share = nearest.depth / nearest.distance
+    middle = nearest.position + share * (nearest.target - nearest.position)
     ((x, y),) = project(middle[None], overview, intrinsics_from_fov(across_deg, width, height))[0]
     page.click(left + x, top + y)
     page.wait_until(lambda: difference_from(page, nearest.pixels) < 6, "its picture is shown")

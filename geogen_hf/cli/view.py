@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -84,14 +83,14 @@ def preview(
         cell: Width and height of an image in it, pixels.
     """
     from geogen_hf.release.pictures import camera_rig, contact_sheet, decode_views
-    from geogen_hf.viewer.places import open_place
+    from geogen_hf.viewer.server import choose, open_place
 
     cameras = console.camera_options(camera_convention, camera_schema, default_intrinsics)
     console.check_picture_path(picture)
     rig = picture.with_name(f"{picture.stem}-rig{picture.suffix}")
-    with closing(open_place(source, cameras)) as place:
-        names = place.choose(subject)[: None if subject else _PREVIEWED]
-        found = [place.identities[name] for name in names]
+    with open_place(source, cameras)[0] as identities:
+        names = choose(identities, subject)[: None if subject else _PREVIEWED]
+        found = [identities[name] for name in names]
     shown = list(map(decode_views, found))
     console.save_picture(contact_sheet(shown, cell), picture)
     console.save_picture(camera_rig(shown[0]), rig)

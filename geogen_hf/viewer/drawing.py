@@ -11,73 +11,61 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from geogen_hf.viewer.frustums import Frustum, IdentityFrustums
+from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.viewer.frustums import IdentityFrustums
 
 _LINES, _CHOSEN = (230, 126, 34), (45, 85, 200)
 _SMALL_PX, _LARGE_PX = 256, 1024
 """Longest side of a picture in its frustum, and of the one that is looked through."""
 _JPEG_QUALITY = 88
+_OnClick = Callable[[int, Any], None]
 
 
 class Drawing:
-    """The nodes of a viser scene that show one identity.
+    """The nodes of a `viser` scene that show one identity.
 
-    Args:
-        scene: The scene API of a `viser.ViserServer`.
-        shown: The identity.
-        opacity: Of the pictures, 0..1.
-        on_click: Called with the index of a frustum that is clicked, and the browser's handle.
+    `on_click` gets the index of a frustum that is clicked, and the browser's handle; `opacity` is
+    that of the pictures, 0..1.
     """
 
     def __init__(
-        self,
-        scene: Any,
-        shown: IdentityFrustums,
-        opacity: float,
-        on_click: Callable[[int, Any], None],
+        self, scene: Any, shown: IdentityFrustums, opacity: float, on_click: _OnClick
     ) -> None:
-        self._scene = scene
-        self._shown = shown
+        self._scene, self._shown = scene, shown
         self._chosen: int | None = None
         self._root = scene.add_frame("/identity", show_axes=False)
         self._pictures: list[Any] = []
         self._lines: list[Any] = []
         for index, frustum in enumerate(shown.frustums):
-            self._add_frustum(index, frustum, opacity, on_click)
+            name = f"/identity/view_{frustum.view_id}"
+            wxyz = quaternion_from_rotation(frustum.world_to_camera[:3, :3].T, "wxyz")
+            scene.add_frame(name, show_axes=False, wxyz=wxyz, position=tuple(frustum.position))
+            top_left, _, bottom_right, _ = frustum.corners()
+            width, height, _ = bottom_right - top_left
+            picture = scene.add_image(
+                f"{name}/picture",
+                self._texture(index, opacity),
+                width,
+                height,
+                jpeg_quality=_JPEG_QUALITY,
+                cast_shadow=False,
+                receive_shadow=False,
+                position=tuple((top_left + bottom_right) / 2),
+            )
+            picture.on_click(lambda event, index=index: on_click(index, event.client))
+            self._pictures.append(picture)
+            self._lines.append(self._add_lines(index))
         self.axes = self._add_axes()
         self.points: Any = None
 
-    def _add_frustum(
-        self, index: int, frustum: Frustum, opacity: float, on_click: Callable[[int, Any], None]
-    ) -> None:
-        name = f"/identity/view_{frustum.view_id}"
-        self._scene.add_frame(
-            name, show_axes=False, wxyz=frustum.wxyz, position=tuple(frustum.position)
-        )
-        top_left, _, bottom_right, _ = frustum.corners()
-        width, height, _ = bottom_right - top_left
-        picture = self._scene.add_image(
-            f"{name}/picture",
-            blended(frustum.pixels, opacity, _SMALL_PX),
-            width,
-            height,
-            jpeg_quality=_JPEG_QUALITY,
-            cast_shadow=False,
-            receive_shadow=False,
-            position=tuple((top_left + bottom_right) / 2),
-        )
-        picture.on_click(lambda event: on_click(index, event.client))
-        self._pictures.append(picture)
-        self._lines.append(self._add_lines(name, frustum, _LINES, 2.0))
-
-    def _add_lines(self, name: str, frustum: Frustum, colour: Any, thickness: float) -> Any:
+    def _add_lines(self, index: int) -> Any:
+        frustum, chosen = self._shown.frustums[index], index == self._chosen
         return self._scene.add_line_segments(
-            f"{name}/lines",
+            f"/identity/view_{frustum.view_id}/lines",
             frustum.edges().astype(np.float32),
-            colour,
-            thickness=thickness,
+            _CHOSEN if chosen else _LINES,
+            thickness=3.0 if chosen else 2.0,
             thickness_units="screen",
         )
 
@@ -115,15 +103,11 @@ class Drawing:
     def choose(self, index: int | None, opacity: float) -> None:
         """Mark the frustum that is looked through and show its picture in full; None for none."""
         previous, self._chosen = self._chosen, index
-        for changed in {previous, index} - {None}:
-            assert changed is not None
-            frustum = self._shown.frustums[changed]
-            chosen = changed == index
-            self._pictures[changed].image = self._texture(changed, opacity)
-            self._lines[changed].remove()
-            colour, thickness = (_CHOSEN, 3.0) if chosen else (_LINES, 2.0)
-            name = f"/identity/view_{frustum.view_id}"
-            self._lines[changed] = self._add_lines(name, frustum, colour, thickness)
+        for changed in (previous, index):
+            if changed is not None:
+                self._pictures[changed].image = self._texture(changed, opacity)
+                self._lines[changed].remove()
+                self._lines[changed] = self._add_lines(changed)
 
     def set_opacity(self, opacity: float) -> None:
         """Blend the picture that is looked through with what is behind it, or else all."""
@@ -133,25 +117,11 @@ class Drawing:
 
     def _texture(self, index: int, opacity: float) -> NDArray[np.uint8]:
         longest_px = _LARGE_PX if index == self._chosen else _SMALL_PX
-        return blended(self._shown.frustums[index].pixels, opacity, longest_px)
+        image = self._shown.frustums[index].reduced(longest_px)
+        if opacity < 1:
+            image.putalpha(round(255 * opacity))
+        return np.asarray(image)
 
     def remove(self) -> None:
         """Take everything out of the scene."""
         self._root.remove()
-
-
-def blended(pixels: NDArray[np.uint8], opacity: float, longest_px: int) -> NDArray[np.uint8]:
-    """Reduce a picture, and give it an alpha channel where it is not opaque.
-
-    Example:
-        >>> blended(np.zeros((40, 80, 3), np.uint8), 0.5, 20).shape
-        (10, 20, 4)
-    """
-    image = Image.fromarray(pixels)
-    if max(image.size) > longest_px:
-        scale = longest_px / max(image.size)
-        size = [max(1, round(side * scale)) for side in image.size]
-        image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-    if opacity < 1:
-        image.putalpha(round(255 * opacity))
-    return np.asarray(image)

@@ -1,8 +1,7 @@
 """Where an identity's pictures stand in the world: the geometry that the viewer draws.
 
 Open this module to change the shape of a frustum, the order of the pictures or the first view of
-the scene. It knows no viewer: lengths are in the release's unit, angles in degrees unless a name
-says otherwise, cameras have OpenCV axes (x right, y down, z into the scene).
+the scene. It knows no viewer. Lengths are in the release's unit, cameras have OpenCV axes.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from geogen_hf.cameras.conventions import quaternion_from_rotation
 from geogen_hf.cameras.hull import SurfacePoints
@@ -27,25 +27,15 @@ _MARGIN = 1.04  # the window shows a little more than the picture
 
 @dataclass(frozen=True, eq=False)
 class Frustum:
-    """One picture and its camera.
-
-    Attributes:
-        view_id: Number of the view.
-        pixels: `(H, W, 3)` uint8 RGB.
-        world_to_camera: `(4, 4)` float64 extrinsics.
-        intrinsics: `(3, 3)` float64, pixels of the picture.
-        azimuth_deg: Where the camera stands around the head; 0 is the rig's front.
-        distance: From the point that the cameras look at.
-        depth: Distance of the drawn picture from the camera's centre.
-    """
+    """One picture, `(H, W, 3)` uint8 RGB, and its `(4, 4)` and `(3, 3)` float64 camera."""
 
     view_id: int
     pixels: NDArray[np.uint8]
     world_to_camera: FloatArray
     intrinsics: FloatArray
-    azimuth_deg: float
-    distance: float
-    depth: float
+    azimuth_deg: float  # where the camera stands around the head; 0 is the rig's front
+    distance: float  # from the point that the cameras look at
+    depth: float  # of the drawn picture from the camera's centre
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -59,19 +49,20 @@ class Frustum:
         return camera_centre(self.world_to_camera)
 
     @property
-    def wxyz(self) -> FloatArray:
-        """`(4,)` quaternion of the rotation from the camera's axes to the world's."""
-        return quaternion_from_rotation(self.world_to_camera[:3, :3].T, "wxyz")
-
-    @property
-    def forward(self) -> FloatArray:
-        """`(3,)` world direction in which the camera looks."""
-        return np.asarray(self.world_to_camera[2, :3])
+    def target(self) -> FloatArray:
+        """`(3,)` world point on the optical axis, as far away as what the cameras look at."""
+        return np.asarray(self.position + self.distance * self.world_to_camera[2, :3])
 
     @property
     def up(self) -> FloatArray:
         """`(3,)` world direction that is upwards in the picture."""
         return np.asarray(-self.world_to_camera[1, :3])
+
+    def reduced(self, longest_px: int) -> Image.Image:
+        """The picture, no side of it longer than this."""
+        image = Image.fromarray(self.pixels)
+        image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+        return image
 
     @property
     def tangents(self) -> tuple[float, float, float, float]:
@@ -99,11 +90,7 @@ class Frustum:
         return np.concatenate([rim, rays, mark[None]])
 
     def fov_rad(self, aspect: float) -> float:
-        """Vertical field of view in radians of a window that shows the whole picture.
-
-        Args:
-            aspect: Width of the window over its height.
-        """
+        """Vertical field of view of a window, `aspect` its width over its height, for all of it."""
         left, top, right, bottom = self.tangents
         reach = max(-top, bottom, -left / aspect, right / aspect)
         return float(2 * np.arctan(_MARGIN * reach))
@@ -111,21 +98,13 @@ class Frustum:
 
 @dataclass(frozen=True, eq=False)
 class IdentityFrustums:
-    """One identity, ready to be drawn.
-
-    Attributes:
-        subject_id: Its name.
-        split: `"train"`, `"validation"` or `"test"`.
-        frustums: Its views in the order of azimuth.
-        orbit: What the cameras look at, and which way is up.
-        distance: Median distance of the cameras from there.
-    """
+    """One identity, ready to be drawn."""
 
     subject_id: str
     split: str
-    frustums: tuple[Frustum, ...]
+    frustums: tuple[Frustum, ...]  # in the order of azimuth
     orbit: Orbit
-    distance: float
+    distance: float  # median distance of the cameras from what they look at
 
     def overview_position(self) -> FloatArray:
         """`(3,)` world point from which all cameras are in sight: in front, beside and above."""
@@ -137,19 +116,7 @@ class IdentityFrustums:
 
 
 def place_pictures(identity: Identity) -> IdentityFrustums:
-    """Decode an identity's images and find where they stand.
-
-    Raises:
-        ImageError: An image is damaged; the message names subject and view.
-
-    Example:
-        >>> from geogen_hf import open_release
-        >>> with open_release("parts") as release:
-        ...     placed = place_pictures(release["subj_00001"])
-        >>> azimuths = [frustum.azimuth_deg for frustum in placed.frustums]
-        >>> len(azimuths), azimuths == sorted(azimuths)
-        (7, True)
-    """
+    """Decode an identity's images and find where they stand; `ImageError` names a damaged one."""
     orbit = fit_orbit(identity.extrinsics)
     azimuth_deg, _, distances = orbit.angles(identity.extrinsics)
     distance = float(np.median(distances))
@@ -175,11 +142,11 @@ def hull_points(shown: IdentityFrustums) -> SurfacePoints | None:
     If pictures and cameras belong together, the points cover each picture when it is looked
     through.
     """
-    pictures = [frustum.pixels for frustum in shown.frustums]
+    frustums = shown.frustums
     return surface_points(
-        pictures,
-        [foreground(picture) for picture in pictures],
-        np.stack([frustum.world_to_camera for frustum in shown.frustums]),
-        np.stack([frustum.intrinsics for frustum in shown.frustums]),
+        [frustum.pixels for frustum in frustums],
+        [foreground(frustum.pixels) for frustum in frustums],
+        np.stack([frustum.world_to_camera for frustum in frustums]),
+        np.stack([frustum.intrinsics for frustum in frustums]),
         count=_POINTS,
     )

@@ -18,8 +18,6 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.durable import write_durably, writing
@@ -31,23 +29,24 @@ _LONGEST_PX = 768  # of a picture in the file; more is not seen in a window
 
 
 def short(name: str) -> str:
-    """Cut a name that is too long to show.
-
-    Example:
-        >>> short("subj_00001"), len(short("x" * 65_000))
-        ('subj_00001', 121)
-    """
+    """Cut a name that is too long to show."""
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 
 def facts_table(shown: IdentityFrustums, convention: Sequence[str]) -> str:
     """Describe an identity, and how its cameras were read, as an HTML table without scripts."""
+    intrinsics = np.stack([frustum.intrinsics for frustum in shown.frustums])
+    sizes = sorted({frustum.size_wh for frustum in shown.frustums})
+    width = np.array([frustum.size_wh[0] for frustum in shown.frustums])
+    fov_deg = np.degrees(2 * np.arctan(width / (2 * intrinsics[:, 0, 0])))
+    places = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}
+    px = ", ".join(f"{name} {_range(intrinsics[:, i, j])}" for name, (i, j) in places.items())
     rows = {
         "Identity": short(shown.subject_id),
         "Split": shown.split,
-        "Views": f"{len(shown.frustums)} of {_sizes(shown.frustums)} px",
-        "Intrinsics": _intrinsics(shown.frustums),
-        "Azimuth": f"0° is where the world's {_axis_in_front(shown)} axis points",
+        "Views": f"{len(width)} of {', '.join(f'{wide} × {high}' for wide, high in sizes)} px",
+        "Intrinsics": f"{px} px; {_range(fov_deg)}° across",
+        "Azimuth": f"0° is where the world's {'xyz'[np.argmax(shown.orbit.front)]} axis points",
         "Distance": f"{shown.distance:.4g} (median, unit of the release)",
     }
     cells = "".join(
@@ -61,56 +60,28 @@ def facts_table(shown: IdentityFrustums, convention: Sequence[str]) -> str:
     )
 
 
+def _range(values: FloatArray) -> str:
+    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    return low if low == high else f"{low}–{high}"
+
+
 def strip(frustums: Sequence[Frustum]) -> str:
     """Show the pictures by azimuth, four in a row, as HTML that holds them."""
-    cells = "".join(
-        f'<div><img src="{data_url(frustum.pixels, _STRIP_PX)}" alt="">{escape(caption(frustum))}'
-        "</div>"
-        for frustum in frustums
-    )
+    cells = "".join(f"<div>{_labelled(frustum, _STRIP_PX)}</div>" for frustum in frustums)
     return f'{_PANEL_STYLE}<div class="geogen-strip">{cells}</div>'
 
 
-def data_url(pixels: NDArray[np.uint8], longest_px: int) -> str:
-    """Encode a picture, reduced, so that HTML can hold it."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+def _labelled(frustum: Frustum, longest_px: int) -> str:
+    """A picture, reduced and held by the HTML itself, with its caption."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    frustum.reduced(longest_px).save(buffer, "JPEG", quality=88)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img src="data:image/jpeg;base64,{data}" alt="">{escape(caption(frustum))}'
 
 
 def caption(frustum: Frustum) -> str:
     """Name a view by its number and its azimuth."""
     return f"{frustum.view_id} · {frustum.azimuth_deg:.0f}°"
-
-
-def _axis_in_front(shown: IdentityFrustums) -> str:
-    return "xyz"[int(np.argmax(shown.orbit.front))]
-
-
-def _sizes(frustums: tuple[Frustum, ...]) -> str:
-    sizes = sorted({frustum.size_wh for frustum in frustums})
-    return ", ".join(f"{width} × {height}" for width, height in sizes)
-
-
-def _intrinsics(frustums: tuple[Frustum, ...]) -> str:
-    matrices = np.stack([frustum.intrinsics for frustum in frustums])
-    width = np.array([frustum.size_wh[0] for frustum in frustums])
-    fov_deg = np.degrees(2 * np.arctan(width / (2 * matrices[:, 0, 0])))
-    named = {
-        "fx": matrices[:, 0, 0],
-        "fy": matrices[:, 1, 1],
-        "cx": matrices[:, 0, 2],
-        "cy": matrices[:, 1, 2],
-    }
-    pixels = ", ".join(f"{name} {_range(values)}" for name, values in named.items())
-    return f"{pixels} px; {_range(fov_deg)}° across"
-
-
-def _range(values: FloatArray) -> str:
-    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
-    return low if low == high else f"{low}–{high}"
 
 
 def write_page(
@@ -129,38 +100,34 @@ def write_page(
 
 
 def _beside(shown: IdentityFrustums, convention: Sequence[str]) -> str:
-    strip = "".join(_thumbnail(index, f) for index, f in enumerate(shown.frustums))
-    cameras = json.dumps([_camera(frustum, shown) for frustum in shown.frustums])
+    buttons = "".join(
+        f'<button type=button data-view={index} title="Look through this camera">'
+        f"{_labelled(frustum, _LONGEST_PX)}</button>"
+        for index, frustum in enumerate(shown.frustums)
+    )
+    cameras = json.dumps(
+        [
+            {
+                "position": frustum.position.tolist(),
+                "lookAt": frustum.target.tolist(),
+                "up": frustum.up.tolist(),
+                # Just behind the picture in the scene, which the one laid over it replaces.
+                "near": 1.01 * frustum.depth,
+                "far": 100 * shown.distance,
+                "tangents": frustum.tangents,
+            }
+            for frustum in shown.frustums
+        ]
+    )
     return (
         f"{_PAGE_STYLE}<aside id=geogen-panel>{facts_table(shown, convention)}</aside>"
         f"<div id=geogen-over hidden><img alt=''></div>"
-        f"<footer id=geogen-strip>{strip}</footer>"
+        f"<footer id=geogen-strip>{buttons}</footer>"
         f"<div id=geogen-blend hidden><label>Opacity <input type=range min=0 max=1 step=.02 "
         f"value=.6></label><button type=button>Overview</button></div>"
         # Inside a script only < could end it.
         f"<script>const geogenCameras={cameras.replace('<', chr(92) + 'u003c')};{_SCRIPT}</script>"
     )
-
-
-def _thumbnail(index: int, frustum: Frustum) -> str:
-    return (
-        f'<button type=button data-view={index} title="Look through this camera">'
-        f'<img src="{data_url(frustum.pixels, _LONGEST_PX)}" alt="">{escape(caption(frustum))}'
-        "</button>"
-    )
-
-
-def _camera(frustum: Frustum, shown: IdentityFrustums) -> dict[str, object]:
-    target = frustum.position + frustum.distance * frustum.forward
-    return {
-        "position": frustum.position.tolist(),
-        "lookAt": target.tolist(),
-        "up": frustum.up.tolist(),
-        # Just behind the picture in the scene, which the one laid over the scene replaces.
-        "near": 1.01 * frustum.depth,
-        "far": 100 * shown.distance,
-        "tangents": frustum.tangents,
-    }
 
 
 _PANEL_STYLE = """<style>

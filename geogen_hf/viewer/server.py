@@ -11,29 +11,33 @@ import asyncio
 import atexit
 import contextlib
 import io
+import json
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from geogen_hf.durable import absolute_path
-from geogen_hf.errors import GeoGenError, UsageError, install, one_line
+from geogen_hf.errors import GeoGenError, PartsError, UsageError, install, one_line
+from geogen_hf.export.exported import PROVENANCE, ExportedFolder
+from geogen_hf.export.lookup import open_export
 from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import Identities, open_release
 from geogen_hf.source.parts import Place
 from geogen_hf.viewer.drawing import Drawing
 from geogen_hf.viewer.frustums import IdentityFrustums, hull_points, place_pictures
 from geogen_hf.viewer.page import caption, facts_table, short, strip, write_page
-from geogen_hf.viewer.places import OpenedPlace, open_place
 
 DEFAULT_PORT = 8080
 _PANEL_PX = 340  # width of the panel
 _MOST_LISTED = 200  # names in the list; the search finds the others
 _LOOPBACK = "127.0.0.1"
 _STOP_S = 0.3
+OVERVIEW_FOV_RAD = 0.75
 
 
 class Viewer:
@@ -43,17 +47,24 @@ class Viewer:
         url: Where a browser finds it.
     """
 
-    def __init__(self, place: OpenedPlace, subjects: Sequence[str], host: str, port: int) -> None:
+    def __init__(
+        self,
+        identities: Identities,
+        convention: Sequence[str],
+        subjects: Sequence[str],
+        host: str,
+        port: int,
+    ) -> None:
         import viser
 
-        self._place = place
-        self._subjects = subjects
-        self._listed: Sequence[str] = subjects
+        self._identities, self._convention = identities, convention
+        self._subjects = self._listed = subjects
         self._lock = threading.RLock()  # callbacks run in threads; a place is read by one
         self._closed = False
         self._wanted = subjects[0]
-        self._shown = place_pictures(place.identities[subjects[0]])
-        with _no_output():
+        self._shown = place_pictures(identities[subjects[0]])
+        # viser announces itself on standard output, where only the command line prints.
+        with contextlib.redirect_stdout(io.StringIO()):
             self._server = viser.ViserServer(host=host, port=port, verbose=False)
         self.url = _url(host, self._server.get_port())
         atexit.register(self.close)  # before viser's own, which would print
@@ -79,7 +90,7 @@ class Viewer:
         with self._lock:
             if subject_id != self._wanted:
                 return  # another one was asked for while this one waited
-            self._shown = place_pictures(self._place.identities[subject_id])
+            self._shown = place_pictures(self._identities[subject_id])
             self._draw()
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
@@ -95,19 +106,19 @@ class Viewer:
         with self._lock:
             self._choose(None)
             scene = self._server.scene.as_html()
-            return write_page(absolute_path(path), scene, self._shown, self._place.convention)
+            return write_page(absolute_path(path), scene, self._shown, self._convention)
 
     def close(self) -> None:
         """Stop the server and close the place."""
         atexit.unregister(self.close)
         self._closed = True
-        with _no_output():
+        with contextlib.redirect_stdout(io.StringIO()):
             stopping = threading.Thread(target=self._server.stop, daemon=True)
             stopping.start()
             stopping.join(_STOP_S)
             _drop_idle_connections(self._server.get_event_loop())
             stopping.join(_STOP_S)
-        self._place.close()
+        self._identities.close()
 
     def __enter__(self) -> Viewer:
         return self
@@ -129,11 +140,11 @@ class Viewer:
         gui.main_panel.dock_right()
         gui.main_panel.set_width(_PANEL_PX)
         self._list = gui.add_dropdown("Identity", self._options())
-        self._list.on_update(lambda event: self._answer(event.client, self._pick))
+        self._list.on_update(self._answering(self._pick))
         self._search = gui.add_text("Search", "", hint="Part of an identity's name")
-        self._search.on_update(lambda event: self._answer(event.client, self._filter))
+        self._search.on_update(self._answering(self._filter))
         step = gui.add_button_group("Step", ("Previous", "Next"))
-        step.on_click(lambda event: self._answer(event.client, self._step, step.value))
+        step.on_click(self._answering(lambda: self._step(step.value)))
         self._strip = gui.add_html("")
         self._through = gui.add_button_group("Look through", ("",), hint="Or click a picture")
         self._through.on_click(lambda event: self._look_through_named(event.client))
@@ -149,13 +160,17 @@ class Viewer:
     def _options(self) -> list[str]:
         return [short(name) for name in self._listed[:_MOST_LISTED]]
 
-    def _answer(self, client: Any, action: Any, *arguments: Any) -> None:
-        """Do what a control asks for; a failure is told in the browser, and the scene stays."""
-        try:
-            action(*arguments)
-        except GeoGenError as error:
-            if client is not None:
-                client.add_notification("Not shown", one_line(error), color="red")
+    def _answering(self, action: Callable[[], None]) -> Callable[[Any], None]:
+        """A failure of what a control asks for is told in the browser, and the scene stays."""
+
+        def answer(event: Any) -> None:
+            try:
+                action()
+            except GeoGenError as error:
+                if event.client is not None:
+                    event.client.add_notification("Not shown", one_line(error), color="red")
+
+        return answer
 
     def _pick(self) -> None:
         name = dict(zip(self._options(), self._listed, strict=False)).get(self._list.value)
@@ -187,8 +202,13 @@ class Viewer:
             scene, opacity = self._server.scene, self._opacity.value
             self._drawing = Drawing(scene, shown, opacity, self._look_through)
             self._set_visible()
-            self._start_from_overview()
-            self._facts.content = facts_table(shown, self._place.convention)
+            start = self._server.initial_camera
+            start.position = tuple(shown.overview_position())
+            start.look_at = tuple(shown.orbit.centre)
+            start.up = tuple(shown.orbit.up)
+            start.near, start.far = 0.01 * shown.distance, 100 * shown.distance
+            start.fov = OVERVIEW_FOV_RAD
+            self._facts.content = facts_table(shown, self._convention)
             self._strip.content = strip(shown.frustums)
             self._through.options = [caption(frustum) for frustum in shown.frustums]
             listed = short(shown.subject_id)
@@ -221,20 +241,12 @@ class Viewer:
             if opacity == self._opacity.value and self._drawing is not None:
                 self._drawing.set_opacity(opacity)
 
-    def _start_from_overview(self) -> None:
-        start, shown = self._server.initial_camera, self._shown
-        start.position = tuple(shown.overview_position())
-        start.look_at = tuple(shown.orbit.centre)
-        start.up = tuple(shown.orbit.up)
-        start.near, start.far = 0.01 * shown.distance, 100 * shown.distance
-        start.fov = OVERVIEW_FOV_RAD
-
     def _look_at_all(self, client: Any) -> None:
         with self._lock, client.atomic():
             self._choose(None)
-            shown = self._shown
-            _move(client, shown.overview_position(), shown.orbit.centre, shown.orbit.up)
-            client.camera.fov = OVERVIEW_FOV_RAD
+            orbit = self._shown.orbit
+            position = self._shown.overview_position()
+            _move(client, position, orbit.centre, orbit.up, OVERVIEW_FOV_RAD)
 
     def _look_through_named(self, client: Any) -> None:
         names = [caption(frustum) for frustum in self._shown.frustums]
@@ -246,22 +258,17 @@ class Viewer:
         with self._lock, client.atomic():
             self._choose(index)
             frustum = self._shown.frustums[index]
-            target = frustum.position + frustum.distance * frustum.forward
-            _move(client, frustum.position, target, frustum.up)
-            client.camera.fov = frustum.fov_rad(client.camera.aspect)
+            fov_rad = frustum.fov_rad(client.camera.aspect)
+            _move(client, frustum.position, frustum.target, frustum.up, fov_rad)
 
     def _choose(self, index: int | None) -> None:
         if self._drawing is not None:
             self._drawing.choose(index, self._opacity.value)
 
 
-OVERVIEW_FOV_RAD = 0.75
-
-
-def _move(client: Any, position: Any, target: Any, up: Any) -> None:
-    client.camera.position = tuple(position)
-    client.camera.look_at = tuple(target)
-    client.camera.up_direction = tuple(up)
+def _move(client: Any, position: Any, target: Any, up: Any, fov_rad: float) -> None:
+    client.camera.position, client.camera.look_at = tuple(position), tuple(target)
+    client.camera.up_direction, client.camera.fov = tuple(up), fov_rad
 
 
 def view(
@@ -300,18 +307,62 @@ def view(
     if find_spec("viser") is None:
         raise GeoGenError("the viewer needs viser", remedy=install("view"))
     port = _free_port(host, port)
-    opened = open_place(place, cameras, storage_options)
+    identities, convention = open_place(place, cameras, storage_options)
     try:
-        return Viewer(opened, opened.choose(subjects), host, port)
+        return Viewer(identities, convention, choose(identities, subjects), host, port)
     except BaseException:
-        opened.close()
+        identities.close()
         raise
+
+
+def open_place(
+    place: Place,
+    cameras: CameraOptions | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> tuple[Identities, Sequence[str]]:
+    """Open a release or an exported folder, and say how the cameras were read and why."""
+    folder = None if place is None else ExportedFolder(place, storage_options)
+    if folder is not None and folder.is_export():
+        return open_export(place, storage_options=storage_options), _as_exported(folder)
+    release = open_release(
+        place, on_bad_subject="skip", cameras=cameras, storage_options=storage_options
+    )
+    return release, release.camera_convention.describe()
+
+
+def choose(identities: Identities, subjects: Sequence[str] | None) -> Sequence[str]:
+    """The identities to step through: all, or these, if there are any of these names."""
+    for name in subjects or ():
+        if name not in identities:
+            identities[name]  # raises the error that lists what there is
+    return tuple(subjects or identities)
+
+
+def _as_exported(folder: ExportedFolder) -> list[str]:
+    """Say how the cameras of an export were read when it was written, as far as it tells."""
+    sentences = ["camera convention: world_to_camera opencv, as exported"]
+    try:
+        said = json.loads(folder.read(PROVENANCE))["source"]["cameras"]
+        sentences.append(f"In the release: {said['convention']}, {said['how']}.")
+        if said["evidence"] is not None:
+            sentences.append(f"{said['evidence']['reason']}.")
+        sentences += [str(warning["text"]) for warning in said["warnings"]]
+    except (PartsError, KeyError, TypeError, ValueError, RecursionError):
+        sentences.append(f"{PROVENANCE} does not say how the release's cameras were read.")
+    return sentences
 
 
 def _free_port(host: str, port: int | None) -> int:
     """Make sure that a port can be had: viser itself would quietly take another one."""
     try:
-        return _bound(host, DEFAULT_PORT if port is None else port)
+        asked = DEFAULT_PORT if port is None else port
+        family = socket.getaddrinfo(host, asked, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name == "posix":
+                # As asyncio does: a port whose last connections linger can be had again.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, asked))
+            return int(probe.getsockname()[1])
     except OSError as error:
         if port is None:
             return _free_port(host, 0)
@@ -324,23 +375,8 @@ def _free_port(host: str, port: int | None) -> int:
         raise UsageError("no such port", expected="0 to 65535", found=port) from error
 
 
-def _bound(host: str, port: int) -> int:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":
-            # As asyncio does: a port whose last connections linger can be had again.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
-
-
 def _url(host: str, port: int) -> str:
-    """What to type into a browser on this machine.
-
-    Example:
-        >>> _url("0.0.0.0", 8080), _url("::1", 8080)
-        ('http://127.0.0.1:8080', 'http://[::1]:8080')
-    """
+    """What to type into a browser on this machine: also for 0.0.0.0, and with [] round ::1."""
     name = {"0.0.0.0": _LOOPBACK, "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
@@ -355,10 +391,3 @@ def _drop_idle_connections(loop: asyncio.AbstractEventLoop) -> None:
         for task in asyncio.all_tasks(loop):
             if getattr(task.get_coro(), "__name__", "") == "conn_handler":
                 loop.call_soon_threadsafe(task.cancel)
-
-
-@contextlib.contextmanager
-def _no_output() -> Iterator[None]:
-    """Keep viser's own announcements off standard output: only the command line prints."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
