@@ -28,7 +28,7 @@ from benchmarks.origin import BYTES_PER_S, NAMES, ROUND_TRIP_S, nginx
 from benchmarks.releases import big_release
 from geogen_hf import open_release, view
 from geogen_hf.cameras import camera_centre
-from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.cameras.conventions import quaternion_from_rotation
 from geogen_hf.release.release import Identities
 from geogen_hf.viewer.frustums import IdentityFrustums, place_pictures
 from geogen_hf.viewer.server import open_place

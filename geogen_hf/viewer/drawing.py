@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geogen_hf.cameras.tools import quaternion_from_rotation
+from geogen_hf.cameras.conventions import quaternion_from_rotation
 from geogen_hf.viewer.frustums import IdentityFrustums
 
 _LINES, _CHOSEN = (230, 126, 34), (45, 85, 200)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from geogen_hf.cameras.conventions import quaternion_from_rotation
 from geogen_hf.cameras.hull import SurfacePoints
 from geogen_hf.cameras.poses import FloatArray, camera_centre
 from geogen_hf.cameras.rigs import Orbit, fit_orbit
