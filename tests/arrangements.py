@@ -498,6 +498,25 @@ ARRANGEMENTS: dict[str, Arrangement] = {
     "opencv rvec": named(
         PLAIN, lambda v: {"rvec": rodrigues(v.e), "tvec": v.t, "camera_matrix": v.k}
     ),
+    "opencv, columns of numbers": named(
+        PLAIN,
+        lambda v: {
+            "rvec": rodrigues(v.e)[:, None],
+            "tvec": v.t[:, None],
+            "camera_matrix": v.k,
+            "dist_coeffs": np.zeros((1, 5)),
+            "image_size": [[SIZE], [SIZE]],
+        },
+    ),
+    "quaternion in a row": named(
+        PADDED,
+        lambda v: {
+            "quaternion_wxyz": quaternion(v.e)[None],
+            "t": v.t,
+            "focal": [[v.f], [v.g]],
+            "principal_point": [[v.cx, v.cy]],
+        },
+    ),
     "fx fy only": named(PLAIN, lambda v: {"w2c": v.e, "fx": v.f, "fy": v.g}),
     "f in mm alone": named(PLAIN, lambda v: {"w2c": v.e, "lens": v.mm}),
     "two poses that differ": named(

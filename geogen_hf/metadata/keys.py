@@ -157,7 +157,7 @@ _ROLES: dict[str, Role] = {
 }
 
 _MATRICES: tuple[Dims, ...] = ((4, 4), (3, 4), (4, 3), (16,), (12,))
-_VECTORS: tuple[Dims, ...] = ((3,), (3, 1), (1, 3))
+_PAIRS, _VECTORS, _FOURS = (((n,), (n, 1), (1, n)) for n in (2, 3, 4))
 _NUMBERS: tuple[Dims, ...] = ((),)
 SQUARES: tuple[Dims, ...] = ((3, 3), (9,))
 SPHERICAL: tuple[RoleName, ...] = ("azimuth", "elevation", "distance")
@@ -166,16 +166,16 @@ BARE: tuple[Dims, ...] = (*_MATRICES, (25,))
 ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     "pose": (*BARE, (7,)),
     "projection": ((3, 4), (12,), (4, 4), (16,)),
-    "rotation": (*SQUARES, *_VECTORS, (4,)),
-    "quaternion": ((4,),),
+    "rotation": (*SQUARES, *_VECTORS, *_FOURS),
+    "quaternion": _FOURS,
     **dict.fromkeys(
         ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
     ),
-    "matrix": (*SQUARES, (4,), (4, 4), (3, 4), (16,)),
-    "focal": ((), (2,)),
-    "focal_px": ((), (2,)),
-    "principal": ((2,),),
-    "resolution": ((2,), (3,), ()),
+    "matrix": (*SQUARES, *_FOURS, (4, 4), (3, 4), (16,)),
+    "focal": ((), *_PAIRS),
+    "focal_px": ((), *_PAIRS),
+    "principal": _PAIRS,
+    "resolution": (*_PAIRS, *_VECTORS, ()),
     **dict.fromkeys(
         ("azimuth", "elevation", "distance", "fx", "fy", "cx", "cy", "focal_mm", "sensor_mm",
          "fov_x", "fov_y", "width", "height"),
@@ -318,19 +318,20 @@ def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> Floa
         shapes: Those accepted; `()` is a plain number.
 
     Returns:
-        `(V, *shape)` float64.
+        `(V, *shape)` float64; a column or a row of N numbers has the shape `(N,)`.
 
     Raises:
         CameraValueError: Anything else, of which words and true/false are examples.
 
     Example:
-        >>> numbers([[1, 2, 3], [4, 5, 6.5]], "t", [(3,), (3, 1)]).shape
+        >>> numbers([[[1], [2], [3]], [[4], [5], [6.5]]], "t", [(3,), (3, 1)]).shape
         (2, 3)
         >>> numbers(["1 2 3"], "t", [(3,)]).tolist()
         [[1.0, 2.0, 3.0]]
     """
     array = _as_array(values)
     expected = f"{what} to be {spoken(shapes)}"
+    shapes = [_in_line(shape) for shape in shapes]
     if array is None or array.shape[1:] not in shapes:
         first: Dims | None = None
         for row, value in enumerate(values):
@@ -367,7 +368,12 @@ def _as_array(values: Sequence[object]) -> FloatArray | None:
         array = np.fromiter(map(float, flat) if str in kinds else flat, np.float64, len(flat))
     except (ValueError, OverflowError):
         return None
-    return array.reshape(len(values), *dims)
+    return array.reshape(len(values), *_in_line(dims))
+
+
+def _in_line(dims: Sequence[int]) -> Dims:
+    """The dimensions of a column or a row of numbers as those of a plain list."""
+    return (max(dims),) if len(dims) == 2 and 1 in dims else tuple(dims)
 
 
 def _plain(value: object) -> object:
@@ -388,6 +394,6 @@ def spoken(shapes: Sequence[Dims]) -> str:
         >>> spoken([(), (3, 3)])
         'a finite number or 3×3 finite numbers'
     """
-    named = " or ".join("×".join(map(str, shape)) for shape in shapes if shape)
+    named = " or ".join("×".join(map(str, dims)) for dims in shapes if dims and 1 not in dims)
     alone = ["a finite number"] if () in shapes else []
     return " or ".join(alone + ([f"{named} finite numbers"] if named else []))
