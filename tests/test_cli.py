@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from conftest import ReleaseMaker
 from PIL import Image
+from typer.core import TyperGroup
+from typer.main import get_command
 from warm import GEOGEN, Child, geogen, run
+
+from geogen_hf.cli import app
 
 Demo = tuple[subprocess.CompletedProcess[str], Path]
 """What it printed, and where it ran."""
@@ -114,6 +118,15 @@ def test_help_and_version(tmp_path: Path) -> None:
     for command in ("demo", "sample", "inspect"):
         assert command in listing
         assert "--help" in geogen(command, "--help").stdout
+
+
+def test_every_option_says_what_it_does() -> None:
+    """The section `Options:` of a docstring, and what commands share, cover all parameters."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    parameters = [(name, p) for name, command in group.commands.items() for p in command.params]
+    assert [(name, p.name) for name, p in parameters if not getattr(p, "help", None)] == []
+    assert all("Options:" not in str(command.help) for command in group.commands.values())
 
 
 def test_interrupting_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def command(run: Callable[..., None]) -> Callable[..., None]:
             given = Argument()
         else:
             given = Option(*([f"--{name.replace('_', '-')}"] if kind is bool else []))
-        given.help = re.sub(r"\n +", " ", helps[name])
+        given.help = re.sub(r"\n +", " ", helps.get(name, ""))  # there is none with python -OO
         annotations[name] = Annotated[kind, given]
     run.__doc__, run.__annotations__ = text, annotations
 

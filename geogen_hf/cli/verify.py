@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Exit, Option
 
 from geogen_hf.cli import console
-
-if TYPE_CHECKING:
-    from geogen_hf.export.verify import Verification
 
 _MOST_LISTED = 20
 _LARGE_BYTES = 512 * 2**20
@@ -50,7 +47,20 @@ def verify(
     if as_json:
         console.say_json(found.to_json())
     else:
-        _print(found, quick)
+        console.say(f"identities  {console.counts(found.subjects)}")
+        for config, rows in found.rows.items():
+            console.say(f"{config:12}{console.counts(rows)}")
+        if not quick:
+            console.say(f"images      {found.images:,} decoded")
+            for views, identities in found.other_view_counts.items():
+                console.say(f"views       {identities:,} identities have {views}, not 7")
+        for title, lines in (("warning", found.warnings), ("failure", found.failures)):
+            for line in lines[:_MOST_LISTED]:
+                console.say(f"{title}: {line}")
+            if len(lines) > _MOST_LISTED:
+                console.say(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
+        verdict = f"{len(found.failures):,} failures" if found.failures else "all promises kept"
+        console.say(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings")
     if found.failures:
         raise Exit(1)
 
@@ -61,20 +71,3 @@ def _processes(folder: str, workers: int | None) -> int:
     with suppress(OSError):  # such as a name that is too long: verify_export says so
         size = sum(path.stat().st_size for path in Path(folder).glob("data/*/*.parquet"))
     return workers or os.cpu_count() or 1 if size > _LARGE_BYTES else 1
-
-
-def _print(found: Verification, quick: bool) -> None:
-    console.say(f"identities  {console.counts(found.subjects)}")
-    for config, rows in found.rows.items():
-        console.say(f"{config:12}{console.counts(rows)}")
-    if not quick:
-        console.say(f"images      {found.images:,} decoded")
-        for views, identities in found.other_view_counts.items():
-            console.say(f"views       {identities:,} identities have {views}, not 7")
-    for title, lines in (("warning", found.warnings), ("failure", found.failures)):
-        for line in lines[:_MOST_LISTED]:
-            console.say(f"{title}: {line}")
-        if len(lines) > _MOST_LISTED:
-            console.say(f"… and {len(lines) - _MOST_LISTED:,} more {title}s; --json lists all")
-    verdict = f"{len(found.failures):,} failures" if found.failures else "all promises kept"
-    console.say(f"{found.folder}: {verdict}, {len(found.warnings):,} warnings")

@@ -231,9 +231,9 @@ def make_plan(
 
 
 def batches(files: Sequence[LocalFile], folder_bytes: int) -> Iterator[list[LocalFile]]:
-    """Divide uploads into groups that may be in flight at the same time.
+    """Divide uploads into groups of at most `MAX_PARALLEL` files and `IN_FLIGHT` of the folder.
 
-    Each is at most `MAX_PARALLEL` files and `IN_FLIGHT` of the folder; a larger file goes alone.
+    What is in a group is in flight at the same time; a larger file goes alone.
     """
     group: list[LocalFile] = []
     for file in files:
@@ -251,8 +251,8 @@ def wanted_access(
 ) -> Access:
     """Decide who can read the repository after the push.
 
-    A new repository is private. One without data is gated, except for sample heads. Everything
-    else stays as it is found, unless an option says otherwise.
+    A new repository is private, and one without data is gated, except for sample heads. Otherwise
+    it stays as it is found, unless an option decides.
     """
     now = found or Access(private=True, gated="off")
     gate: Gate = "auto" if empty and not sample and now.gated == "off" else now.gated

@@ -211,10 +211,7 @@ class HubRepo:
             self._api.create_tag(self.repo_id, tag=tag, revision=commit, repo_type="dataset")
 
     def upload(self, files: Sequence[LocalFile]) -> None:
-        """Upload files at the same time, for a later commit; stored contents are not sent again.
-
-        A file that changed on disk since it was checked is refused, too.
-        """
+        """Upload files at once for a later commit; refuse one that changed since it was checked."""
         additions = [CommitOperationAdd(file.path, file.source) for file in files]
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         with hub_errors("uploading", f"{self.repo_id}: {files[0].path}{more}"):
