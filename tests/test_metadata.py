@@ -120,10 +120,24 @@ def test_all_files_are_tried_and_every_problem_told() -> None:
     images = dict.fromkeys(("subj_1", "subj_2", "subj_10"), range(3))
     found = read_metadata(documents, images)
     assert sorted(found.cameras) == ["subj_1", "subj_10", "subj_2"]
-    kinds = ["bad metadata", "unreadable name", *["duplicate metadata"] * 3]
+    kinds = ["bad metadata", *["duplicate metadata"] * 3]
     assert [problem.kind for problem in found.problems] == kinds
     assert "broken.json" in found.problems[0].detail
-    assert {problem.subject_id for problem in found.problems[2:]} == {"subj_1"}
+    assert {problem.subject_id for problem in found.problems[1:]} == {"subj_1"}
+
+
+def test_other_files_are_left_alone_where_all_images_have_cameras() -> None:
+    others = [Document("notes", b"hello", "notes.txt"), Document("poses", b"", "poses.npy")]
+    documents = [document("subj_1"), *others]
+    left = "'notes.txt', 'poses.npy'"
+    found = read_metadata(documents, {"subj_1": range(3)})
+    assert not found.problems
+    assert found.description.endswith(f"; not read, since neither JSON nor rows of numbers: {left}")
+    found = read_metadata(documents, {"subj_1": range(3), "subj_2": range(3)})
+    assert [problem.kind for problem in found.problems] == ["unreadable name"] * 2
+    with pytest.raises(MetadataError, match="of JSON files, one an identity") as caught:
+        read_metadata(others, {"subj_1": range(3)})
+    assert left in str(caught.value)
 
 
 # --- arrangements that no schema of the sample writer has

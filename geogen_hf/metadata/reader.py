@@ -34,9 +34,16 @@ from geogen_hf.metadata.naming import (
 from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.table import JsonError, Table, decode_document
-from geogen_hf.report import Problem
+from geogen_hf.report import Problem, some_of
 
 logger = logging.getLogger(__name__)
+
+_NO_JSON = "neither JSON nor rows of numbers"
+_WRITE_JSON = (
+    "make a metadata_files.zip of JSON files, one an identity: "
+    '{"name": "17", "cameras": {"0.png": {"extrinsics": 4x4, "intrinsics": 3x3}, …}}; '
+    "see docs/cameras.md"
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,7 @@ class _Search:
         self._table = Table(images.views, schema.keys)
         self._documents: list[tuple[str, str, str]] = []
         self._first: object = None
+        self._unread: list[str] = []
         self._problems: list[Problem] = []
 
     def add(self, document: Document) -> None:
@@ -137,7 +145,10 @@ class _Search:
         try:
             text, root = decode_document(document.text)
         except JsonError as error:
-            self._problems.append(_unreadable(document, error))
+            if document.path.lower().endswith(".json"):
+                self._problems.append(_broken(document, error))
+            else:
+                self._unread.append(ascii(document.path))
             return
         self._table.add(len(self._documents), root)
         self._first = self._first if self._documents else root
@@ -145,6 +156,13 @@ class _Search:
 
     def result(self) -> Metadata:
         """Choose the cameras that fit, and give each identity its own."""
+        if self._unread and not self._documents:
+            raise MetadataError(
+                "the metadata holds no documents that can be read",
+                expected="JSON, or rows of numbers",
+                found=f"{some_of(self._unread, 4)}: {_NO_JSON}",
+                remedy=_WRITE_JSON,
+            )
         if not self._documents or not self._images.ids:
             return Metadata({}, self._problems, "none", {})
         groups = find_groups(self._table, self._schema)
@@ -166,10 +184,22 @@ class _Search:
         by_order = [word for word, place in places.items() if "order of " in place]
         note = f"; order is all that tells {' and '.join(by_order)}" if by_order else ""
         description = f"{reading}, {main.describe()}{note}"
-        logger.info("metadata: %s", description)
         found = Assembly(self._images, self._documents, reading, chosen, main)
         problems = [*self._problems, *found.problems]
+        have = {name: set(each.view_ids) for name, each in found.cameras.items()}
+        if all(have.get(name, set()) >= set(views) for name, views in self._images.views.items()):
+            description += self._left_out
+        else:
+            details = [f"{path} is {_NO_JSON}" for path in self._unread]
+            problems += [Problem("unreadable name", None, detail) for detail in details]
+        logger.info("metadata: %s", description)
         return Metadata(found.cameras, problems, description, found.strangers)
+
+    @property
+    def _left_out(self) -> str:
+        """Which documents were not read, for a message."""
+        names = some_of(self._unread, 4)
+        return f"; not read, since {_NO_JSON}: {names}" if names else ""
 
     def _compose(self, group: Group, reading: Reading, main: Group) -> None:
         rows = slice(group.start, group.start + len(group))
@@ -296,12 +326,14 @@ class _Search:
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
+        elif self._unread:
+            remedy = f"{remedy}; or {_WRITE_JSON}"
         return MetadataError(
             "the metadata holds no cameras that can be read",
             where=self._documents[0][1],
             expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
             "translation under known keys",
-            found=found,
+            found=found + self._left_out,
             remedy=remedy,
         )
 
@@ -330,7 +362,7 @@ class _Search:
             "the cameras of the metadata do not map one-to-one onto the images",
             expected=f"cameras for {self._images.sample}",
             found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
-            f"files; the first camera has {_labels_of(columns, 0)}",
+            f"files; the first camera has {_labels_of(columns, 0)}{self._left_out}",
             remedy=remedy,
         )
 
@@ -385,10 +417,7 @@ def _forms(groups: Sequence[Group]) -> str:
     return ", ".join(group.form for group in groups[:3])
 
 
-def _unreadable(document: Document, error: JsonError) -> Problem:
-    if not document.path.lower().endswith(".json"):
-        detail = f"{document.name!a} is neither JSON nor rows of numbers"
-        return Problem("unreadable name", None, detail)
+def _broken(document: Document, error: JsonError) -> Problem:
     message = MetadataError(
         f"{document.name}: cannot be read as camera metadata",
         expected="JSON in UTF-8 with finite numbers",

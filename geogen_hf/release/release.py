@@ -132,15 +132,17 @@ def read_release(
         directory for part, directory in directories.items() if part in IMAGE_PARTS
     )
     part = directories[METADATA_PART]
-    members, document_problems = _document_members(part)
+    document_problems = [
+        Problem("refused member", None, f"{part.label}: {refused.name!a}: {refused.reason}")
+        for refused in part.refused
+    ]
     cameras = cameras or CameraOptions()
     if not isinstance(cameras, CameraOptions):
         remedy = f"pass cameras=CameraOptions({cameras!r})"
         raise UsageError("bad cameras", found=repr(cameras), remedy=remedy)
     schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
     complete = set(IMAGE_PARTS) <= set(locations)
-    documents = _documents(part, members)
-    metadata = read_metadata(documents, images, complete=complete, schema=schema)
+    metadata = read_metadata(_documents(part), images, complete=complete, schema=schema)
     camera_convention = resolve_convention(metadata.cameras, images, cameras)
     subjects, report = join_subjects(
         images,
@@ -179,27 +181,20 @@ def _list(location: Location, budget: DirectoryBudget) -> Directory:
         return read_directory(file, budget)
 
 
-def _document_members(directory: Directory) -> tuple[list[Member], list[Problem]]:
-    problems = [
-        Problem("refused member", None, f"{directory.label}: {refused.name!a}: {refused.reason}")
-        for refused in directory.refused
-    ]
-    wanted: list[Member] = []
-    for member in directory.members:
-        if not member.name.lower().endswith(_NO_TEXT):
-            wanted.append(member)
-        else:
-            detail = f"{directory.label}: {member.name!a} holds no text"
-            problems.append(Problem("unreadable name", None, detail))
-    return wanted, problems
-
-
-def _documents(directory: Directory, members: list[Member]) -> Iterator[Document]:
+def _documents(directory: Directory) -> Iterator[Document]:
     """Read metadata files: all in one run, since all are needed, in as few requests as can be.
+
+    Files that cannot be text are not read, and empty.
 
     Raises:
         ArchiveError: They are more than `MAX_METADATA_BYTES`, of which none was read; or damaged.
     """
+    members: list[Member] = []
+    for member in directory.members:
+        if member.name.lower().endswith(_NO_TEXT):
+            yield Document(f"{directory.label}: {member.name}", b"", member.name)
+        else:
+            members.append(member)
     held = sum(max(member.size, member.stop - member.start) for member in members)
     if held > MAX_METADATA_BYTES:
         raise ArchiveError(
