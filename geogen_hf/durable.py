@@ -7,6 +7,7 @@ process at a time, and only the same task resumes an interrupted run. It knows n
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -69,6 +70,15 @@ def write_durably(path: Path, content: bytes) -> None:
     except BaseException:  # also KeyboardInterrupt
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def move_durably(source: Path, target: Path) -> None:

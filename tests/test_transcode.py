@@ -19,8 +19,7 @@ from PIL import Image, ImageChops
 from geogen_hf.cameras.poses import project
 from geogen_hf.errors import ArchiveError, UsageError
 from geogen_hf.export.folder import export_release
-from geogen_hf.export.options import ExportOptions
-from geogen_hf.export.transcode import fit_size, transcode_subject
+from geogen_hf.export.options import ExportOptions, fit_size, transcode_subject
 from geogen_hf.release.release import read_release
 from geogen_hf.release.shards import Shard, read_images
 from geogen_hf.release.subjects import Subject

@@ -6,6 +6,7 @@ the export. Change the wording in the template, and what is filled in here.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -33,12 +34,14 @@ _SNIPPET = re.compile(r"(?:[^\n]+\n)+\n```python\n.*?^```\n\n", re.MULTILINE | r
 """A paragraph and the code that follows it."""
 _COLUMN_LINE = re.compile(r"\| `(\w+)` \|.*", re.ASCII)
 
+_Grouped = dict[str, dict[str, list[FileRecord]]]
+"""Files by config and split."""
+
 
 def card_template(*, sample: bool = False) -> str:
     """Read the template of the card, from the installed package or from the source tree.
 
-    The card of rendered sample heads says what they are, and takes from `dataset_card.md` only the
-    sections that hold for any export.
+    That of sample heads takes from `dataset_card.md` only the sections that hold for any export.
     """
     package = resources.files("geogen_hf")
     installed = package / TEMPLATE
@@ -54,9 +57,6 @@ def card_template(*, sample: bool = False) -> str:
 def section(card: str, title: str) -> str:
     r"""Return one section of a card, with its heading.
 
-    Raises:
-        ReleaseError: There is no such section.
-
     Example:
         >>> section("# Heads\n\n## Licence\n\nMIT\n\n## Splits\n", "Licence")
         '## Licence\n\nMIT\n'
@@ -69,9 +69,6 @@ def section(card: str, title: str) -> str:
 
 def split_front_matter(card: str) -> tuple[dict[str, Any], str]:
     r"""Split a card into the values of the YAML at its beginning, and the rest.
-
-    Raises:
-        ReleaseError: There is no YAML at its beginning, or it is not a mapping.
 
     Example:
         >>> split_front_matter("---\nlicense: other\n---\n# Title\n")
@@ -99,31 +96,31 @@ def write_card(
 ) -> str:
     """Return the text of `README.md`: the template, filled in.
 
-    `images` counts those of all identities, `source` is the result of `describe_source`, and
+    `images` counts those of all identities, `source` is that of `provenance.json`, and
     `pictures` names the contact sheet and, where there is one, the camera proof.
     """
     front, body = split_front_matter(card_template(sample="sample" in source))
-    front["size_categories"] = [size_category(images)]
+    front["size_categories"] = [_size_category(images)]
+    by_split: _Grouped = {config: {} for config in options.configs}
+    for config, split in itertools.product(options.configs, SPLITS):
+        if some := [f for f in files if (f.config, f.split) == (config, split)]:
+            by_split[config][split] = some
     front["configs"] = [
         {
             "config_name": config,
             "data_files": [
-                {"split": split, "path": f"data/{config}/{split}-*.parquet"}
-                for split in SPLITS
-                if any(f.config == config and f.split == split for f in files)
+                {"split": split, "path": f"data/{config}/{split}-*.parquet"} for split in of_config
             ],
             **({"default": True} if config == options.configs[0] else {}),
         }
-        for config in options.configs
+        for config, of_config in by_split.items()
     ]
-    front["dataset_info"] = [
-        dataset_info(config, [f for f in files if f.config == config]) for config in options.configs
-    ]
+    front["dataset_info"] = [_dataset_info(*item) for item in by_split.items()]
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
     body = _with_configs(body, options.configs)
     for what, said in (
         ("images", _encoding(options)),
-        ("figures", _figures(files, options, pictures[0])),
+        ("figures", _figures(by_split, pictures[0])),
         ("cameras", _cameras(source["cameras"], pictures[1:])),
         ("provenance", _provenance(options, source)),
     ):
@@ -152,35 +149,27 @@ def _with_configs(body: str, configs: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def size_category(images: int) -> str:
-    """Name the Hub's size category.
-
-    Example:
-        >>> size_category(999), size_category(70_000)
-        ('n<1K', '10K<n<100K')
-    """
+def _size_category(images: int) -> str:
+    """Name the Hub's size category."""
     bounds = {1000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
     return next((name for bound, name in bounds.items() if images < bound), "100K<n<1M")
 
 
-def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
+def _dataset_info(config: str, by_split: dict[str, list[FileRecord]]) -> dict[str, Any]:
     """Describe a config as `datasets` does in the YAML of a card.
 
     Lists are spelt `sequence`, as `datasets` before 4 writes them, because later versions read
     both spellings.
     """
     splits = SplitDict()
-    for split in SPLITS:
-        of_split = [file for file in files if file.split == split]
-        if of_split:
-            size = sum(file.arrow_bytes for file in of_split)
-            rows = sum(file.rows for file in of_split)
-            splits.add(SplitInfo(name=split, num_bytes=size, num_examples=rows))
+    for split, files in by_split.items():
+        size, rows = sum(f.arrow_bytes for f in files), sum(f.rows for f in files)
+        splits.add(SplitInfo(name=split, num_bytes=size, num_examples=rows))
     info = DatasetInfo(
         features=FEATURES[config],
         splits=splits,
-        download_size=sum(file.size for file in files),
-        dataset_size=sum(file.arrow_bytes for file in files),
+        download_size=sum(file.size for files in by_split.values() for file in files),
+        dataset_size=sum(split.num_bytes for split in splits.values()),
     )
     values: dict[str, Any] = {"config_name": config, **yaml_of(info)}
     for feature in values.get("features", []):
@@ -189,20 +178,17 @@ def dataset_info(config: str, files: Sequence[FileRecord]) -> dict[str, Any]:
     return values
 
 
-def _figures(files: Sequence[FileRecord], options: ExportOptions, picture: str) -> str:
+def _figures(grouped: _Grouped, picture: str) -> str:
     lines = [
         f"![Some of the identities]({picture})",
         "",
         "| config | split | rows | files | size |",
         "|---|---|---:|---:|---:|",
     ]
-    for config in options.configs:
-        for split in SPLITS:
-            some = [f for f in files if (f.config, f.split) == (config, split)]
-            if some:
-                rows, size = sum(f.rows for f in some), sum(f.size for f in some)
-                megabytes = f"{size / 1e6:,.1f} MB"
-                lines.append(f"| `{config}` | {split} | {rows:,} | {len(some)} | {megabytes} |")
+    for config, by_split in grouped.items():
+        for split, files in by_split.items():
+            rows, size = sum(f.rows for f in files), sum(f.size for f in files) / 1e6
+            lines.append(f"| `{config}` | {split} | {rows:,} | {len(files)} | {size:,.1f} MB |")
     return "\n".join(lines)
 
 

@@ -48,7 +48,7 @@ _DATA_TYPES = {"string": "sc:Text", "int32": "cr:Int32", "float32": "cr:Float32"
 
 
 def write_croissant(configs: Sequence[str], source: dict[str, Any]) -> str:
-    """Return the text of `croissant.json`, given the result of `describe_source`.
+    """Return the text of `croissant.json`, given the `source` of `provenance.json`.
 
     Its paths are relative, so that it holds for any copy of the folder.
     """

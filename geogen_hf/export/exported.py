@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import hashlib
 import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 
+from geogen_hf.durable import sha256_of
 from geogen_hf.errors import (
     FetchError,
     GeoGenError,
@@ -39,18 +39,11 @@ from geogen_hf.release.shards import SPLITS, Split
 from geogen_hf.source.parts import METADATA_PART, Location, Place, options_for, resolve_place
 
 CARD, SUMS, MANIFEST, PROVENANCE = "README.md", "SHA256SUMS", "splits.csv", "provenance.json"
-SHARD_NAME = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet", re.ASCII)
+_SHARD_NAME = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet", re.ASCII)
 UNREADABLE = (
-    pa.ArrowException,
-    OSError,
-    asyncio.TimeoutError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-)
+    pa.ArrowException, OSError, asyncio.TimeoutError, ValueError, KeyError, TypeError,
+    AttributeError, IndexError, RecursionError,
+)  # fmt: skip
 """What pyarrow and the array types of `datasets` raise on damaged or foreign Parquet files."""
 _NOT_PART_OF_IT = (".git/", ".gitattributes", ".gitignore", ".cache/", ".export/")
 """What git, the Hub's client and an interrupted clean-up leave beside the files."""
@@ -60,19 +53,14 @@ Rows = dict[str, dict[str, int]]
 """Number of rows by config and split."""
 Faults = list[str]
 """What cannot be understood in a file, a message each."""
+T = TypeVar("T")
+
+VERIFY_AND_EXPORT = "check the folder with geogen verify, then export again"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of an export, described by its name.
-
-    Attributes:
-        path: Path relative to the folder.
-        config: Config of its rows.
-        split: Split of its rows.
-        index: Number of the file within config and split, from 0.
-        count: Number of files of this config and split.
-    """
+    """A Parquet file of an export: file `index` of `count` of a config and split."""
 
     path: str
     config: str
@@ -83,7 +71,7 @@ class DataFile:
     @staticmethod
     def of_path(path: str) -> DataFile | None:
         """Read a file name; None if it is not that of a Parquet file of an export."""
-        matched = SHARD_NAME.fullmatch(path)
+        matched = _SHARD_NAME.fullmatch(path)
         split = next((s for s in SPLITS if matched and s == matched[2]), None)
         if matched is None or split is None or matched[1] not in FEATURES:
             return None
@@ -92,36 +80,20 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is read from `provenance.json`.
-
-    Attributes:
-        rows: Number of rows by config and split.
-        split_seed: Seed of the split.
-        package_version: Version of this package that wrote the export.
-        sample: Whether the data is rendered sample heads.
-    """
+    """What is read from `provenance.json`."""
 
     rows: Rows
     split_seed: int
     package_version: str
     sample: bool
+    """Whether the data is rendered sample heads."""
 
 
 class ExportedFolder:
     """An exported folder: on disk, or behind any URL that fsspec opens.
 
-    Nothing is read before it is asked for.
-
-    Args:
-        place: Path or URL of the folder.
-        storage_options: Credentials by protocol, as for `open_release`.
-
-    Attributes:
-        place: Path or URL.
-        local: Whether the folder is on disk.
-
-    Raises:
-        UsageError: No installed package opens this kind of URL.
+    Nothing is read before it is asked for. A file that is missing raises `PartsError`, one that
+    cannot be read `FetchError`, and one that cannot be understood `ReleaseError`.
     """
 
     def __init__(self, place: Place, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -141,11 +113,7 @@ class ExportedFolder:
         return self.has(SUMS) or self.has(MANIFEST)
 
     def require_complete(self) -> None:
-        """Check that an export was written here to its end.
-
-        Raises:
-            PartsError: There is no folder, or no complete export in it.
-        """
+        """Check that an export was written here to its end; `PartsError` says what is there."""
         if self.has(CARD) and self.has(SUMS):
             return
         with self._reading("the folder"):
@@ -177,12 +145,7 @@ class ExportedFolder:
         return [name for name in paths if not name.startswith(_NOT_PART_OF_IT)]
 
     def read(self, name: str) -> bytes:
-        """Read a small file.
-
-        Raises:
-            PartsError: The file does not exist.
-            FetchError: The file cannot be read.
-        """
+        """Read a small file."""
         with self._reading(name):
             return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
 
@@ -204,11 +167,7 @@ class ExportedFolder:
 
     @contextmanager
     def reading_parquet(self, name: str) -> Iterator[None]:
-        """Say which file it is if what the block does with a Parquet file fails.
-
-        Raises:
-            ReleaseError: The file is damaged, or is not what an export holds.
-        """
+        """Turn what the block raises on a damaged or foreign Parquet file into `ReleaseError`."""
         try:
             yield
         except GeoGenError:
@@ -218,7 +177,7 @@ class ExportedFolder:
                 "a Parquet file of the export cannot be read",
                 where=f"{self.place}/{name}",
                 found=one_line(error) or repr(error),
-                remedy="check the folder with geogen verify, then export again",
+                remedy=VERIFY_AND_EXPORT,
             ) from error
 
     @contextmanager
@@ -228,34 +187,36 @@ class ExportedFolder:
         except GeoGenError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise PartsError(
-                "a file of the export is missing",
-                where=self.place,
-                expected=name,
-                remedy="run geogen export again",
-            ) from error
+            what, remedy = "a file of the export is missing", "run geogen export again"
+            raise PartsError(what, where=self.place, expected=name, remedy=remedy) from error
         except Exception as error:  # of the libraries below a file system, of any class
-            raise FetchError(
-                "the exported folder cannot be read", where=f"{self.place}: {name}", found=error
-            ) from error
+            what, where = "the exported folder cannot be read", f"{self.place}: {name}"
+            raise FetchError(what, where=where, found=error) from error
 
     @cached_property
     def sums(self) -> dict[str, str]:
         """SHA-256 by file, from `SHA256SUMS`."""
-        return _require(SUMS, *parse_sums(self.read(SUMS)))
+        return self._parsed(SUMS, parse_sums)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
         """Split by identity in the order of the rows, from `splits.csv`."""
-        return _require(MANIFEST, *parse_manifest(self.read(MANIFEST)))
+        return self._parsed(MANIFEST, parse_manifest)
 
     @cached_property
     def provenance(self) -> Provenance:
         """What `provenance.json` says."""
-        found, faults = parse_provenance(self.read(PROVENANCE))
-        if found is None:
-            raise _unreadable(PROVENANCE, faults)
+        found = self._parsed(PROVENANCE, parse_provenance)
+        assert found is not None
         return found
+
+    def _parsed(self, name: str, parse: Callable[[bytes, Faults], T]) -> T:
+        faults: Faults = []
+        value = parse(self.read(name), faults)
+        if faults:
+            found = "; ".join(faults[:5])
+            raise ReleaseError(f"{name} cannot be read", found=found, remedy=VERIFY_AND_EXPORT)
+        return value
 
     def data_files(self, config: str) -> list[DataFile]:
         """The Parquet files of a config that `SHA256SUMS` lists, in the order of their rows."""
@@ -265,87 +226,65 @@ class ExportedFolder:
 
     def damaged_files(self) -> list[str]:
         """Compare all files with `SHA256SUMS`; return the names of those missing or different."""
-        return [name for name, sha256 in self.sums.items() if not self._has_content(name, sha256)]
+        return [
+            name
+            for name, sha256 in self.sums.items()
+            if not (self.has(name) and self.has_content(name, sha256))
+        ]
 
-    def _has_content(self, name: str, sha256: str) -> bool:
-        if not self.has(name):
-            return False
+    def has_content(self, name: str, sha256: str) -> bool:
+        """Whether a file that is there has this digest."""
         with self.localised(name) as path:
             return sha256_of(path) == sha256
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file.
+def shard_name(config: str, split: str, index: int, count: int) -> str:
+    """Return the path of a Parquet file in the folder, as `DataFile.of_path` reads it.
 
     Example:
-        >>> path = tmp_path / "a"
-        >>> _ = path.write_bytes(b"new")
-        >>> sha256_of(path)[:8]
-        '11507a0e'
+        >>> shard_name("views", "train", 3, 64)
+        'data/views/train-00003-of-00064.parquet'
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return f"data/{config}/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def is_export(place: Place) -> bool:
-    """Whether an export was written to a path or URL.
-
-    Example:
-        >>> is_export(tmp_path)
-        False
-    """
-    return ExportedFolder(place).is_export()
-
-
-# --- The small files. Each parser returns what it understood, and what it did not understand. ---
+def count_rows(files: Iterable[tuple[str, str, int]]) -> Rows:
+    """Add up the rows of files, given config, split and number of rows of each."""
+    counts: Rows = {}
+    for config, split, rows in files:
+        of_config = counts.setdefault(config, {})
+        of_config[split] = of_config.get(split, 0) + rows
+    return counts
 
 
-def _require(name: str, value: dict[str, Any], faults: Faults) -> dict[str, Any]:
-    if faults:
-        raise _unreadable(name, faults)
-    return value
+# --- The small files. Each parser returns what it understood, and adds what it did not to `faults`.
 
 
-def _unreadable(name: str, faults: Faults) -> ReleaseError:
-    remedy = "check the folder with geogen verify, then export again"
-    return ReleaseError(f"{name} cannot be read", found="; ".join(faults[:5]), remedy=remedy)
-
-
-def _decode(name: str, content: bytes) -> tuple[str, Faults]:
-    try:
-        return content.decode(), []
-    except UnicodeDecodeError as error:
-        return "", [f"{name}: not UTF-8: {error}"]
-
-
-def parse_sums(content: bytes) -> tuple[dict[str, str], Faults]:
+def parse_sums(content: bytes, faults: Faults) -> dict[str, str]:
     """Parse `SHA256SUMS` into the SHA-256 by file."""
-    text, faults = _decode(SUMS, content)
     sums: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate((_decode(SUMS, content, faults) or "").splitlines(), start=1):
         matched = _SUM_LINE.fullmatch(line)
         if matched is None or matched[2] in sums:
             faults.append(f"{SUMS}: line {number} is not a digest and a new name")
         else:
             sums[matched[2]] = matched[1]
-    return sums, faults
+    return sums
 
 
-def parse_manifest(content: bytes) -> tuple[dict[str, Split], Faults]:
+def parse_manifest(content: bytes, faults: Faults) -> dict[str, Split]:
     """Parse `splits.csv` into the split by identity."""
-    text, faults = _decode(MANIFEST, content)
     manifest: dict[str, Split] = {}
-    if faults:
-        return manifest, faults
+    if (text := _decode(MANIFEST, content, faults)) is None:
+        return manifest
     try:
         lines = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
-        return manifest, [f"{MANIFEST}: not CSV: {error}"]
+        faults.append(f"{MANIFEST}: not CSV: {error}")
+        return manifest
     if lines[:1] != [["subject_id", "split"]]:
-        return manifest, [f"{MANIFEST}: its first line is not subject_id,split"]
+        faults.append(f"{MANIFEST}: its first line is not subject_id,split")
+        return manifest
     for number, row in enumerate(lines[1:], start=2):
         split = next((split for split in SPLITS if row[1:] == [split]), None)
         if split is None:
@@ -354,28 +293,28 @@ def parse_manifest(content: bytes) -> tuple[dict[str, Split], Faults]:
             faults.append(f"{MANIFEST}: {row[0]} is there twice")
         else:
             manifest[row[0]] = split
-    return manifest, faults
+    return manifest
 
 
-def parse_card_rows(content: bytes) -> tuple[Rows | None, Faults]:
+def parse_card_rows(content: bytes, faults: Faults) -> Rows | None:
     """Parse the YAML of `README.md` into the number of rows that it states."""
-    text, faults = _decode(CARD, content)
-    if faults:
-        return None, faults
+    if (text := _decode(CARD, content, faults)) is None:
+        return None
     try:
         front, _ = split_front_matter(text)
         rows = {
             info["config_name"]: {s["name"]: s["num_examples"] for s in info["splits"]}
             for info in front["dataset_info"]
         }
-        return _checked_rows(rows), []
+        return _checked_rows(rows)
     except ReleaseError as error:
-        return None, [f"{CARD}: its YAML cannot be read: {one_line(error)}"]
+        faults.append(f"{CARD}: its YAML cannot be read: {one_line(error)}")
     except (KeyError, TypeError, ValueError) as error:
-        return None, [f"{CARD}: its YAML lacks the rows of every split: {error!r}"]
+        faults.append(f"{CARD}: its YAML lacks the rows of every split: {error!r}")
+    return None
 
 
-def parse_provenance(content: bytes) -> tuple[Provenance | None, Faults]:
+def parse_provenance(content: bytes, faults: Faults) -> Provenance | None:
     """Parse `provenance.json`."""
     try:
         value = json.loads(content)
@@ -384,9 +323,18 @@ def parse_provenance(content: bytes) -> tuple[Provenance | None, Faults]:
         if type(seed) is not int or not isinstance(version, str):
             raise TypeError("split_seed is no integer, or the version is no text")
         rows = _checked_rows(value["rows"])
-        return Provenance(rows, seed, version, source.get("sample") is True), []
+        return Provenance(rows, seed, version, source.get("sample") is True)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        return None, [f"{PROVENANCE}: cannot be understood: {error!r}"]
+        faults.append(f"{PROVENANCE}: cannot be understood: {error!r}")
+        return None
+
+
+def _decode(name: str, content: bytes, faults: Faults) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        faults.append(f"{name}: not UTF-8: {error}")
+        return None
 
 
 def _checked_rows(rows: Any) -> Rows:

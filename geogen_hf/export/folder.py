@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -21,16 +21,27 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+import PIL
+import pyarrow as pa
 from PIL import Image
 
-from geogen_hf.durable import OutputFolder, OutputKind, Plan, refuse_source_in
+from geogen_hf._version import __version__
+from geogen_hf.durable import OutputFolder, OutputKind, refuse_source_in
 from geogen_hf.errors import GeoGenError, ReleaseError
 from geogen_hf.export.card import write_card
 from geogen_hf.export.croissant import write_croissant
-from geogen_hf.export.exported import CARD, MANIFEST, PROVENANCE, SUMS, ExportedFolder
+from geogen_hf.export.exported import (
+    CARD,
+    MANIFEST,
+    PROVENANCE,
+    SUMS,
+    ExportedFolder,
+    Rows,
+    count_rows,
+)
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.export.parquet import FileRecord
-from geogen_hf.export.provenance import describe_source
 from geogen_hf.export.tasks import (
     ShardTask,
     TaskRecord,
@@ -43,6 +54,7 @@ from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.pictures import Views, contact_sheet, proof_picture, views_of
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import Shard, read_each
+from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy, some_of
 from geogen_hf.source.parts import UPSTREAM_URL, Place, locate_parts, resolve_place, select_parts
 
@@ -53,6 +65,7 @@ PICTURE = "contact_sheet.png"
 PICTURE_SUBJECTS = 4
 PROOF = "camera_proof.png"
 CROISSANT = "croissant.json"
+_REBUILD = "geogen export PARTS OUT with these options and versions gives the same bytes"
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -70,7 +83,7 @@ class Exported:
     """
 
     folder: Path
-    rows: dict[str, dict[str, int]]
+    rows: Rows
     size: int
     written: int
 
@@ -137,7 +150,7 @@ def export_release(
         release = read_release(locate_parts(place, select_parts(parts), storage_options), cameras)
     options = options or ExportOptions()
     subjects = release.sound_subjects(on_bad_subject)
-    source = describe_source(release, subjects, options, split_seed)
+    source = _describe_source(release, subjects, options, split_seed)
     output = OutputFolder(out, EXPORT, source)
     if not overwrite and output.holds_finished():
         there = _found_intact(output.path)
@@ -160,14 +173,62 @@ def export_release(
                 raise
         files = join_files(output, records)
         kept = {subject_id for record in records for subject_id in record.subject_ids}
-        left_out = sorted({subject.subject_id for subject in subjects} - kept)
-        _write_rest(output, tasks, records, files, options, source, left_out, pictures)
+        provenance = {
+            "format": 1,
+            "upstream": UPSTREAM_URL,
+            "source": source,
+            "rows": count_rows((file.config, file.split, file.rows) for file in files),
+            "left_out": sorted({subject.subject_id for subject in subjects} - kept),
+            "datasets": datasets.__version__,
+            "rebuild": _REBUILD,
+        }
+        _write_rest(output, tasks, records, files, options, provenance, pictures)
     return Exported(
         folder=output.path,
-        rows=count_rows(files),
+        rows=provenance["rows"],
         size=sum(file.size for file in files),
         written=len(tasks) - already,
     )
+
+
+def _describe_source(
+    release: Release, subjects: Sequence[Subject], options: ExportOptions, split_seed: int
+) -> dict[str, Any]:
+    """Describe all that decides the exported bytes, as JSON values.
+
+    It is the plan of the output folder while the export runs, and the `source` of
+    `provenance.json` afterwards. `sample` is there where all parts are sample heads.
+    """
+    sample = all(directory.sample for directory in release.directories.values())
+    return {
+        **({"sample": True} if sample else {}),
+        "parts": {
+            directory.label: {
+                "size": directory.size,
+                "members": len(directory.members),
+                "directory_sha256": directory.digest(),
+            }
+            for directory in release.directories.values()
+        },
+        "options": options.to_json(split_seed),
+        "metadata_reading": release.metadata_reading,
+        "cameras": release.camera_convention.to_json(),
+        "subjects": {"count": len(subjects), "sha256": _subjects_digest(subjects)},
+        "versions": {
+            "geogen-hf": __version__,
+            "pyarrow": pa.__version__,
+            "pillow": PIL.__version__,
+        },
+    }
+
+
+def _subjects_digest(subjects: Sequence[Subject]) -> str:
+    digest = hashlib.sha256()
+    for subject in sorted(subjects, key=lambda s: s.subject_id):
+        digest.update(json.dumps([subject.subject_id, subject.view_ids]).encode())
+        for array in (subject.extrinsics, subject.intrinsics):
+            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def _found_intact(folder: Path) -> Exported | None:
@@ -192,11 +253,8 @@ def _wait_for_all(
     """Wait for every task, and return their records in the order of the tasks."""
     total = sum(len(subject.images) for task in tasks for subject in task.shard.subjects)
     done = 0
-    waiting = set(futures)
-    while waiting:
-        ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-        for future in ended:
-            done += future.result().images
+    for future in as_completed(futures):
+        done += future.result().images
         if progress is not None:
             progress(done, total)
     return [future.result() for future in futures]
@@ -208,21 +266,11 @@ def _write_rest(
     records: Sequence[TaskRecord],
     files: Sequence[FileRecord],
     options: ExportOptions,
-    source: Plan,
-    left_out: Sequence[str],
+    provenance: dict[str, Any],
     pictures: Mapping[str, bytes],
 ) -> None:
     """Write all files that are not Parquet, the card last."""
-    images = sum(record.images for record in records)
-    provenance = {
-        "format": 1,
-        "upstream": UPSTREAM_URL,
-        "source": source,
-        "rows": count_rows(files),
-        "left_out": list(left_out),
-        "datasets": datasets.__version__,
-        "rebuild": "geogen export PARTS OUT with these options and versions gives the same bytes",
-    }
+    source, images = provenance["source"], sum(record.images for record in records)
     ours = {output.path / file.path for file in files}
     for path in (output.path / "data").rglob("*"):
         if path.is_file() and path not in ours:  # the patterns of the card would match it
@@ -249,15 +297,6 @@ def _manifest(tasks: Sequence[ShardTask], records: Sequence[TaskRecord]) -> byte
     for task, record in zip(tasks, records, strict=True):
         writer.writerows((subject_id, task.split) for subject_id in record.subject_ids)
     return text.getvalue().encode()
-
-
-def count_rows(files: Sequence[FileRecord]) -> dict[str, dict[str, int]]:
-    """Add up the rows by config and split."""
-    counts: dict[str, dict[str, int]] = {}
-    for file in files:
-        of_config = counts.setdefault(file.config, {})
-        of_config[file.split] = of_config.get(file.split, 0) + file.rows
-    return counts
 
 
 def _decode_shown(

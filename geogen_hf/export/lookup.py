@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from geogen_hf.errors import PartsError, ReleaseError
-from geogen_hf.export.exported import DataFile, ExportedFolder
+from geogen_hf.export.exported import VERIFY_AND_EXPORT, DataFile, ExportedFolder
 from geogen_hf.release.release import Identities, Identity, unknown_subject
 from geogen_hf.release.shards import SPLITS
 from geogen_hf.source.files import open_parquet
@@ -30,11 +30,12 @@ def _identity(rows: list[dict[str, Any]], file: DataFile) -> Identity:
         view_ids, images, extrinsics, intrinsics = (
             [row[name] for row in rows] for name in ("view_id", "image", "extrinsics", "intrinsics")
         )
+    where = f"{file.path}: {subject_id}"
     counts = [len(view_ids), len(images), len(extrinsics), len(intrinsics)]
     if len(set(counts)) != 1:
         raise ReleaseError(
             "views, images and cameras do not match",
-            where=f"{file.path}: {subject_id}",
+            where=where,
             expected="as many view numbers, images, extrinsics and intrinsics",
             found=counts,
             remedy="check the folder with geogen verify",
@@ -43,9 +44,7 @@ def _identity(rows: list[dict[str, Any]], file: DataFile) -> Identity:
     intrinsics = np.asarray(intrinsics, dtype=np.float64).reshape(-1, 3, 3)
     if not (np.isfinite(extrinsics).all() and np.isfinite(intrinsics).all()):
         raise ReleaseError(
-            "a camera has values that are not finite",
-            where=f"{file.path}: {subject_id}",
-            remedy="check the folder with geogen verify, then export again",
+            "a camera has values that are not finite", where=where, remedy=VERIFY_AND_EXPORT
         )
     return Identity(
         subject_id=subject_id,
@@ -68,11 +67,8 @@ class ExportIdentities(Identities):
         self._folder = folder
         self._files = next(filter(None, map(folder.data_files, ("sequences", "views"))), [])
         if not self._files:
-            raise PartsError(
-                "an export without images",
-                where=folder.place,
-                expected="Parquet files of the config sequences or views",
-            )
+            expected = "Parquet files of the config sequences or views"
+            raise PartsError("an export without images", where=folder.place, expected=expected)
         self._splits = folder.splits
         self._order: dict[str, int] = {}
         self._count = dict.fromkeys(SPLITS, 0)
@@ -84,13 +80,7 @@ class ExportIdentities(Identities):
         super().__init__(self._splits)
 
     def __getitem__(self, subject_id: str) -> Identity:
-        """Read one identity: the footer of its file and the row group that holds it.
-
-        Raises:
-            UnknownSubjectError: No identity has this name.
-            ReleaseError: The files are damaged, or do not hold an identity of `splits.csv`.
-            FetchError: A file cannot be read.
-        """
+        """Read one identity: the footer of its file and the row group that holds it."""
         split = self._splits.get(subject_id)
         if split is None:
             raise unknown_subject(subject_id, self._splits)

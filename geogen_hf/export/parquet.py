@@ -6,7 +6,6 @@ that every supported version of `datasets` reads them. Change the file format he
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import os
@@ -14,13 +13,12 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geogen_hf.durable import move_durably
+from geogen_hf.durable import OutputFolder, move_durably, sha256_of
 from geogen_hf.release.features import FEATURES, TableBuilder
 
 ROW_GROUP_BYTES = 128 * 2**10
@@ -43,17 +41,7 @@ _IMAGE_COLUMNS = ("image", "images")
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A finished Parquet file.
-
-    Attributes:
-        path: Path relative to the folder.
-        config: Config of its rows.
-        split: Split of its rows.
-        rows: Number of rows.
-        size: Size on disk, bytes.
-        arrow_bytes: Size of the same rows as Arrow tables, bytes.
-        sha256: SHA-256 of the file, hexadecimal.
-    """
+    """A finished Parquet file; `path` is relative to the folder, sizes are in bytes."""
 
     path: str
     config: str
@@ -61,6 +49,7 @@ class FileRecord:
     rows: int
     size: int
     arrow_bytes: int
+    """Of the same rows as Arrow tables."""
     sha256: str
 
 
@@ -94,77 +83,27 @@ def _spell_lists_as_sequences(value: Any) -> Any:
     return {k: v if is_feature else _spell_lists_as_sequences(v) for k, v in value.items()}
 
 
-class _HashedFile:
-    """A new file that hashes what is written to it.
-
-    pyarrow closes a file that it was given, so `close` does nothing here: the file still has to be
-    synced. `finish` or `discard` closes it.
-    """
-
-    closed = False  # pyarrow asks for it
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
-        self._discarded = False
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        if not self._discarded:
-            self._file.write(view)
-            self.sha256.update(view)
-            self.size += len(view)
-        return len(view)
-
-    def flush(self) -> None:
-        """Do nothing: `finish` flushes and syncs."""
-
-    def close(self) -> None:
-        """Do nothing: `finish` closes."""
-
-    def finish(self) -> None:
-        """Sync and close the file."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def discard(self) -> None:
-        """Close the file, and ignore what is written from now on."""
-        self._discarded = True
-        with suppress(OSError):  # the disk is full: what was buffered cannot be written either
-            self._file.close()
-
-
 class ShardWriter:
-    """Writes one Parquet file, which gets its name when it is complete.
+    """Writes one Parquet file, which gets its name `path` when it is complete.
 
     A context manager. If the block ends with an exception, no file is left.
-
-    Args:
-        folder: The exported folder.
-        work: Folder for the unfinished file, on the same file system.
-        path: Path of the file relative to `folder`.
-        config: Config of its rows.
-        split: Split of its rows.
     """
 
-    def __init__(self, folder: Path, work: Path, path: str, config: str, split: str) -> None:
-        self._target = folder / path
-        self._temporary = work / f"{config}-{self._target.name}.{uuid.uuid4().hex}"
+    def __init__(self, output: OutputFolder, path: str, config: str, split: str) -> None:
+        self._target = output.path / path
+        self._temporary = output.work / f"{config}-{self._target.name}.{uuid.uuid4().hex}"
         self._place = (path, config, split)
         self._schema = portable_schema(config)
         self._builder = TableBuilder(
             self._schema, most_bytes=ROW_GROUP_BYTES, most_rows=ROW_GROUP_ROWS
         )
-        self._count = 0
+        self._rows = 0
         self._arrow_bytes = 0
 
     def __enter__(self) -> ShardWriter:
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _HashedFile(self._temporary)
-        options = writer_options(self._schema)
-        self._writer = pq.ParquetWriter(pa.PythonFile(self._file, "w"), self._schema, **options)
+        options = _writer_options(self._schema)
+        self._writer = pq.ParquetWriter(self._temporary, self._schema, **options)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -172,12 +111,14 @@ class ShardWriter:
             if kind is None:
                 self._write(self._builder.finish())
                 self._writer.close()
-                self._file.finish()
+                self._sha256 = sha256_of(self._temporary)
+                with self._temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
                 move_durably(self._temporary, self._target)
         finally:
-            self._file.discard()
             if self._writer.is_open:  # else it writes the footer when it is garbage-collected
-                self._writer.close()
+                with suppress(OSError):  # the disk is full
+                    self._writer.close()
             self._temporary.unlink(missing_ok=True)
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -191,31 +132,30 @@ class ShardWriter:
 
     def record(self) -> FileRecord:
         """Describe the file, once the block has ended."""
-        path, config, split = self._place
-        return FileRecord(
-            path, config, split, self._count, self._file.size, self._arrow_bytes,
-            self._file.sha256.hexdigest(),
-        )  # fmt: skip
+        size = self._target.stat().st_size
+        return FileRecord(*self._place, self._rows, size, self._arrow_bytes, self._sha256)
 
     def _write(self, row_group: pa.Table | None) -> None:
         if row_group is not None:
             self._writer.write_table(row_group, row_group_size=len(row_group))
-            self._count += len(row_group)
+            self._rows += len(row_group)
             self._arrow_bytes += row_group.nbytes
 
 
-def writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Return the options of `pyarrow.parquet.ParquetWriter` for a schema.
+def _writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """Choose what `pyarrow.parquet.ParquetWriter` does with the columns of a schema.
 
     Images are compressed already, so only the other columns are compressed. The page index, the
     statistics and the Bloom filter of the ids let readers find rows.
     """
-    leaves = [leaf for field in schema for leaf in leaf_paths(field)]
+    empty = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), empty)
+    columns = pq.read_metadata(pa.BufferReader(empty.getvalue())).schema
+    leaves = [columns.column(index).path for index in range(len(columns))]
     images = [leaf for leaf in leaves if leaf.split(".")[0] in _IMAGE_COLUMNS]
-    texts = [name for name in ("subject_id", "metadata") if name in leaves]
     options: dict[str, Any] = {
         "compression": {leaf: "NONE" if leaf in images else "ZSTD" for leaf in leaves},
-        "use_dictionary": texts,
+        "use_dictionary": [leaf for leaf in leaves if leaf in ("subject_id", "metadata")],
         "write_statistics": [leaf for leaf in leaves if leaf in ("subject_id", "view_id")],
         "write_page_index": True,
     }
@@ -224,20 +164,3 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
     if "bloom_filter_options" in _OPTIONS:
         options["bloom_filter_options"] = {"subject_id": _BLOOM_FILTER}
     return options
-
-
-def leaf_paths(field: pa.Field) -> list[str]:
-    """List the Parquet columns of an Arrow field.
-
-    Example:
-        >>> leaf_paths(pa.field("a", pa.list_(pa.struct({"b": pa.int32(), "c": pa.string()}))))
-        ['a.list.element.b', 'a.list.element.c']
-    """
-    kind = field.type
-    if pa.types.is_list(kind):
-        below = [pa.field("list.element", kind.value_type)]
-    elif pa.types.is_struct(kind):
-        below = [kind.field(index) for index in range(kind.num_fields)]
-    else:
-        return [field.name]
-    return [f"{field.name}.{leaf}" for child in below for leaf in leaf_paths(child)]

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from geogen_hf.durable import RESUMES, OutputFolder, write_durably, writing
 from geogen_hf.errors import OutputError, UsageError, install, one_line
-from geogen_hf.export.options import ExportOptions, shard_name
+from geogen_hf.export.exported import shard_name
+from geogen_hf.export.options import ExportOptions, transcode_subject
 from geogen_hf.export.parquet import FileRecord, ShardWriter
-from geogen_hf.export.transcode import transcode_subject
 from geogen_hf.release.features import IMAGE_CONFIGS, subject_rows
 from geogen_hf.release.shards import (
     MAX_SHARDS,
@@ -47,10 +47,7 @@ _DASK_TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs to write one shard; picklable.
-
-    The shard is number `index` of `count` in its split.
-    """
+    """All that a worker needs to write shard `index` of `count` of a split; picklable."""
 
     output: OutputFolder
     split: Split
@@ -72,16 +69,10 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What a finished task wrote.
-
-    Attributes:
-        files: One file a config. Those of configs without images lie in the state folder, until
-            `join_files` makes one file a split of them.
-        subject_ids: The identities, in the order of their rows.
-        images: Number of their images.
-    """
+    """What a finished task wrote: files, identities in the order of their rows, their images."""
 
     files: tuple[FileRecord, ...]
+    """One a config. Those without images lie in the state folder, until `join_files`."""
     subject_ids: tuple[str, ...]
     images: int
 
@@ -121,14 +112,6 @@ def file_count(subjects: int) -> int:
     return min(shard_count(subjects), max(WORKER_MULTIPLE, min(wanted, MAX_SHARDS)))
 
 
-def run_task(task: ShardTask, control: Control | None = None) -> TaskRecord:
-    """Write the files of one shard, unless an earlier run has written them.
-
-    `control` says when to stop; it is None where the task runs in another process.
-    """
-    return finished(task) or _write(task, control)
-
-
 def finished(task: ShardTask) -> TaskRecord | None:
     """Read the record of a task from an earlier run; None if the task is not finished.
 
@@ -145,7 +128,13 @@ def finished(task: ShardTask) -> TaskRecord | None:
     return record if whole and (complete or task.shard.on_bad_subject == "skip") else None
 
 
-def _write(task: ShardTask, control: Control | None) -> TaskRecord:
+def run_task(task: ShardTask, control: Control | None = None) -> TaskRecord:
+    """Write the files of one shard, unless an earlier run has written them.
+
+    `control` says when to stop; it is None where the task runs in another process.
+    """
+    if (done := finished(task)) is not None:
+        return done
     subject_ids: list[str] = []
     images_written = 0
     with writing(task.output.path), ExitStack() as stack:
@@ -171,45 +160,38 @@ def _writer(task: ShardTask, config: str) -> ShardWriter:
     path = shard_name(config, task.split, task.index, task.count)
     if config not in IMAGE_CONFIGS:
         path = f"{task.output.state.name}/{path}"
-    return ShardWriter(task.output.path, task.output.work, path, config, task.split)
+    return ShardWriter(task.output, path, config, task.split)
 
 
 def join_files(output: OutputFolder, records: Sequence[TaskRecord]) -> list[FileRecord]:
-    """Make one file a split of the files of each config without images.
-
-    Returns:
-        All files of the finished export.
-    """
-    files = [file for record in records for file in record.files]
-    joined = [file for file in files if file.config in IMAGE_CONFIGS]
-    small: dict[tuple[str, str], list[FileRecord]] = {}
-    for file in files:
-        if file.config not in IMAGE_CONFIGS:
-            small.setdefault((file.config, file.split), []).append(file)
+    """Make one file a split of the files of each config without images; return all files."""
+    joined: list[FileRecord] = []
+    small: dict[tuple[str, str], list[Path]] = {}
+    for file in (file for record in records for file in record.files):
+        if file.config in IMAGE_CONFIGS:
+            joined.append(file)
+        else:
+            small.setdefault((file.config, file.split), []).append(output.path / file.path)
     for (config, split), parts in small.items():
         path = shard_name(config, split, index=0, count=1)
-        tables = [pq.read_table(output.path / part.path) for part in parts]
-        writer = ShardWriter(output.path, output.work, path, config, split)
+        tables = list(map(pq.read_table, parts))
+        writer = ShardWriter(output, path, config, split)
         with writing(output.path), writer:
             writer.add_table(pa.concat_tables(tables))
         joined.append(writer.record())
     return joined
 
 
-Submit = Callable[[ShardTask], Future[TaskRecord]]
-"""Hands a task over to a worker."""
+_Submit = Callable[[ShardTask], Future[TaskRecord]]
 
 
 @contextmanager
-def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> Iterator[Submit]:
+def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> Iterator[_Submit]:
     """Start the workers that run so many tasks, and yield a function that submits a task.
 
     Without an executor these are threads: reading, inflating, hashing, encoding and writing all
     release the interpreter lock, and threads start at once, whereas processes first import what
-    they need.
-
-    Raises:
-        OutputError: A process of the executor died.
+    they need. If a process of the executor dies, `OutputError` is raised.
     """
     try:
         if executor is not None:

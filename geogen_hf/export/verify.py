@@ -13,7 +13,7 @@ from concurrent.futures import Executor, as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,11 +26,11 @@ from geogen_hf.export.exported import (
     ExportedFolder,
     Faults,
     Rows,
+    count_rows,
     parse_card_rows,
     parse_manifest,
     parse_provenance,
     parse_sums,
-    sha256_of,
 )
 from geogen_hf.export.verify_rows import (
     FileFindings,
@@ -44,130 +44,81 @@ from geogen_hf.report import some_of
 from geogen_hf.source.parts import Place
 from geogen_hf.threads import Control, stoppable_threads
 
+USUAL_VIEWS = 7
 MOST_NEAR = 1000
 """At most so many pairs of near-duplicates are listed: even backgrounds may all look alike."""
 
 
-@dataclass(frozen=True)
-class Statements:
-    """What a folder says of itself in its small files.
-
-    Attributes:
-        sums: SHA-256 by file.
-        manifest: Split by identity.
-        card_rows: Number of rows by the YAML of the card; None if that cannot be read.
-        provenance_rows: Number of rows by `provenance.json`; None if that cannot be read.
-        split_seed: Seed of the split; None if it cannot be read.
-        failures: What cannot be understood in these files.
-    """
-
-    sums: dict[str, str]
-    manifest: dict[str, Split]
-    card_rows: Rows | None
-    provenance_rows: Rows | None
-    split_seed: int | None
-    failures: tuple[str, ...]
+Progress = Callable[[int, int], None]
+"""Called with the number of files done and of all."""
+T = TypeVar("T")
 
 
-def read_statements(folder: ExportedFolder) -> Statements:
-    """Read the small files. What cannot be understood becomes a failure, not an error."""
-    failures: Faults = []
-
-    def parse(name: str, parser: Callable[[bytes], tuple[Any, Faults]], missing: Any) -> Any:
-        if name not in folder.names:
-            failures.append(f"{name}: missing")
-            return missing
-        value, faults = parser(folder.read(name))
-        failures.extend(faults)
-        return value
-
-    sums = parse(SUMS, parse_sums, {})
-    manifest = parse(MANIFEST, parse_manifest, {})
-    card_rows = parse(CARD, parse_card_rows, None)
-    provenance = parse(PROVENANCE, parse_provenance, None)
-    rows, seed = (provenance.rows, provenance.split_seed) if provenance else (None, None)
-    return Statements(sums, manifest, card_rows, rows, seed, tuple(failures))
+def _check_rows(name: str, rows: Rows, found: Rows) -> Iterator[str]:
+    """Compare the numbers of rows with those that a small file states."""
+    for config in sorted({*rows, *found}):
+        if rows.get(config) != found.get(config):
+            yield (
+                f"{name}: {config} has {rows.get(config, 'no rows')} according to it, "
+                f"{found.get(config, 'no rows')} in the files"
+            )
 
 
-def count_rows(findings: Iterable[FileFindings]) -> Rows:
-    """Add up the rows of the files."""
-    rows: Rows = {}
-    for finding in findings:
-        if finding.config:
-            of_config = rows.setdefault(finding.config, {})
-            of_config[finding.split] = of_config.get(finding.split, 0) + finding.rows
-    return rows
-
-
-def check_rows(said: Statements, findings: Sequence[FileFindings]) -> Iterator[str]:
-    """Compare the numbers of rows with those that the card and the provenance state."""
-    found = count_rows(findings)
-    for name, rows in ((CARD, said.card_rows), (PROVENANCE, said.provenance_rows)):
-        if rows is None:
-            continue
-        for config in sorted({*rows, *found}):
-            if rows.get(config) != found.get(config):
-                yield (
-                    f"{name}: {config} has {rows.get(config, 'no rows')} according to it, "
-                    f"{found.get(config, 'no rows')} in the files"
-                )
-
-
-def check_shard_numbers(findings: Iterable[FileFindings]) -> Iterator[str]:
+def _check_shard_numbers(files: Iterable[DataFile]) -> Iterator[str]:
     """Check that the files of every split are numbered from 0 to the count in their names."""
     groups: dict[tuple[str, str], list[DataFile]] = {}
-    for file in map(DataFile.of_path, (finding.path for finding in findings)):
-        if file is not None:
-            groups.setdefault((file.config, file.split), []).append(file)
-    for (config, split), files in groups.items():
-        count = files[0].count
-        if sorted((f.index, f.count) for f in files) != [(i, count) for i in range(count)]:
+    for file in files:
+        groups.setdefault((file.config, file.split), []).append(file)
+    for (config, split), group in groups.items():
+        count = group[0].count
+        if sorted((f.index, f.count) for f in group) != [(i, count) for i in range(count)]:
             yield f"data/{config}/{split}-*: the shards are not 0 to {count - 1} of {count}"
 
 
-def check_hashes(said: Statements) -> Iterator[str]:
+def _check_hashes(manifest: Mapping[str, Split], split_seed: int) -> Iterator[str]:
     """Check that every identity is in the split that its id and the seed decide."""
-    if said.split_seed is None:
-        return
-    for subject_id, split in said.manifest.items():
-        right = split_of(subject_id, said.split_seed)
+    for subject_id, split in manifest.items():
+        right = split_of(subject_id, split_seed)
         if split != right:
             yield f"{MANIFEST}: {subject_id} is in {split}; by its hash it belongs to {right}"
 
 
-def check_manifest(findings: Sequence[FileFindings], manifest: Mapping[str, str]) -> Iterator[str]:
+def _check_manifest(
+    findings: Sequence[FileFindings], manifest: Mapping[str, Split]
+) -> Iterator[str]:
     """Check that every config holds the identities of the manifest, each in its split only."""
-    for config in sorted({finding.config for finding in findings if finding.config}):
-        placed: dict[str, str] = {}
+    for config in sorted({finding.file.config for finding in findings}):
+        placed: dict[str, Split] = {}
         for finding in findings:
-            for subject_id in finding.subject_ids if finding.config == config else ():
-                first = placed.setdefault(subject_id, finding.split)
-                if first != finding.split:
-                    yield f"{config}: {subject_id} is in {first} and in {finding.split}"
+            split = finding.file.split
+            for subject_id in dict.fromkeys(finding.subject_ids):
+                if finding.file.config == config and placed.setdefault(subject_id, split) != split:
+                    yield f"{config}: {subject_id} is in {placed[subject_id]} and in {split}"
         odd = {subject for subject, _ in set(placed.items()) ^ set(manifest.items())}
         if odd:
             yield f"{config}: identities or splits are not those of splits.csv: {some_of(odd)}"
 
 
-def check_agreement(findings: Sequence[FileFindings]) -> Iterator[str]:
+def _check_agreement(findings: Sequence[FileFindings]) -> Iterator[str]:
     """Check that all configs agree on every view, and hold it once."""
     told: dict[tuple[str, int], list[tuple[str, View]]] = {}
     seen: dict[str, set[tuple[str, int]]] = {
-        f.config: set() for f in findings if f.config not in ("", "metadata")
+        f.file.config: set() for f in findings if f.file.config != "metadata"
     }
     for finding in findings:
+        own = finding.file.config
         for view in finding.views:
             key = (view.subject_id, view.view_id)
-            place = f"{finding.path}: {view.subject_id} view {view.view_id}"
-            if key in seen[finding.config]:
+            place = f"{finding.file.path}: {view.subject_id} view {view.view_id}"
+            if key in seen[own]:
                 yield f"{place} is there twice"
                 continue
-            seen[finding.config].add(key)
+            seen[own].add(key)
             for config, other in told.setdefault(key, []):
                 yield from (
                     f"{place}: its {what} in {config}" for what in _differences(view, other)
                 )
-            told[key].append((finding.config, view))
+            told[key].append((own, view))
     if len({frozenset(keys) for keys in seen.values()}) > 1:
         sizes = {config: len(keys) for config, keys in seen.items()}
         yield f"the configs do not hold the same views; they have {sizes}"
@@ -183,22 +134,25 @@ def _differences(view: View, other: View) -> Iterator[str]:
         yield "picture is not the one"
 
 
-def _placed_pictures(findings: Sequence[FileFindings]) -> list[tuple[str, View, Picture]]:
-    """List split, view and fingerprints of the decoded images of one config."""
-    configs = [f.config for f in findings if any(view.picture for view in f.views)]
+Placed = list[tuple[Split, View, Picture]]
+"""Split, view and fingerprints of the decoded images of one config."""
+
+
+def _placed_pictures(findings: Sequence[FileFindings]) -> Placed:
+    configs = [f.file.config for f in findings if any(view.picture for view in f.views)]
     return [
-        (f.split, view, view.picture)
+        (f.file.split, view, view.picture)
         for f in findings
-        if configs and f.config == configs[0]
+        if f.file.config in configs[:1]
         for view in f.views
         if view.picture is not None
     ]
 
 
-def check_disjoint(findings: Sequence[FileFindings]) -> Iterator[str]:
+def _check_disjoint(placed: Placed) -> Iterator[str]:
     """Check that no picture is in two splits."""
     places: dict[bytes, tuple[str, View]] = {}
-    for split, view, picture in _placed_pictures(findings):
+    for split, view, picture in placed:
         other_split, other = places.setdefault(picture.pixels, (split, view))
         if other_split != split:
             yield (
@@ -207,9 +161,8 @@ def check_disjoint(findings: Sequence[FileFindings]) -> Iterator[str]:
             )
 
 
-def near_duplicates(findings: Sequence[FileFindings]) -> Iterator[str]:
+def _near_duplicates(placed: Placed) -> Iterator[str]:
     """List pictures of different splits that look alike, at most `MOST_NEAR` pairs."""
-    placed = _placed_pictures(findings)
     if not placed:
         return
     looks = np.frombuffer(b"".join(picture.look for *_, picture in placed), np.uint8)
@@ -224,17 +177,12 @@ def near_duplicates(findings: Sequence[FileFindings]) -> Iterator[str]:
         )
 
 
-def view_counts(findings: Sequence[FileFindings]) -> dict[int, int]:
-    """Count the identities by their number of views, in one config."""
-    config = next((f.config for f in findings if f.views), None)
-    views = Counter(v.subject_id for f in findings if f.config == config for v in f.views)
-    return dict(sorted(Counter(views.values()).items()))
-
-
-USUAL_VIEWS = 7
-
-Progress = Callable[[int, int], None]
-"""Called with the number of files done and of all."""
+def _unusual_view_counts(findings: Sequence[FileFindings]) -> dict[int, int]:
+    """Count the identities by their number of views, where that is not seven, in one config."""
+    config = next((f.file.config for f in findings if f.views), None)
+    views = Counter(v.subject_id for f in findings if f.file.config == config for v in f.views)
+    counts = Counter(views.values())
+    return {views: counts[views] for views in sorted(counts) if views != USUAL_VIEWS}
 
 
 @dataclass(frozen=True)
@@ -253,7 +201,7 @@ class Verification:
 
     folder: str
     subjects: dict[str, int]
-    rows: dict[str, dict[str, int]]
+    rows: Rows
     images: int
     other_view_counts: dict[int, int]
     failures: tuple[str, ...]
@@ -300,76 +248,90 @@ def verify_export(
     """
     folder = ExportedFolder(place, storage_options)
     folder.require_complete()
-    said = read_statements(folder)
-    failures = [*said.failures, *_check_listing(folder, said.sums)]
-    findings = _check_files(folder, said.sums, not quick, workers, executor, progress)
+    failures: Faults = []
+
+    def said(name: str, parse: Callable[[bytes, Faults], T]) -> T | None:
+        if name in folder.names:
+            return parse(folder.read(name), failures)
+        failures.append(f"{name}: missing")
+        return None
+
+    sums, manifest = said(SUMS, parse_sums) or {}, said(MANIFEST, parse_manifest) or {}
+    card_rows, provenance = said(CARD, parse_card_rows), said(PROVENANCE, parse_provenance)
+    failures.extend(_check_names(folder, sums))
+    files = [file for file in map(DataFile.of_path, folder.names) if file is not None]
+    findings = _check_files(folder, files, sums, not quick, workers, executor, progress)
     failures.extend(failure for finding in findings for failure in finding.failures)
-    failures.extend(check_rows(said, findings))
-    failures.extend(check_shard_numbers(findings))
-    failures.extend(check_hashes(said))
+    rows = count_rows((f.file.config, f.file.split, f.rows) for f in findings)
+    if card_rows is not None:
+        failures.extend(_check_rows(CARD, card_rows, rows))
+    failures.extend(_check_shard_numbers(files))
+    if provenance is not None:
+        failures.extend(_check_rows(PROVENANCE, provenance.rows, rows))
+        failures.extend(_check_hashes(manifest, provenance.split_seed))
     warnings: list[str] = []
     if not quick:
-        failures.extend(check_manifest(findings, said.manifest))
-        failures.extend(check_agreement(findings))
-        failures.extend(check_disjoint(findings))
-        warnings.extend(near_duplicates(findings))
+        placed = _placed_pictures(findings)
+        failures.extend(_check_manifest(findings, manifest))
+        failures.extend(_check_agreement(findings))
+        failures.extend(_check_disjoint(placed))
+        warnings.extend(_near_duplicates(placed))
     return Verification(
         folder=folder.place,
-        subjects={s: sum(split == s for split in said.manifest.values()) for s in SPLITS},
-        rows=count_rows(findings),
+        subjects={s: sum(split == s for split in manifest.values()) for s in SPLITS},
+        rows=rows,
         images=sum(view.picture is not None for f in findings for view in f.views),
-        other_view_counts={n: c for n, c in view_counts(findings).items() if n != USUAL_VIEWS},
+        other_view_counts=_unusual_view_counts(findings),
         failures=tuple(failures),
         warnings=tuple(warnings),
     )
 
 
-def _check_listing(folder: ExportedFolder, sums: dict[str, str]) -> Iterator[str]:
-    """Find files that are missing or not listed, and other files than data with a wrong digest."""
+def _check_names(folder: ExportedFolder, sums: dict[str, str]) -> Iterator[str]:
+    """Find files that are missing, foreign or not listed, and small files with a wrong digest."""
     for name in sums:
         if name not in folder.names:
             yield f"{name}: listed in {SUMS}, but missing"
     for name in folder.names:
-        if name.startswith("data/") or name == SUMS:
-            continue
-        if name not in sums:
+        if name.startswith("data/"):
+            if DataFile.of_path(name) is None:
+                yield f"{name}: not data/<config>/<split>-00000-of-00000.parquet"
+        elif name != SUMS and name not in sums:
             yield f"{name}: not in {SUMS}"
-            continue
-        with folder.localised(name) as path:
-            if sha256_of(path) != sums[name]:
-                yield f"{name}: its SHA-256 is not the one in {SUMS}"
+        elif name != SUMS and not folder.has_content(name, sums[name]):
+            yield f"{name}: its SHA-256 is not the one in {SUMS}"
 
 
 def _check_files(
     folder: ExportedFolder,
+    files: Sequence[DataFile],
     sums: dict[str, str],
     decode: bool,
     workers: int | None,
     executor: Executor | None,
     progress: Progress | None,
 ) -> list[FileFindings]:
-    names = [name for name in folder.names if name.startswith("data/")]
     control = None
     with ExitStack() as stack:
         if executor is None:
-            count = max(1, min(workers or os.cpu_count() or 1, len(names)))
+            count = max(1, min(workers or os.cpu_count() or 1, len(files)))
             executor, control = stack.enter_context(stoppable_threads(count))
         futures = [
-            executor.submit(_check_one, folder, name, sums.get(name), decode, control)
-            for name in names
+            executor.submit(_check_one, folder, file, sums.get(file.path), decode, control)
+            for file in files
         ]
         for done, _ in enumerate(as_completed(futures), start=1):
             if progress is not None:
-                progress(done, len(names))
+                progress(done, len(files))
         return [future.result() for future in futures]
 
 
 def _check_one(
-    folder: ExportedFolder, name: str, sha256: str | None, decode: bool, control: Control | None
+    folder: ExportedFolder,
+    file: DataFile,
+    sha256: str | None,
+    decode: bool,
+    control: Control | None,
 ) -> FileFindings:
-    file = DataFile.of_path(name)
-    if file is None:
-        failure = f"{name}: not data/<config>/<split>-00000-of-00000.parquet"
-        return FileFindings(name, "", "", failures=(failure,))
-    with folder.localised(name) as local:
+    with folder.localised(file.path) as local:
         return check_file(local, file, sha256, decode, control)

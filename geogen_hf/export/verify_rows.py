@@ -6,7 +6,7 @@ fingerprints of pictures, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from PIL import Image
 
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
+from geogen_hf.durable import sha256_of
 from geogen_hf.errors import CameraError, ImageError, one_line
-from geogen_hf.export.exported import UNREADABLE, DataFile, sha256_of
+from geogen_hf.export.exported import UNREADABLE, DataFile
 from geogen_hf.export.parquet import portable_schema
 from geogen_hf.images import decode_image, pixels_at_a_time, read_header
 from geogen_hf.release.features import IMAGE_CONFIGS
@@ -35,17 +36,14 @@ NEAR_BITS = 6
 
 @dataclass(frozen=True)
 class Picture:
-    """The fingerprints of a decoded image.
-
-    Attributes:
-        size: Width and height, pixels.
-        pixels: 128-bit digest of mode, size and decoded pixels.
-        look: 32 bytes, 256 bits of difference hash.
-    """
+    """The fingerprints of a decoded image."""
 
     size: tuple[int, int]
+    """Width and height, pixels."""
     pixels: bytes
+    """128-bit digest of mode, size and decoded pixels."""
     look: bytes
+    """256 bits of difference hash."""
 
 
 def fingerprint(data: bytes) -> Picture:
@@ -117,51 +115,31 @@ def near_pairs(
 
 @dataclass(frozen=True)
 class View:
-    """One view as one config describes it.
-
-    Attributes:
-        subject_id: The identity.
-        view_id: The view.
-        cameras: Bytes of extrinsics and intrinsics, float32.
-        size: Width and height in pixels; None if the config does not state it.
-        picture: Fingerprints, if the config has images and they were decoded.
-    """
+    """One view as one config describes it."""
 
     subject_id: str
     view_id: int
     cameras: bytes
+    """Extrinsics, then intrinsics: 25 float32."""
     size: tuple[int, int] | None
+    """Width and height; None if the config does not state it, or the image does not decode."""
     picture: Picture | None
-
-
-@dataclass(frozen=True)
-class FileFindings:
-    """What one file holds, and what is wrong in it; `views` is empty for the config `metadata`."""
-
-    path: str
-    config: str
-    split: str
-    rows: int = 0
-    subject_ids: frozenset[str] = frozenset()
-    views: tuple[View, ...] = ()
-    failures: tuple[str, ...] = ()
+    """None if the config has no images, or this one does not decode."""
 
 
 @dataclass
-class _Collector:
-    failures: list[str] = field(default_factory=list)
+class FileFindings:
+    """What one file holds, and what is wrong in it; `views` is empty for the config `metadata`."""
+
+    file: DataFile
+    rows: int = 0
     subject_ids: list[str] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
-
-@dataclass(frozen=True, eq=False)
-class _Camera:
-    """Matrices of one view, the size of its image, and its name for messages."""
-
-    place: str
-    extrinsics: FloatArray
-    intrinsics: FloatArray
-    size: tuple[int, int]
+    def fail(self, what: str) -> None:
+        """Add a failure of this file."""
+        self.failures.append(f"{self.file.path}: {what}")
 
 
 def check_file(
@@ -180,56 +158,53 @@ def check_file(
         decode: Whether to read rows and decode images.
         control: Says when to stop; None where the check runs in another process.
     """
-    found = _Collector()
-    path, config = file.path, file.config
+    found = FileFindings(file)
     if expected_sha256 is None:
-        found.failures.append(f"{path}: not in SHA256SUMS")
+        found.fail("not in SHA256SUMS")
     elif sha256_of(local) != expected_sha256:
-        found.failures.append(f"{path}: its SHA-256 is not the one in SHA256SUMS")
+        found.fail("its SHA-256 is not the one in SHA256SUMS")
+    size = 8 if file.config in IMAGE_CONFIGS else 512
     try:
         with pq.ParquetFile(local) as parquet:
             rows = parquet.metadata.num_rows
-            if _check_schema(path, parquet.schema_arrow, portable_schema(config), found) and decode:
-                for batch in parquet.iter_batches(batch_size=8 if config in IMAGE_CONFIGS else 512):
+            if _check_schema(parquet.schema_arrow, portable_schema(file.config), found) and decode:
+                for batch in parquet.iter_batches(batch_size=size):
                     if control is not None:
                         control.check()
-                    _check_rows(path, config, batch, found)
+                    _check_rows(batch, found)
+            found.rows = rows
     except UNREADABLE as error:
-        found.failures.append(f"{path}: cannot be read: {one_line(error) or repr(error)}")
-        rows = 0
-    ids = frozenset(found.subject_ids)
-    if config == "metadata" and len(ids) < len(found.subject_ids):
-        found.failures.append(f"{path}: an identity is there twice")
-    views, failures = tuple(found.views), tuple(found.failures)
-    return FileFindings(path, config, file.split, rows, ids, views, failures)
+        found.fail(f"cannot be read: {one_line(error) or repr(error)}")
+    if file.config == "metadata" and len(set(found.subject_ids)) < len(found.subject_ids):
+        found.fail("an identity is there twice")
+    return found
 
 
-def _check_schema(path: str, schema: pa.Schema, expected: pa.Schema, found: _Collector) -> bool:
+def _check_schema(schema: pa.Schema, expected: pa.Schema, found: FileFindings) -> bool:
     """Collect what is wrong with a schema; return whether rows can be read with it."""
     if schema.names != expected.names:
-        names = f"{', '.join(schema.names)} instead of {', '.join(expected.names)}"
-        found.failures.append(f"{path}: columns are {names}")
+        found.fail(f"columns are {', '.join(schema.names)} instead of {', '.join(expected.names)}")
         return False
     if not all(a.equals(b) for a, b in zip(schema.types, expected.types, strict=True)):
-        found.failures.append(f"{path}: columns have other types than the config's")
+        found.fail("columns have other types than the config's")
         return False
     if (schema.metadata or {}).get(b"huggingface") != expected.metadata[b"huggingface"]:
-        found.failures.append(f"{path}: the features in its schema are not the config's")
+        found.fail("the features in its schema are not the config's")
     return True
 
 
-def _check_rows(path: str, config: str, batch: pa.RecordBatch, found: _Collector) -> None:
+def _check_rows(batch: pa.RecordBatch, found: FileFindings) -> None:
     empty = [name for name in batch.schema.names if _has_nulls(batch.column(name))]
     if empty:
-        found.failures.append(f"{path}: values are missing in {', '.join(empty)}")
+        found.fail(f"values are missing in {', '.join(empty)}")
         return
     found.subject_ids.extend(batch["subject_id"].to_pylist())
-    if config == "metadata":
+    if found.file.config == "metadata":
         return
-    cameras: list[_Camera] = []
+    known = len(found.views)
     for row in batch.to_pylist():
-        cameras.extend(_check_row(path, config, row, found))
-    _check_cameras(cameras, found)
+        _check_row(row, found)
+    _check_cameras([view for view in found.views[known:] if view.size is not None], found)
 
 
 def _has_nulls(array: pa.Array) -> bool:
@@ -243,64 +218,54 @@ def _has_nulls(array: pa.Array) -> bool:
     return False
 
 
-def _check_row(path: str, config: str, row: dict[str, Any], found: _Collector) -> Iterator[_Camera]:
-    """Check all of a row but its cameras, which are returned."""
-    subject_id = row["subject_id"]
+def _check_row(row: dict[str, Any], found: FileFindings) -> None:
+    """Check all of a row but the values of its cameras, and add its views."""
+    subject_id, config = row["subject_id"], found.file.config
     sequence = config == "sequences"
     view_ids = row["view_ids"] if sequence else [row["view_id"]]
     images = row["images"] if sequence else [row["image"]] if config == "views" else []
-    extrinsics = _matrices(row["extrinsics"], 4)
-    intrinsics = _matrices(row["intrinsics"], 3)
+    # They are stored as float32, so nothing is lost.
+    extrinsics = np.asarray(row["extrinsics"], dtype="<f4").reshape(-1, 16)
+    intrinsics = np.asarray(row["intrinsics"], dtype="<f4").reshape(-1, 9)
     lengths = {len(view_ids), len(extrinsics), len(intrinsics), *([len(images)] if images else [])}
     if len(lengths) != 1 or list(view_ids) != sorted(set(view_ids)):
-        found.failures.append(f"{path}: {subject_id}: views, images and cameras do not match")
+        found.fail(f"{subject_id}: views, images and cameras do not match")
         return
-    pictures = list(_pictures(path, subject_id, view_ids, images, found))
     for index, view_id in enumerate(view_ids):
-        picture = pictures[index] if pictures else None
-        size: tuple[int, int] | None = picture.size if picture else None
+        picture = _picture(f"{subject_id} view {view_id}", images[index], found) if images else None
+        size = picture.size if picture else None
         if config == "cameras":
             size = row["width"], row["height"]
-        if size is not None:  # else the image does not decode
-            place = f"{path}: {subject_id} view {view_id}"
-            yield _Camera(place, extrinsics[index], intrinsics[index], size)
-        both = np.concatenate([extrinsics[index].ravel(), intrinsics[index].ravel()])
-        cameras = both.astype("<f4").tobytes()
+        cameras = extrinsics[index].tobytes() + intrinsics[index].tobytes()
         found.views.append(View(subject_id, view_id, cameras, size, picture))
 
 
-def _matrices(values: Any, side: int) -> FloatArray:
-    return np.asarray(values, dtype=np.float64).reshape(-1, side, side)
-
-
-def _pictures(
-    path: str, subject_id: str, view_ids: list[int], images: list[Any], found: _Collector
-) -> Iterator[Picture | None]:
-    for view_id, image in zip(view_ids, images, strict=False):
-        try:
-            yield fingerprint(image["bytes"])
-        except ImageError as error:
-            message = f"{path}: {subject_id} view {view_id}: does not decode: {one_line(error)}"
-            found.failures.append(message)
-            yield None
-
-
-def _check_cameras(cameras: list[_Camera], found: _Collector) -> None:
-    """Check all cameras at once; if that fails, check them one by one to name which are bad."""
+def _picture(place: str, image: dict[str, Any], found: FileFindings) -> Picture | None:
     try:
-        _validate(cameras)
-    except CameraError:
-        for camera in cameras:
-            try:
-                _validate([camera])
-            except CameraError as error:
-                found.failures.append(f"{camera.place}: {one_line(error)}")
+        return fingerprint(image["bytes"])
+    except ImageError as error:
+        found.fail(f"{place}: does not decode: {one_line(error)}")
+        return None
 
 
-def _validate(cameras: list[_Camera]) -> None:
-    if not cameras:
+def _check_cameras(views: Sequence[View], found: FileFindings) -> None:
+    """Check all cameras at once; if that fails, check them one by one to name which are bad."""
+    if not views:
         return
-    which = slice(None) if len(cameras) > 1 else 0  # the message names no index of a single one
-    validate_extrinsics(np.stack([camera.extrinsics for camera in cameras])[which])
-    width, height = np.array([camera.size for camera in cameras]).T[:, which]
-    validate_intrinsics(np.stack([camera.intrinsics for camera in cameras])[which], width, height)
+    cameras = np.frombuffer(b"".join(view.cameras for view in views), "<f4").astype(np.float64)
+    cameras = cameras.reshape(len(views), 25)
+    extrinsics, intrinsics = cameras[:, :16].reshape(-1, 4, 4), cameras[:, 16:].reshape(-1, 3, 3)
+    width, height = np.array([view.size for view in views]).T
+    try:
+        _validate(extrinsics, intrinsics, width, height)
+    except CameraError:
+        for view, *camera in zip(views, extrinsics, intrinsics, width, height, strict=True):
+            try:
+                _validate(*camera)
+            except CameraError as error:
+                found.fail(f"{view.subject_id} view {view.view_id}: {one_line(error)}")
+
+
+def _validate(extrinsics: FloatArray, intrinsics: FloatArray, width: Any, height: Any) -> None:
+    validate_extrinsics(extrinsics)
+    validate_intrinsics(intrinsics, width, height)

@@ -39,7 +39,6 @@ from geogen_hf.errors import (
 )
 from geogen_hf.export.exported import SUMS, ExportedFolder
 from geogen_hf.export.lookup import ExportIdentities
-from geogen_hf.export.provenance import directory_digest
 from geogen_hf.formats import FormatName, blender, co3d, colmap, eg3d, nerfstudio
 from geogen_hf.formats.layout import MANIFEST, Format, Scene, write_index
 from geogen_hf.formats.prepare import LayoutOptions, prepare, settle_options
@@ -305,7 +304,7 @@ def open_source(
     splits = {s.subject_id: split_of(s.subject_id, split_seed) for s in subjects}
     identity = {
         "geogen-hf": __version__,
-        "parts": {d.label: directory_digest(d) for d in release.directories.values()},
+        "parts": {d.label: d.digest() for d in release.directories.values()},
         "split_seed": split_seed,
         "cameras": str(release.camera_convention.require()),
     }

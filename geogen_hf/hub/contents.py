@@ -19,9 +19,10 @@ import yaml
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils.sha import git_hash
 
+from geogen_hf.durable import sha256_of
 from geogen_hf.errors import ReleaseError, one_line
 from geogen_hf.export.card import SAMPLE_LICENSE, card_template, section, split_front_matter
-from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder, sha256_of
+from geogen_hf.export.exported import CARD, PROVENANCE, SUMS, ExportedFolder
 from geogen_hf.export.verify import verify_export
 from geogen_hf.release.features import CITATION, HOMEPAGE, LICENSE_NAME, LICENSE_URL
 from geogen_hf.report import some_of

@@ -283,7 +283,7 @@ def _of_earlier_export(contents: Contents, repo: HubRepo) -> Collection[str]:
     names = {file.path for file in contents.files}
     if SUMS not in names or SUMS not in repo.files or repo.files.keys() <= names:
         return ()
-    return parse_sums(repo.read(SUMS))[0]
+    return parse_sums(repo.read(SUMS), [])
 
 
 def _is_tag_free(repo: HubRepo, plan: Plan, tag: str | None) -> bool:
