@@ -17,9 +17,8 @@ if find_spec("torch") is None:
 from geogen_hf.images import decode_rgb
 from geogen_hf.training.choices import AllViews, RandomViews, SourceTargetViews
 from geogen_hf.training.collate import collate
-from geogen_hf.training.raymaps import plucker_maps, ray_maps
 from geogen_hf.training.streams import TensorStream, as_tensors, undecoded
-from geogen_hf.training.transform import ToTensors
+from geogen_hf.training.transform import ToTensors, plucker_maps, ray_maps
 
 __all__ = [
     "AllViews",

@@ -24,18 +24,7 @@ class ViewChoice(Protocol):
     """Chooses among the views of a row; picklable."""
 
     def choose(self, count: int, chance: np.random.Generator) -> Indices:
-        """Choose among `count` views.
-
-        Args:
-            count: Views that the row has.
-            chance: To draw from, if anything is drawn.
-
-        Returns:
-            `(V,)` indices below `count`.
-
-        Raises:
-            UsageError: There are too few.
-        """
+        """Choose `(V,)` indices below `count`, the number of the row's views, or `UsageError`."""
         ...
 
 
@@ -71,7 +60,7 @@ class RandomViews:
     views: int
 
     def __post_init__(self) -> None:
-        _check_count("RandomViews.views", self.views)
+        check_count("RandomViews.views", self.views)
 
     def choose(self, count: int, chance: np.random.Generator) -> Indices:
         """See `ViewChoice.choose`."""
@@ -111,8 +100,8 @@ class SourceTargetViews:
     targets: int = 1
 
     def __post_init__(self) -> None:
-        _check_count("SourceTargetViews.sources", self.sources)
-        _check_count("SourceTargetViews.targets", self.targets)
+        check_count("SourceTargetViews.sources", self.sources)
+        check_count("SourceTargetViews.targets", self.targets)
 
     def choose(self, count: int, chance: np.random.Generator) -> Indices:
         """See `ViewChoice.choose`."""
@@ -120,7 +109,8 @@ class SourceTargetViews:
         return chance.permutation(count)[: self.sources + self.targets]
 
 
-def _check_count(name: str, value: object) -> None:
+def check_count(name: str, value: object) -> None:
+    """Refuse what is not an integer of 1 or more."""
     if not isinstance(value, int) or value < 1:
         raise UsageError(f"bad {name}", expected="an integer, 1 or more", found=repr(value))
 
@@ -139,17 +129,10 @@ class Epoch:
     """The number of the current epoch, seen by workers that are already running.
 
     Kept in shared memory, as `datasets` keeps its own, so that `persistent_workers` see it change.
-
-    Example:
-        >>> epoch = Epoch()
-        >>> epoch.set(3)
-        >>> epoch
-        Epoch(3)
     """
 
-    def __init__(self, number: int = 0) -> None:
-        """Start at `number`."""
-        self._shared = torch.tensor(number, dtype=torch.int64)
+    def __init__(self) -> None:
+        self._shared = torch.tensor(0, dtype=torch.int64)
         self._shared.share_memory_()  # type: ignore[no-untyped-call]
 
     def set(self, number: int) -> None:
@@ -162,21 +145,11 @@ class Epoch:
     def __repr__(self) -> str:
         return f"Epoch({int(self)})"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Epoch) and int(self) == int(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
     def __deepcopy__(self, memo: dict[int, object]) -> Epoch:
         return self  # datasets copies transforms deeply: the copies keep the same epoch
 
 
 def draw(seed: int, epoch: int, subject_id: str, purpose: str) -> np.random.Generator:
-    """A random generator that depends on nothing but its arguments.
-
-    Example:
-        >>> [int(draw(0, epoch, "subj_00007", "views").integers(1000)) for epoch in (0, 0, 1)]
-        [106, 106, 978]
-    """
+    """A random generator that depends on nothing but its arguments."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{subject_id}:{purpose}".encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))

@@ -34,18 +34,7 @@ MAX_PIECES = 16
 
 
 class MemoryPool:
-    """Pieces of shared memory that are used again, on Linux.
-
-    Args:
-        most: Number of pieces.
-
-    Example:
-        >>> pool = MemoryPool()
-        >>> images, bytes_ = pool.take(8)
-        >>> bytes_[:] = range(8)
-        >>> images[3:].tolist()
-        [3, 4, 5, 6, 7]
-    """
+    """Up to `most` pieces of shared memory that are used again, on Linux."""
 
     def __init__(self, most: int = MAX_PIECES) -> None:
         self._most = most
@@ -53,15 +42,11 @@ class MemoryPool:
         self._mutex = threading.Lock()
 
     def take(self, size: int) -> tuple[torch.Tensor, NDArray[np.uint8]] | None:
-        """Take a piece of memory; its content is undefined.
-
-        Args:
-            size: Bytes; at least 1.
+        """Take memory of at least one byte and undefined content, or None if all pieces are held.
 
         Returns:
             `(size,)` uint8, to be handed on: PyTorch gives it to other processes without a copy;
-            and the same memory, to be filled before that and let go. None if somebody still holds
-            every piece that is kept.
+            and the same memory, to be filled before that and let go.
 
         Raises:
             OSError: The system has no such memory, or no more of it.
@@ -124,14 +109,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def image_memory(shapes: Sequence[tuple[int, Size]]) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
-    """Allocate memory for the images of each row, one after the other where all are of one size.
+    """Allocate for rows of so many views of a size, side by side where all are of one size.
 
-    Args:
-        shapes: Number of views, and width and height, of each row.
-
-    Yields:
-        Memory for each row, `(V, H, W, 3)` uint8 of undefined content: the images, to be handed on,
-        and the same memory, to be filled before that and let go.
+    Yields for each row, as `MemoryPool.take`, the same memory twice, `(V, H, W, 3)` uint8.
     """
     if len({size_wh for _, size_wh in shapes}) > 1:
         for views, (width, height) in shapes:
@@ -159,20 +139,9 @@ def _memory(size: int) -> tuple[Tensor, NDArray[np.uint8]]:
 
 
 def as_batch(tensors: Sequence[Tensor]) -> Tensor | None:
-    """View rows as a batch, where they follow each other in shared memory.
+    """View B rows `(V, H, W, C)` as `(B, V, H, W, C)`, or None.
 
-    Args:
-        tensors: B times `(V, H, W, C)`.
-
-    Returns:
-        `(B, V, H, W, C)` over the same memory; None where that cannot be.
-
-    Example:
-        >>> whole = torch.arange(12).share_memory_().reshape(2, 2, 3, 1, 1)
-        >>> as_batch([whole[0], whole[1]]).flatten().tolist()
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
-        >>> as_batch([whole[1], whole[0]]) is None
-        True
+    That is where they follow each other in shared memory.
     """
     first = tensors[0]
     storage = first.untyped_storage()

@@ -21,7 +21,7 @@ from geogen_hf.errors import UsageError
 from geogen_hf.source.files import open_parquet
 from geogen_hf.source.parts import Location
 from geogen_hf.threads import read_ahead
-from geogen_hf.training.choices import draw
+from geogen_hf.training.choices import check_count, draw
 from geogen_hf.training.transform import ToTensors
 
 AHEAD_BYTES = 24 * 2**20
@@ -156,23 +156,16 @@ class ParquetReader:
     """Reads the rows of an exported folder's Parquet files, from any row on; picklable.
 
     A file is read by runs of row groups, so that starting in its midst costs its footer and what
-    comes from there on. The Hub is asked once for each file: it counts such requests.
-
-    Attributes:
-        options: fsspec's options by protocol, such as `{"hf": {"token": …}}`.
+    comes from there on. The Hub is asked once for each file: it counts such requests. `options` are
+    fsspec's by protocol, such as `{"hf": {"token": …}}`.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, files: list[str], skip: int) -> Iterator[compat.Row]:
-        """Read the rows of files.
+        """Read files (paths, URLs) without the first `skip` rows.
 
-        Args:
-            files: Paths and URLs, in the order to read them.
-            skip: How many rows of the first file to leave out.
-
-        Yields:
-            The number of a row's file among `files`, a key, and the row with encoded images.
+        Yields the number of a row's file among them, a key, and the row with encoded images.
         """
         for number, name in enumerate(files):
             location = Location(name, storage_options=self.options)
@@ -273,9 +266,9 @@ def as_tensors(
     Example:
         See `ToTensors`.
     """
-    for name, number in (("shuffle_block", shuffle_block), ("batch_size", batch_size)):
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise UsageError(f"bad {name}", expected="an integer, 1 or more", found=number)
+    check_count("batch_size", batch_size)
+    if shuffle_block is not None:
+        check_count("shuffle_block", shuffle_block)
     if isinstance(dataset, dict):
         parts = {
             name: as_tensors(part, transform, shuffle_block=shuffle_block, batch_size=batch_size)

@@ -1,7 +1,8 @@
 """Turn rows with encoded images into rows of tensors, and keep the cameras right.
 
 Open this module to change what happens to an image between its bytes and its tensor (cutting,
-scaling, flipping), or which forms of the cameras can be had.
+scaling, flipping), or which forms of the cameras can be had. Maps of rays follow the maths of
+`geogen_hf.cameras.rays`, on any device.
 """
 
 from __future__ import annotations
@@ -21,21 +22,12 @@ from geogen_hf.cameras.poses import FloatArray, crop_intrinsics, mirror, resize_
 from geogen_hf.errors import ImageError, UsageError
 from geogen_hf.images import ImageHeader, Pixels, Size, decode_rgb, read_header
 from geogen_hf.training.choices import AllViews, Epoch, Indices, ViewChoice, draw
-from geogen_hf.training.raymaps import plucker_maps, ray_maps
 from geogen_hf.training.shared_memory import image_memory
 
 
 @dataclass(frozen=True, eq=False)
-class StoredRow:
-    """One row of `sequences` with V views, or of `views` with one.
-
-    Attributes:
-        subject_id: The identity.
-        view_ids: `(V,)`.
-        images: V encoded images.
-        extrinsics: `(V, 4, 4)`, canonical.
-        intrinsics: `(V, 3, 3)`, canonical.
-    """
+class _Row:
+    """One row of `sequences` with V views, or of `views` with one; images are still encoded."""
 
     subject_id: str
     view_ids: NDArray[np.int64]
@@ -44,12 +36,8 @@ class StoredRow:
     intrinsics: FloatArray
 
     @classmethod
-    def of(cls, batch: dict[str, Any], index: int) -> StoredRow:
-        """Take one row out of columns.
-
-        Raises:
-            UsageError: Its images are not encoded, or it has none.
-        """
+    def of(cls, batch: dict[str, Any], index: int) -> _Row:
+        """Take one row out of columns."""
         row = {name: column[index] for name, column in batch.items()}
         if not row.keys() & {"image", "images"}:
             expected, found = "rows of the config 'sequences' or 'views'", ", ".join(row)
@@ -68,9 +56,9 @@ class StoredRow:
             np.asarray(row["intrinsics"], np.float64),
         )
 
-    def select(self, chosen: Indices) -> StoredRow:
+    def select(self, chosen: Indices) -> _Row:
         """Keep some views, in the order given."""
-        return StoredRow(
+        return _Row(
             self.subject_id,
             self.view_ids[chosen],
             [self.images[index] for index in chosen],
@@ -95,58 +83,42 @@ def _encoded_bytes(image: Any) -> bytes:
     return data
 
 
-@dataclass(frozen=True)
-class Framing:
-    """What is done to one image, in this order: cut, scale, flip.
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A row whose headers are checked, and what is done to its images: cut, scale, flip."""
 
-    Attributes:
-        left: Columns cut off on the left.
-        top: Rows cut off above.
-        crop_wh: Size of what is left after cutting.
-        size_wh: Size after scaling.
-        flip: Whether left and right are exchanged.
-    """
-
-    left: int
-    top: int
-    crop_wh: Size
+    row: _Row
+    headers: list[ImageHeader]
+    corners: list[list[int]]  # columns and rows cut off on the left and above, for each view
+    crops_wh: list[Size]
     size_wh: Size
     flip: bool
 
-    def apply(self, pixels: Pixels, out: NDArray[np.uint8]) -> None:
-        """Write the framed image into `out`.
+    def decode(self, out: NDArray[np.uint8]) -> None:
+        """Write the images into `(V, height, width, 3)`.
 
         Scaling is bilinear over a support that grows with the factor, so that nothing aliases, and
         keeps the image's edges where they are.
-
-        Args:
-            pixels: `(H, W, 3)` uint8.
-            out: `(height, width, 3)` uint8 of `size_wh`.
         """
-        width, height = self.crop_wh
-        pixels = pixels[self.top : self.top + height, self.left : self.left + width]
-        if self.size_wh != self.crop_wh:
-            pixels = _resized(pixels, self.size_wh)
-        out[...] = pixels[:, ::-1] if self.flip else pixels
+        for index, (left, top) in enumerate(self.corners):
+            data, where, header = self.row.images[index], self.row.where(index), self.headers[index]
+            width, height = self.crops_wh[index]
+            pixels = decode_rgb(data, where=where, header=header)
+            pixels = pixels[top : top + height, left : left + width]
+            if (width, height) != self.size_wh:
+                pixels = _resized(pixels, self.size_wh)
+            out[index] = pixels[:, ::-1] if self.flip else pixels
 
-    def apply_to_camera(
-        self, extrinsics: FloatArray, intrinsics: FloatArray, mirror_normal: tuple[float, ...]
-    ) -> tuple[FloatArray, FloatArray]:
-        """The camera of the framed image.
-
-        Args:
-            extrinsics: `(..., 4, 4)` world-to-camera.
-            intrinsics: `(..., 3, 3)` pixels of the stored image.
-            mirror_normal: World direction; see `geogen_hf.cameras.poses.mirror`.
-
-        Returns:
-            Extrinsics, of the mirrored world where the image is flipped, and intrinsics.
-        """
-        intrinsics = crop_intrinsics(intrinsics, self.left, self.top)
-        intrinsics = resize_intrinsics(intrinsics, self.crop_wh, self.size_wh)
+    def cameras(self, mirror_normal: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+        """Extrinsics, of the mirrored world where the images are flipped, and intrinsics."""
+        left, top = np.transpose(self.corners)
+        intrinsics = crop_intrinsics(self.row.intrinsics, left, top)
+        for view, crop_wh in enumerate(self.crops_wh):
+            if crop_wh != self.size_wh:
+                intrinsics[view] = resize_intrinsics(intrinsics[view], crop_wh, self.size_wh)
         if self.flip:
-            return mirror(extrinsics, intrinsics, self.size_wh[0], mirror_normal)
-        return extrinsics, intrinsics
+            return mirror(self.row.extrinsics, intrinsics, self.size_wh[0], mirror_normal)
+        return self.row.extrinsics, intrinsics
 
 
 def _resized(pixels: Pixels, size_wh: Size) -> Pixels:
@@ -204,7 +176,7 @@ class ToTensors:
     dtype: Literal["uint8", "float32"] = "uint8"
     stored_wh: Size | None = None
     seed: int = 0
-    epoch: Epoch = field(default_factory=Epoch)
+    epoch: Epoch = field(default_factory=Epoch, compare=False)
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -259,46 +231,24 @@ class ToTensors:
         """
         if not batch["subject_id"]:
             return {}
-        plans = [self._plan(StoredRow.of(batch, i)) for i in range(len(batch["subject_id"]))]
-        memories = image_memory([(len(plan.framings), plan.size_wh) for plan in plans])
-        rows = [self._row(plan, *memory) for plan, memory in zip(plans, memories, strict=True)]
+        plans = [self._plan(_Row.of(batch, i)) for i in range(len(batch["subject_id"]))]
+        memories = image_memory([(len(plan.corners), plan.size_wh) for plan in plans])
+        rows = [self._tensors(plan, *memory) for plan, memory in zip(plans, memories, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
-    def _plan(self, row: StoredRow) -> _Plan:
-        epoch = int(self.epoch)
-        chosen = self.views.choose(len(row.images), draw(self.seed, epoch, row.subject_id, "views"))
-        row = row.select(chosen)
+    def _draw(self, subject_id: str, purpose: str) -> np.random.Generator:
+        return draw(self.seed, int(self.epoch), subject_id, purpose)
+
+    def _plan(self, row: _Row) -> _Plan:
+        row = row.select(self.views.choose(len(row.images), self._draw(row.subject_id, "views")))
         headers = [
             read_header(data, where=row.where(index), expected_wh=self.stored_wh)
             for index, data in enumerate(row.images)
         ]
-        return _Plan(row, headers, self._framings(row, headers, epoch))
-
-    def _row(self, plan: _Plan, images: Tensor, pixels: NDArray[np.uint8]) -> dict[str, Any]:
-        row, images = plan.row, images.permute(0, 3, 1, 2)
-        for index, (data, header, framing) in enumerate(
-            zip(row.images, plan.headers, plan.framings, strict=True)
-        ):
-            where = row.where(index)
-            framing.apply(decode_rgb(data, where=where, header=header), pixels[index])
-        extrinsics, intrinsics = plan.cameras(self.mirror_normal)
-        return {
-            "subject_id": row.subject_id,
-            "view_ids": torch.from_numpy(row.view_ids),
-            "images": images if self.dtype == "uint8" else images.to(torch.float32).div_(255),
-            "extrinsics": _float32(extrinsics),
-            "intrinsics": _float32(intrinsics),
-            **self._camera_forms(extrinsics, intrinsics, plan.size_wh),
-        }
-
-    def _framings(
-        self, row: StoredRow, headers: Sequence[ImageHeader], epoch: int
-    ) -> list[Framing]:
-        chance = draw(self.seed, epoch, row.subject_id, "flip")
-        flip = bool(chance.random() < self.flip_chance)
-        framings = []
-        for index, header in enumerate(headers):
-            crop_wh = self.crop_wh or header.size_wh
+        corners = []
+        crops_wh = [self.crop_wh or header.size_wh for header in headers]
+        sizes_wh = [self.size_wh or crop_wh for crop_wh in crops_wh]
+        for index, (header, crop_wh) in enumerate(zip(headers, crops_wh, strict=True)):
             room = np.subtract(header.size_wh, crop_wh)
             if room.min() < 0:
                 raise ImageError(
@@ -307,13 +257,12 @@ class ToTensors:
                     expected=f"{crop_wh[0]} x {crop_wh[1]} pixels or more",
                     found=f"{header.size_wh[0]} x {header.size_wh[1]}",
                 )
-            left, top = (int(cut) for cut in room // 2)
             if self.crop_at == "random":
-                purpose = f"crop {row.view_ids[index]}"
-                chance = draw(self.seed, epoch, row.subject_id, purpose)
-                left, top = (int(cut) for cut in chance.integers(room, endpoint=True))
-            framings.append(Framing(left, top, crop_wh, self.size_wh or crop_wh, flip))
-            first, found = framings[0].size_wh, framings[-1].size_wh
+                chance = self._draw(row.subject_id, f"crop {row.view_ids[index]}")
+                corners.append(chance.integers(room, endpoint=True).tolist())
+            else:
+                corners.append((room // 2).tolist())
+            first, found = sizes_wh[0], sizes_wh[index]
             if found != first:
                 raise ImageError(
                     "the views of a row differ in size",
@@ -322,7 +271,21 @@ class ToTensors:
                     found=f"{found[0]} x {found[1]}",
                     remedy="pass size_wh or crop_wh",
                 )
-        return framings
+        flip = bool(self._draw(row.subject_id, "flip").random() < self.flip_chance)
+        return _Plan(row, headers, corners, crops_wh, sizes_wh[0], flip)
+
+    def _tensors(self, plan: _Plan, images: Tensor, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+        plan.decode(pixels)
+        images = images.permute(0, 3, 1, 2)
+        extrinsics, intrinsics = plan.cameras(self.mirror_normal)
+        return {
+            "subject_id": plan.row.subject_id,
+            "view_ids": torch.from_numpy(plan.row.view_ids),
+            "images": images if self.dtype == "uint8" else images.to(torch.float32).div_(255),
+            "extrinsics": _float32(extrinsics),
+            "intrinsics": _float32(intrinsics),
+            **self._camera_forms(extrinsics, intrinsics, plan.size_wh),
+        }
 
     def _camera_forms(
         self, extrinsics: FloatArray, intrinsics: FloatArray, size_wh: Size
@@ -347,30 +310,60 @@ def _is_size(value: Any) -> bool:
     return all(isinstance(side, int) and side >= 1 for side in value)
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """A row whose headers are checked, and what is to be done to its images."""
-
-    row: StoredRow
-    headers: list[ImageHeader]
-    framings: list[Framing]
-
-    @property
-    def size_wh(self) -> Size:
-        return self.framings[0].size_wh
-
-    def cameras(self, normal: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
-        row, first = self.row, self.framings[0]
-        if all(framing == first for framing in self.framings):  # one calculation does for all
-            return first.apply_to_camera(row.extrinsics, row.intrinsics, normal)
-        framed = [
-            framing.apply_to_camera(extrinsics, intrinsics, normal)
-            for framing, extrinsics, intrinsics in zip(
-                self.framings, row.extrinsics, row.intrinsics, strict=True
-            )
-        ]
-        return np.stack([pose for pose, _ in framed]), np.stack([lens for _, lens in framed])
-
-
 def _float32(matrices: FloatArray) -> Tensor:
     return torch.from_numpy(matrices.astype(np.float32))
+
+
+def ray_maps(
+    extrinsics: Tensor, intrinsics: Tensor, size_wh: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Compute the world rays through the centres of all pixels.
+
+    Args:
+        extrinsics: `(..., 4, 4)` float world-to-camera, OpenCV axes.
+        intrinsics: `(..., 3, 3)` float, pixels.
+        size_wh: Width and height of the image, pixels.
+
+    Returns:
+        origins (the camera centre, an expanded view) and unit directions, both `(..., 3, H, W)`,
+        world frame, of the dtype and on the device of `extrinsics`.
+
+    Example:
+        >>> identity, intrinsics = torch.eye(4), torch.tensor([[2.0, 0, 1], [0, 2, 1], [0, 0, 1]])
+        >>> origins, directions = ray_maps(identity, intrinsics, (3, 2))
+        >>> origins.shape, directions[:, 0, 0]
+        (torch.Size([3, 2, 3]), tensor([-0.2357, -0.2357,  0.9428]))
+    """
+    width, height = size_wh
+    like = {"dtype": extrinsics.dtype, "device": extrinsics.device}
+    x_px = torch.arange(width, **like) + 0.5  # type: ignore[call-overload]
+    y_px = torch.arange(height, **like) + 0.5  # type: ignore[call-overload]
+    rotation_t = extrinsics[..., :3, :3].mT
+    # Pixel (x, y) has the direction columns[0] x + columns[1] y + columns[2], before scaling.
+    columns = (rotation_t @ torch.linalg.inv(intrinsics))[..., None, None, :]
+    directions = columns[..., 0] * x_px + columns[..., 1] * y_px[:, None] + columns[..., 2]
+    directions = directions / torch.linalg.vector_norm(directions, dim=-3, keepdim=True)
+    origins = -(rotation_t @ extrinsics[..., :3, 3:])[..., None]
+    return origins.expand_as(directions), directions
+
+
+def plucker_maps(extrinsics: Tensor, intrinsics: Tensor, size_wh: tuple[int, int]) -> Tensor:
+    """Compute Pluecker coordinates of the same rays: direction `d`, then moment `o x d`.
+
+    The order of Light Field Networks (Sitzmann et al. 2021). Others put the moment first.
+
+    Args:
+        extrinsics: As for `ray_maps`.
+        intrinsics: As for `ray_maps`.
+        size_wh: As for `ray_maps`.
+
+    Returns:
+        `(..., 6, H, W)`; the moment has the world's unit of length.
+
+    Example:
+        >>> plucker_maps(torch.eye(4), torch.eye(3), (3, 2)).shape
+        torch.Size([6, 2, 3])
+    """
+    origins, directions = ray_maps(extrinsics, intrinsics, size_wh)
+    moments = torch.linalg.cross(origins, directions, dim=-3)
+    return torch.cat([directions, moments], dim=-3)
