@@ -68,6 +68,17 @@ def test_an_extra_top_folder_is_tolerated(maker: ReleaseMaker) -> None:
     assert problems(maker.write()) == []
 
 
+def test_padded_view_numbers_are_the_same_views(maker: ReleaseMaker) -> None:
+    for part in ALL_PARTS[:-1]:
+        members = maker.zips[part.name]
+        maker.zips[part.name] = {n.replace("/", "/00"): data for n, data in members.items()}
+    assert maker.zips[ALL_PARTS[0].name].keys() >= {"subj_00000/000.png"}
+    assert problems(maker.write()) == []
+    zip_name, member = maker.first_image()
+    maker.zips[zip_name][member.replace("/00", "/0")] = maker.zips[zip_name][member]
+    assert problems(maker.write()) == [("duplicate image", subject_of(member))]
+
+
 def test_views_sort_by_number_and_names_match_exactly(maker: ReleaseMaker) -> None:
     zip_name, member = maker.first_image()
     png = maker.zips[zip_name][member]
@@ -196,7 +207,7 @@ def test_names_twice_within_and_across_parts(maker: ReleaseMaker) -> None:
 
 def test_strange_names_are_problems_of_the_release(maker: ReleaseMaker) -> None:
     zip_name, member = maker.first_image()
-    for name in ("readme.txt", "subj_x/first.png", "subj_x/01.png", "0.png", "subj_x/0.jpg"):
+    for name in ("readme.txt", "subj_x/first.png", "subj_x/+1.png", "0.png", "subj_x/0.jpg"):
         maker.zips[zip_name][name] = b"x"
     maker.zips[zip_name][f"../{subject_of(member)}/7.png"] = b"x"
     maker.zips[METADATA]["notes.txt"] = b"x"

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import warm
+from arrangements import euler
 from conftest import SUBJECTS
 from PIL import Image
 
 import geogen
 import geogen_hf
 from geogen_hf.cameras import intrinsics_matrix, look_at
-from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention
+from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention, express
 from geogen_hf.errors import CameraError, MetadataError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.inspection import inspect_release
@@ -195,6 +196,31 @@ def test_a_schema_that_no_key_tells_is_stated(two_heads: Path, tmp_path: Path) -
     assert opened(folder, CameraOptions(schema=schema)).camera_convention.convention == CANONICAL
     run = warm.geogen("inspect", folder, "--camera-schema", schema)
     assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("units", ["radians", "degrees"])
+def test_a_schema_that_states_no_convention_is_checked(
+    units: str, two_heads: Path, tmp_path: Path
+) -> None:
+    """Words for the numbers are no word for the cameras' axes, whatever the keys say of these."""
+    folder = tmp_path / "parts"
+    shutil.copytree(two_heads, folder)
+    with zipfile.ZipFile(folder / METADATA_PART.name, "w") as zipped:
+        for subject_id in ("subj_00000", "subj_00001"):
+            extrinsics, intrinsics = subject_cameras(subject_id, size=SIZE)
+            views = [
+                {
+                    "location": m[:3, 3].tolist(),
+                    "rotation_euler": euler(m).tolist(),
+                    "K": k.tolist(),
+                }
+                for m, k in zip(express(extrinsics, CANDIDATES[3]), intrinsics, strict=True)
+            ]
+            text = json.dumps({"name": subject_id, "cameras": views})
+            zipped.writestr(f"{subject_id}.json", text)
+    options = CameraOptions(schema={"euler_units": units, "euler_order": "XYZ"})
+    found = opened(folder, options).camera_convention
+    assert found.how == ("proven" if units == "radians" else "unsettled"), str(found)
 
 
 @pytest.mark.parametrize(

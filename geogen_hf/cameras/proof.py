@@ -293,7 +293,12 @@ def _wrong_on_purpose(first: ConventionScore, seen: Sequence[Seen]) -> str | Non
     orders = [order for (_, order), wins in zip(nulls, better, strict=True) if wins]
     of = f"{len(orders)} of {len(nulls)} subjects"
     if sum(order is None for order in orders) > len(orders) / 2:
-        return f"the rotation blocks look transposed: transposed once more, {of} fit better"
+        remedy = (
+            'camera_schema={"layout": "column-major"} reads those so that have a key of their own'
+        )
+        return (
+            f"the rotation blocks look transposed: transposed once more, {of} fit better ({remedy})"
+        )
     pairs = [o for o in orders if o is not None and sum(v != i for i, v in enumerate(o)) == 2]
     if len(pairs) > len(orders) / 2 and float(np.median(ratios[better])) < 0.5:
         return f"two views of each subject look exchanged: exchanged once more, {of} fit better"

@@ -27,6 +27,7 @@ from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, one_line
 from geogen_hf.images import Pixels
 from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
 from geogen_hf.release.subjects import ImageIndex, decode_for_eye
 from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
@@ -190,8 +191,9 @@ def resolve_convention(
 def _stated(subjects: Sequence[SubjectCameras], options: CameraOptions) -> Convention | None:
     if options.convention != AUTO:
         return Convention.from_name(options.convention.removesuffix(UNCHECKED))
-    if options.schema is None or not subjects:
-        return None
+    said = {} if options.schema is None else load_camera_schema(options.schema).claims
+    if not subjects or not {"direction", "axes"} <= said.keys():
+        return None  # what keys say narrows the choice, and is checked like anything else
     allowed = [c for c in CANDIDATES if subjects[0].claims.allow(c)]
     return allowed[0] if len(allowed) == 1 else None
 

@@ -24,7 +24,7 @@ from geogen_hf.metadata.stored_poses import Claims
 from geogen_hf.report import Problem, Report
 from geogen_hf.source.zip_directory import MAX_SUBJECT_BYTES, Directory, Member
 
-_VIEW_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.png", re.ASCII | re.IGNORECASE)
+_VIEW_FILE = re.compile(r"([0-9]{1,9})\.png", re.ASCII | re.IGNORECASE)
 
 ImageIndex = dict[str, dict[int, Member]]
 
