@@ -517,6 +517,12 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             "principal_point": [[v.cx, v.cy]],
         },
     ),
+    "K of larger images": named(
+        PLAIN, lambda v: {"w2c": v.e, "K": v.k * [[4], [4], [1]], "resolution": [4 * SIZE] * 2}
+    ),
+    "fx fy of larger images": named(
+        PLAIN, lambda v: {"w2c": v.e, "fx": 4 * v.f, "fy": 4 * v.g, "w": 4 * SIZE, "h": 4 * SIZE}
+    ),
     "fx fy only": named(PLAIN, lambda v: {"w2c": v.e, "fx": v.f, "fy": v.g}),
     "f in mm alone": named(PLAIN, lambda v: {"w2c": v.e, "lens": v.mm}),
     "two poses that differ": named(

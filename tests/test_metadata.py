@@ -349,11 +349,25 @@ def test_intrinsics_by_columns_are_recognised_by_their_form() -> None:
 # --- intrinsics, once the image is known
 
 
-def test_intrinsics_of_another_image_size_are_refused() -> None:
-    found = read({"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]})
-    np.testing.assert_array_equal(pixel_intrinsics(found.intrinsics, 640, 360), INTRINSICS[:1])
-    with pytest.raises(CameraError, match="another size"):
-        pixel_intrinsics(found.intrinsics, 320, 180)
+def test_intrinsics_follow_a_resize_of_the_images() -> None:
+    value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]}
+    found = read(value).intrinsics
+    np.testing.assert_array_equal(pixel_intrinsics(found, 640, 360), INTRINSICS[:1])
+    halves = INTRINSICS[:1] * [[0.5], [0.5], [1]]
+    np.testing.assert_allclose(pixel_intrinsics(found, 320, 180), halves)
+    thirds = INTRINSICS[:1] * [[213 / 640], [120 / 360], [1]]
+    np.testing.assert_allclose(pixel_intrinsics(found, 213, 120), thirds)
+
+
+def test_a_crop_is_refused_until_its_intrinsics_are_stated() -> None:
+    value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]}
+    with pytest.raises(CameraError, match="images of another aspect") as caught:
+        pixel_intrinsics(read(value).intrinsics, 360, 360)
+    assert '{"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}' in str(caught.value)
+    schema = load_camera_schema({"intrinsics": {"fx": 500, "fy": 501, "cx": 180, "cy": 181}})
+    found = read_metadata(files_of({"subj_1.json": value}), {"subj_1": [0]}, schema=schema)
+    stated = pixel_intrinsics(found.cameras["subj_1"].intrinsics, 360, 360)
+    np.testing.assert_array_equal(stated[0], [[500, 0, 180], [0, 501, 181], [0, 0, 1]])
 
 
 def test_normalised_intrinsics_take_the_size_of_each_image() -> None:
@@ -629,6 +643,7 @@ MATRIX = np.eye(4).tolist()
 
 @settings(max_examples=600, deadline=None)
 @example({"name": "s", "cameras": [{"pose": MATRIX, "K": MATRIX, "w": [1, 2, 3], "h": 3}]}, "")
+@example({"extrinsics": [[]]}, "s/0.json")
 @given(TREES | NEARLY, st.sampled_from(["s/0.json", "subj_1.json", "dataset.json", ""]))
 def test_no_tree_does_anything_but_parse_or_become_a_problem(tree: object, path: str) -> None:
     images = {"s": (0, 1, 2), "subj_1": (0,)}

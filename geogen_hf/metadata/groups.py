@@ -156,7 +156,10 @@ class Group:
         if "intrinsics_units" in claims:
             units: Any = claims["intrinsics_units"]
             self.intrinsics = replace(self.intrinsics, units=units)
-        if "resolution" in slots:
+        parts = self.intrinsics.parts
+        if parts and all(isinstance(part, float) for part in parts):
+            pass  # numbers that were stated are of the images as they are
+        elif "resolution" in slots:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:
             self._size = (slots["width"][0], slots["height"][0])

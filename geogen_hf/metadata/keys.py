@@ -373,7 +373,7 @@ def _as_array(values: Sequence[object]) -> FloatArray | None:
 
 def _in_line(dims: Sequence[int]) -> Dims:
     """The dimensions of a column or a row of numbers as those of a plain list."""
-    return (max(dims),) if len(dims) == 2 and 1 in dims else tuple(dims)
+    return (dims[0] * dims[1],) if len(dims) == 2 and 1 in dims else tuple(dims)
 
 
 def _plain(value: object) -> object:

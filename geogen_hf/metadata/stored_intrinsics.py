@@ -78,7 +78,7 @@ def pixel_intrinsics(
 
     Raises:
         CameraError: There are no intrinsics and no default is to be used, or the metadata is of
-            another image size.
+            images of another aspect.
         UsageError: An unknown default.
 
     Example:
@@ -92,15 +92,16 @@ def pixel_intrinsics(
     count, values = len(stored.values), stored.values
     width = np.broadcast_to(np.asarray(width, np.float64), (count,))
     height = np.broadcast_to(np.asarray(height, np.float64), (count,))
-    _demand_size(stored, np.stack([width, height], axis=-1))
-    if stored.kind == "pixels":
-        return values
-    if stored.kind == "normalised":
-        return np.asarray(values * np.stack([width, height, np.ones(count)], axis=-1)[:, :, None])
+    size_wh = np.stack([width, height], axis=-1)
+    scale = _scale(stored, size_wh)
+    if stored.kind in ("pixels", "normalised"):
+        unit = scale if stored.kind == "pixels" else size_wh
+        return np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
     if stored.kind == "focal_mm":
         return intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
     if stored.kind == "focal_px":
-        return intrinsics_matrix(values[:, 0], values[:, 1], width / 2, height / 2)
+        fx, fy = (values * scale).T
+        return intrinsics_matrix(fx, fy, width / 2, height / 2)
     if stored.kind in ("fov_x", "fov_y"):
         tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
         return intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
@@ -115,20 +116,30 @@ def pixel_intrinsics(
     return intrinsics_from_focal_mm([UPSTREAM_FOCAL_MM] * count, UPSTREAM_SENSOR_MM, width, height)
 
 
-def _demand_size(stored: StoredIntrinsics, size_wh: FloatArray) -> None:
-    """Where the metadata names an image size, in either order, it must be the image's."""
+def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
+    """What a resize has multiplied x and y by, from the size that the metadata names in any order.
+
+    It keeps the aspect but for half a pixel: images of another one have been cropped.
+    """
     if stored.size_wh is None:
-        return
-    same = np.sort(stored.size_wh, axis=1) == np.sort(size_wh, axis=1)
-    if not same.all():
-        row = int(np.argwhere(~same)[0, 0])
+        return np.ones_like(size_wh)
+    turned = np.diff(stored.size_wh) * np.diff(size_wh) < 0
+    scale = size_wh / np.where(turned, stored.size_wh[:, ::-1], stored.size_wh)
+    off = np.abs(size_wh * (1 - scale[:, ::-1] / scale)).min(axis=1)
+    if (off > 0.5).any():
+        row = int(np.argmax(off))
         raise CameraError(
-            "the metadata is of images of another size",
+            "the metadata is of images of another aspect",
             where=f"row {row}",
-            expected="{:g} × {:g} pixels, as the image has".format(*size_wh[row]),
+            expected="{:g} × {:g} pixels, as the image has, or the same aspect".format(
+                *size_wh[row]
+            ),
             found="{:g} × {:g}".format(*stored.size_wh[row]),
-            remedy="use the images the metadata was made for: a resize cannot be told from a crop",
+            remedy="state the intrinsics of the images as they are, in pixels, with "
+            'camera_schema={"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, '
+            '"cy": <number>}}, or write them into the metadata',
         )
+    return scale
 
 
 def compose_intrinsics(

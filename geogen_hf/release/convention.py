@@ -220,7 +220,7 @@ def _prove(
     # A few bad subjects are left to `on_bad_subject`; where all are, the release is not readable.
     if pictures.faults and not pictures.sound:
         raise pictures.faults[min(pictures.faults)]
-    return proof
+    return replace(proof, warnings=(*proof.warnings, *pictures.resized))
 
 
 def _denied_by_keys(
@@ -238,6 +238,16 @@ def _denied_by_keys(
         f"{len(subjects):,} subjects."
     )
     return (CameraWarning("denied_by_keys", text),)
+
+
+def _resized(named: Sequence[float], size: Sequence[int]) -> CameraWarning:
+    was, now = ("{:g} × {:g}".format(*each) for each in (named, size))
+    text = (
+        f"The metadata is of images of {was} pixels, and these have {now}: they are taken for "
+        "resized, and intrinsics in pixels are scaled with them. If they were cropped, the "
+        "intrinsics are wrong."
+    )
+    return CameraWarning("resized", text, {"named_wh": list(named), "stored_wh": list(size)})
 
 
 def _recalled(memory: Path, stated: Convention | None) -> ResolvedConvention:
@@ -270,6 +280,7 @@ class _Pictures:
         members: Those that can be asked for.
         sound: Those that were read.
         faults: Why intrinsics do not go with the pictures, of others.
+        resized: That pictures have not the size that the metadata names, once.
     """
 
     def __init__(
@@ -286,6 +297,7 @@ class _Pictures:
         }
         self.sound: set[int] = set()
         self.faults: dict[int, CameraError] = {}
+        self.resized: list[CameraWarning] = []
 
     def read(self, index: int) -> tuple[list[Pixels], FloatArray] | None:
         """Read pictures and intrinsics; None where one is damaged or missing."""
@@ -298,6 +310,9 @@ class _Pictures:
             width, height = np.array(sizes, dtype=np.float64).T
             intrinsics = pixel_intrinsics(subject.intrinsics, width, height, self._default)
             intrinsics = validate_intrinsics(intrinsics, width, height)
+            named = subject.intrinsics.size_wh
+            if not self.resized and named is not None and sorted(named[0]) != sorted(sizes[0]):
+                self.resized = [_resized(named[0].tolist(), sizes[0])]
             shown = decode_for_eye(encoded, members, intrinsics)
             self.sound.add(index)
             return shown

@@ -40,7 +40,7 @@ class Subject:
         extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes (x right, y down, z forward),
             in the release's unit of length.
         intrinsics: `(V, 3, 3)` float64, in pixels of the stored image; nan until the images' sizes
-            are known where they are stored in another unit.
+            are known where they depend on those.
         metadata: The identity's JSON, untouched.
         lens: Intrinsics as stored, while the sizes are still to be looked at; else None.
         default_intrinsics: What to do where there are none.
@@ -67,7 +67,7 @@ class Subject:
         """The same with intrinsics in pixels of images of these V sizes.
 
         Raises:
-            CameraError: The metadata is of another size, or the intrinsics are not plausible.
+            CameraError: The metadata is of another aspect, or the intrinsics are not plausible.
         """
         width, height = np.array(sizes_wh, dtype=np.float64).T
         intrinsics = self.intrinsics
@@ -212,7 +212,7 @@ def _join(
     lens = stored.intrinsics
     if lens.kind == "absent":
         pixel_intrinsics(lens, 1, 1, default_intrinsics)  # refuses what is not to be assumed
-    in_pixels = lens.kind == "pixels"
+    in_pixels = lens.kind == "pixels" and lens.size_wh is None
     unknown = np.full((len(kept), 3, 3), np.nan)
     return Subject(
         subject_id=found.subject_id,
@@ -221,7 +221,7 @@ def _join(
         extrinsics=canonical_extrinsics(stored, convention) if convention else stored.matrices,
         intrinsics=lens.values if in_pixels else unknown,
         metadata=found.text,
-        lens=None if in_pixels and lens.size_wh is None else lens,
+        lens=None if in_pixels else lens,
         default_intrinsics=default_intrinsics,
     )
 
