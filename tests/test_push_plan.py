@@ -62,9 +62,8 @@ def test_a_plan_leaves_the_local_files_and_what_is_not_ours(
     plan = make_plan(
         [local(path, content) for path, content in here.items()],
         {path: remote(path, content, large=large) for path, content in there.items()},
-        earlier=earlier,
+        ours=earlier | ({"geogen.py"} if remove else set()),
         script="geogen.py",
-        remove_script=remove,
     )
     after = dict(there)
     for gone in plan.delete:

@@ -187,39 +187,28 @@ def _preflight(contents: Contents, repo: HubRepo, options: PushOptions) -> Pushe
         what = f"the repository holds something else than {contents.kind}"
         remedy = "choose another repository: exports and original zips each need their own"
         raise HubError(what, where=repo.page, found=", ".join(foreign), remedy=remedy)
-    plan = make_plan(
-        contents.files,
-        repo.files,
-        earlier=_of_earlier_export(contents, repo),
-        script=f"{repo.repo_id.rpartition('/')[2]}.py",
-        remove_script=options.remove_script,
-    )
-    tagged = _is_tag_free(repo, plan, options.tag)
-    before, sample = repo.access, contents.sample
-    return Pushed(repo.repo_id, repo.page, access, plan, sample, before, tagged=tagged)
+    script = f"{repo.repo_id.rpartition('/')[2]}.py"
+    ours = {*_of_earlier_export(contents, repo), *([script] if options.remove_script else [])}
+    plan = make_plan(contents.files, repo.files, ours=ours, script=script)
+    free = _is_tag_free(repo, plan, options.tag)
+    return Pushed(repo.repo_id, repo.page, access, plan, contents.sample, repo.access, tagged=free)
 
 
 def make_plan(
     local: Sequence[LocalFile],
     remote: Mapping[str, RepoSibling],
     *,
-    earlier: Collection[str] = (),
+    ours: Collection[str] = (),
     script: str = "",
-    remove_script: bool = False,
 ) -> Plan:
     """Decide what to add to a tree, what to delete and what to leave.
 
-    `earlier` names the files of an earlier push, `script` the one that `datasets` would run.
+    `ours` are paths that may be deleted, but for hidden ones such as the Hub's `.gitattributes`;
+    `script` is the one that `datasets` would run.
     """
     same = tuple(f for f in local if f.path in remote and f.same_content(remote[f.path]))
     others = sorted(remote.keys() - {file.path for file in local})
-    delete = [
-        path
-        for path in others
-        if (path in earlier and not path.startswith("."))
-        or _DATA.fullmatch(path)
-        or (remove_script and path == script)
-    ]
+    delete = [p for p in others if (p in ours and not p.startswith(".")) or _DATA.fullmatch(p)]
     kept = [path for path in others if path not in delete]
     return Plan(
         add=tuple(file for file in local if file not in same),
