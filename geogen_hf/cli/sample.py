@@ -94,13 +94,9 @@ def demo(
     console.say("3. pictures to look at:")
     preview(str(parts), picture=folder / "contact_sheet.png")
     console.say(f'or in the browser: geogen view {parts} (pip install ".[view]")')
-    console.say("Next:")
-    console.say(f"  geogen inspect {parts}")
-    console.say(f"  geogen export {parts} {folder / 'geogen'}")
-    console.say(
-        f"  python -c \"import geogen; print(geogen.load('views', split='train', "
-        f"data_dir='{parts}')[0])\""
-    )
+    load = f"geogen.load('views', split='train', data_dir='{parts}')"
+    console.say(f"Next:\n  geogen inspect {parts}\n  geogen export {parts} {folder / 'geogen'}")
+    console.say(f'  python -c "import geogen; print({load}[0])"')
 
 
 def _say_values(title: str, values: Mapping[str, object]) -> None:
