@@ -17,6 +17,7 @@ from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import pixel_intrinsics
 from geogen_hf.metadata.stored_poses import EULER_ORDERS
+from geogen_hf.sample import subject_cameras
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=5, count=3)
 Matrix = NDArray[np.float64]
@@ -325,6 +326,28 @@ def test_the_order_of_turns_is_told_by_where_cameras_look(order: str, unit: floa
     assert (found.claims.direction, found.claims.axes) == ("camera_to_world", "opengl")
     np.testing.assert_allclose(found.matrices[:, :3, :3], rotations, atol=1e-12)
     np.testing.assert_allclose(found.matrices[:, :3, 3], places, atol=1e-12)
+
+
+def test_cameras_by_blenders_angles_need_not_look_at_one_point() -> None:
+    z_up = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    documents, truth = [], {}
+    for name in ("subj_00000", "subj_00001", "subj_00002"):
+        poses = z_up @ np.linalg.inv(subject_cameras(name, size=96)[0]) @ np.diag([1, -1, -1, 1])
+        truth[name] = poses
+        views = [
+            {"location": pose[:3, 3].tolist(), "rotation_euler": blender_angles(pose), "K": K}
+            for pose in poses
+        ]
+        documents += files_of({f"{name}.json": {"cameras": views}})
+    found = read_metadata(documents, dict.fromkeys(truth, range(7))).cameras
+    for name, poses in truth.items():
+        np.testing.assert_allclose(found[name].matrices, poses, atol=1e-9)
+
+
+def blender_angles(pose: Matrix) -> list[float]:
+    """Of `Rz Ry Rx`: Blender's XYZ."""
+    x, z = np.arctan2(pose[2, 1], pose[2, 2]), np.arctan2(pose[1, 0], pose[0, 0])
+    return [float(x), float(-np.arcsin(pose[2, 0])), float(z)]
 
 
 def test_turns_of_a_single_camera_are_refused_and_can_be_stated() -> None:

@@ -93,9 +93,9 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("quaternion", W2C, "opencv", order="wxyz"), "qvec"),
     **_spelt(Role("translation", W2C, "opencv"), "tvec"),
     **_spelt(Role("quaternion"), "q quat quaternion"),
-    # Blender's names for the pose of an object: camera-to-world, w first.
+    # Blender's names for the pose of an object: camera-to-world, w first, radians.
     **_spelt(Role("quaternion", C2W, "opengl", order="wxyz"), "rotationquaternion"),
-    **_spelt(Role("euler", C2W, "opengl"), "rotationeuler"),
+    **_spelt(Role("euler", C2W, "opengl", degrees=False), "rotationeuler"),
     **_spelt(Role("euler"), "euler eulerangles eulerxyz rotationxyz angles"),
     **_spelt(Role("rodrigues", W2C, "opencv"), "rvec"),  # OpenCV's name beside tvec
     **_spelt(Role("rodrigues"), "rodrigues axisangle rotvec"),
