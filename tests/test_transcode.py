@@ -123,9 +123,7 @@ def test_a_known_point_lands_on_the_same_place(
     subject, images = stored
     wide = [png(decoded(data).resize((30, 18))) for data in images]  # so that fx and fy part ways
     stored_k = subject.intrinsics * np.array([[30 / 48], [18 / 48], [1]])
-    wide_subject = Subject(
-        subject.subject_id, subject.view_ids, subject.images, subject.extrinsics, stored_k, "{}"
-    )
+    wide_subject = replace(subject, intrinsics=stored_k)
     options = ExportOptions(image_size=size, image_format=image_format)  # type: ignore[arg-type]
     found, encoded, sizes = transcode_subject(wide_subject, wide, options)
     points = np.array([[0.03, -0.05, 0.08], [-0.06, 0.1, 0.02]])
@@ -145,9 +143,7 @@ def test_what_a_camera_sees_stays_where_it_points(stored: SubjectAndImages) -> N
     subject, _ = stored
     point = np.array([[0.04, -0.03, 0.05]])
     intrinsics = subject.intrinsics * np.array([[200 / 48], [200 / 48], [1]])
-    big = Subject(
-        subject.subject_id, subject.view_ids, subject.images, subject.extrinsics, intrinsics, "{}"
-    )
+    big = replace(subject, intrinsics=intrinsics)
     y, x = np.mgrid[:200, :200] + 0.5
     images = []
     for view in range(7):

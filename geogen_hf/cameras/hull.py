@@ -11,17 +11,9 @@ point that no other silhouette rules out (Matusik et al., "Image-Based Visual Hu
 **misfit** of an outline pixel is how far the best such point lies outside the other silhouettes,
 in pixels of the masks (`LONG_SIDE_PX`); that of a subject is the mean over all outlines.
 
-Real intrinsics are a little wrong. `Silhouettes.adjust` therefore also finds the small corrections
-of principal points and focal lengths under which the silhouettes fit best, by Gauss-Newton with a
-penalty on their size. Cameras of a wrong convention cannot be corrected like this.
-
 Two things stay open whatever the cameras are: a focal length that is wrong in all views alike (it
 scales the hull, nearly) and, for cameras level with the head, a principal point that is too high
 or too low in all views alike (it moves the hull, nearly).
-
-`hull_surface` follows the rays of all pixels to the hull, so that every point is seen by the pixel
-that gives its colour: a point cloud to start splatting from, and for the viewer. The hull holds the
-head and bulges where no camera looks into a hollow.
 """
 
 from __future__ import annotations
@@ -36,7 +28,7 @@ from numpy.typing import NDArray
 
 from geogen_hf.cameras.poses import FloatArray, camera_centre, invert_rigid, rays
 from geogen_hf.cameras.rigs import measure_rigs
-from geogen_hf.cameras.silhouettes import Mask, Silhouette, outline
+from geogen_hf.cameras.silhouettes import Mask, Silhouette, evenly_spread, outline
 
 FARTHEST_PX = 8.0
 """Larger misfits of a pixel count as this: how wrong a wrong camera is does not matter."""
@@ -58,25 +50,17 @@ _PIXELS_TRIED = 1.3  # for each point wanted: rays along an outline may miss wha
 
 
 class Adjusted(NamedTuple):
-    """The corrections under which silhouettes fit best, and the misfit with them in mask pixels.
-
-    `corrections` are `(V, 3)`: what to add to cx and cy, in pixels of the masks, and to the natural
-    logarithm of the focal length.
-    """
+    """The corrections under which silhouettes fit best, and the misfit with them in mask pixels."""
 
     misfit: float
-    corrections: FloatArray
+    corrections: FloatArray  # (V, 3): of cx and cy in mask pixels, of the log of the focal length
 
 
 class Silhouettes:
-    """The silhouettes of one subject, to be tried with many cameras.
+    """V silhouettes of one subject, to be tried with many cameras.
 
-    Args:
-        silhouettes: V silhouettes.
-        intrinsics: `(V, 3, 3)` pixels of the pictures (not of the masks).
-
-    Attributes:
-        masks: `(h, w)` bool of each view.
+    The intrinsics are in pixels of the pictures, not of the masks. Methods take `(V, 4, 4)`
+    extrinsics, OpenCV axes, and the `(3,)` world point that the cameras look at.
     """
 
     def __init__(self, silhouettes: Sequence[Silhouette], intrinsics: FloatArray) -> None:
@@ -92,11 +76,7 @@ class Silhouettes:
         self._slope = np.concatenate([_padded(each, height, width) for each in slopes])
 
     def misfit(self, world_to_camera: FloatArray, centre: FloatArray) -> float:
-        """The mean misfit over the outlines of all views, in pixels of the masks.
-
-        Cameras are `(V, 4, 4)` extrinsics, OpenCV axes, and `centre` is the `(3,)` world point in
-        front of them that they look at; so it is in the other methods.
-        """
+        """The mean misfit over the outlines of all views, in pixels of the masks."""
         rays = self._rays(world_to_camera, centre, self._intrinsics, self._pixels)
         least = [self._outside(each).max(axis=0).min(axis=1) for each in rays]
         return float(np.concatenate(least).mean())
@@ -104,10 +84,11 @@ class Silhouettes:
     def adjust(
         self, world_to_camera: FloatArray, centre: FloatArray, *, stiffness: float = 1.0
     ) -> Adjusted:
-        """Find small corrections of the intrinsics under which the silhouettes fit best.
+        """Find small corrections of the intrinsics, which are a little wrong, that fit best.
 
-        `stiffness` is how much corrections cost, 1 to compare candidates; with less they come
-        closer to their true size. Zero corrections are among what is tried.
+        By Gauss-Newton with a penalty on their size, times `stiffness`: 1 to compare candidates;
+        with less they come closer to their true size. Zero corrections are among what is tried.
+        Cameras of a wrong convention cannot be corrected like this.
         """
         corrections = np.zeros((len(self._pixels), 3))
         penalty = stiffness * _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._pixels))
@@ -273,9 +254,8 @@ class _Rays:
 def _outline_pixels(mask: Mask) -> FloatArray:
     """Centres `(P, 2)`, x and y, of evenly spread pixels of the outline."""
     rows, columns = np.nonzero(outline(mask))
-    few = np.unique(np.linspace(0, len(rows) - 1, _MOST_PIXELS).round().astype(np.intp))
-    few = few[: len(rows)]
-    return np.stack([columns[few], rows[few]], axis=-1) + 0.5
+    few = evenly_spread(len(rows), _MOST_PIXELS)
+    return np.stack([columns[few], rows[few]], axis=-1) + np.float64(0.5)
 
 
 def _distance_outside(mask: Mask) -> NDArray[np.float32]:
@@ -308,19 +288,12 @@ def _padded(table: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
 
 @dataclass(frozen=True, eq=False)
 class SurfacePoints:
-    """Points on a surface.
+    """P points on a surface."""
 
-    Attributes:
-        xyz: `(P, 3)` float64 world points, the extrinsics' unit of length.
-        rgb: `(P, 3)` uint8 sRGB.
-        view: `(P,)` index of the picture that each point was seen in.
-        pixel: `(P, 2)` x and y there, pixels, at the middle of a pixel.
-    """
-
-    xyz: FloatArray
-    rgb: NDArray[np.uint8]
-    view: NDArray[np.intp]
-    pixel: FloatArray
+    xyz: FloatArray  # (P, 3) world points, the extrinsics' unit of length
+    rgb: NDArray[np.uint8]  # (P, 3) sRGB
+    view: NDArray[np.intp]  # (P,) index of the picture that each point was seen in
+    pixel: FloatArray  # (P, 2) x and y there, at the middle of a pixel
 
 
 def hull_surface(
@@ -332,21 +305,12 @@ def hull_surface(
     count: int = 4096,
     seed: int = 0,
 ) -> SurfacePoints:
-    """Sample the surface of the visual hull.
+    """Sample the surface of the visual hull: a point cloud to start splatting from, or to view.
 
-    A point counts as inside if it is in the frame of at least half of the other cameras, and in
-    the silhouettes of all that have it in their frame. The same arguments give the same points.
-
-    Args:
-        pictures: V pictures, `(H, W, 3)` uint8.
-        masks: V silhouettes, `(H, W)` bool, one for each picture.
-        world_to_camera: `(V, 4, 4)` extrinsics, OpenCV axes.
-        intrinsics: `(V, 3, 3)` pixels.
-        count: About how many points; fewer where there are fewer pixels.
-        seed: Of the choice of pixels.
-
-    Returns:
-        The points; none where the silhouettes leave nothing.
+    The rays of pixels are followed to the hull, so every point is seen by the pixel that gives its
+    colour. A point counts as inside if it is in the frame of at least half of the other cameras,
+    and in the silhouettes of all that have it in their frame. The hull holds the head and bulges
+    where no camera looks into a hollow. The same arguments give the same points, about `count`.
     """
     rng = np.random.default_rng(seed)
     centre = measure_rigs(world_to_camera, np.array([0])).centre[0]

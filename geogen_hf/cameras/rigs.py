@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,8 +100,7 @@ def fit_orbit(world_to_camera: ArrayLike) -> Orbit:
         up is near +y of the world; azimuth 0 is towards its +z and grows anticlockwise from above
     """
     extrinsics = as_stack(world_to_camera, "extrinsics", 4, 4)
-    eye, start = camera_centre(extrinsics), np.zeros(1, dtype=np.intp)
-    centre = _nearest_point(eye, extrinsics[:, 2, :3], start)[0]
+    centre = _nearest_point(camera_centre(extrinsics), extrinsics[:, 2, :3], np.array([0]))[0]
     mean_up = -extrinsics[:, 1, :3].mean(axis=0)
     up = mean_up / max(float(np.linalg.norm(mean_up)), 1e-12)
     candidates = np.eye(3)[[2, 0, 1]]
@@ -112,37 +111,26 @@ def fit_orbit(world_to_camera: ArrayLike) -> Orbit:
 class Rigs:
     """What the cameras of S subjects have in common, in one reading of their matrices.
 
-    Attributes:
-        centre: `(S, 3)` world points that the optical axes come nearest to, in the least squares.
-        up: `(S, 3)` mean of the directions that are upwards in the images; shorter than 1 by
-            what they disagree.
-        miss: `(S,)` how far the optical axes pass the centre (root mean square), as a part of
-            the cameras' distance from it.
-        ahead: `(S,)` share of cameras that have the centre in front.
-        nearest: `(S,)` least depth of the centre, as a part of the mean distance. Zero or less
-            if it is at or behind a camera.
-        distance_spread: `(S,)` standard deviation of the distances, as a part of their mean.
-        gap_deg: `(S,)` largest gap in azimuth about `up`, in degrees; 360 / V for an even circle.
-        views: `(S,)` number of cameras.
+    Each measure but the first two is `(S,)`; lengths are parts of the cameras' mean distance.
     """
 
-    centre: FloatArray
-    up: FloatArray
-    miss: FloatArray
-    ahead: FloatArray
-    nearest: FloatArray
-    distance_spread: FloatArray
-    gap_deg: FloatArray
-    views: NDArray[np.intp]
+    centre: FloatArray  # (S, 3) world points that the optical axes come nearest to, least squares
+    up: FloatArray  # (S, 3) mean of what is upwards in the images; shorter the less they agree
+    miss: FloatArray  # how far the optical axes pass the centre (root mean square)
+    ahead: FloatArray  # share of cameras that have the centre in front
+    nearest: FloatArray  # least depth of the centre; zero or less if it is at or behind a camera
+    distance_spread: FloatArray  # standard deviation of the distances
+    gap_deg: FloatArray  # largest gap in azimuth about `up`; 360 / V for an even circle
+    views: NDArray[np.intp]  # number of cameras
 
     @property
     def up_agreement(self) -> FloatArray:
-        """`(S,)` length of `up`, 0..1."""
+        """Length of `up`, 0..1."""
         return np.asarray(np.linalg.norm(self.up, axis=-1))
 
     @property
     def sound(self) -> BoolArray:
-        """`(S,)` whether cameras round something could stand like this."""
+        """Whether cameras round something could stand like this."""
         return np.asarray(
             (self.views >= LEAST_VIEWS)
             & (self.miss <= MOST_MISS)
@@ -152,15 +140,11 @@ class Rigs:
 
 
 def measure_rigs(world_to_camera: FloatArray, starts: NDArray[np.intp]) -> Rigs:
-    """Measure every subject's rig.
+    """Measure the rigs of all subjects, of which each has a camera or more.
 
-    Args:
-        world_to_camera: `(M, 4, 4)` extrinsics of all subjects, one after the other, OpenCV axes.
-        starts: `(S,)` index of each subject's first; every subject has one.
-
-    Returns:
-        The measures. Cameras that are all parallel or all at one place give a centre among them,
-        and so no sound rig.
+    Extrinsics are `(M, 4, 4)`, one subject after the other, OpenCV axes; `(S,)` starts, the index
+    of each subject's first. Cameras that are all parallel or all at one place give a centre among
+    them, and so no sound rig.
     """
     views = np.diff(starts, append=len(world_to_camera))
     subject = np.repeat(np.arange(len(starts)), views)
@@ -222,27 +206,17 @@ def _largest_gap_deg(
 class Geometry:
     """Summarise `Rigs` over all subjects, read by one convention; nan where none is measured.
 
-    Attributes:
-        formed: Share of the matrices that are rigid transforms at all, 0..1. The other measures are
-            of subjects all of whose matrices are.
-        sound: Share of the subjects whose cameras could stand like this round a head, 0..1.
-        miss, distance_spread, up_agreement, gap_deg: Medians of what `Rigs` has of each subject.
-        ahead: Share of cameras that have the centre in front.
-        up_over_release: Length of the mean of all subjects' up directions, 0..1.
+    What is not said below is the median of what `Rigs` has of each subject.
     """
 
-    formed: float
-    sound: float
+    formed: float  # share of the matrices that are rigid; the rest is of subjects with such only
+    sound: float  # share of the subjects whose cameras could stand like this round a head
     miss: float
-    ahead: float
+    ahead: float  # share of cameras that have the centre in front
     distance_spread: float
     up_agreement: float
-    up_over_release: float
+    up_over_release: float  # length of the mean of all subjects' up directions, 0..1
     gap_deg: float
-
-    def to_json(self) -> dict[str, float | None]:
-        """The same as plain values, None where there is no measure."""
-        return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
 
 
 GeometryKey = tuple[Direction, bool, bool]
@@ -258,17 +232,13 @@ def read_rigs(
 ) -> dict[GeometryKey, tuple[BoolArray, Geometry]]:
     """Measure all rigs under each convention, once for those that geometry cannot tell apart.
 
-    Args:
-        stored: `(M, 4, 4)` matrices of all subjects, one after the other. Rounded ones pass for
-            rigid transforms; translation where 0 0 0 1 should be, which is the last row or, where
-            they are transposed, the last column, makes them none.
-        starts: `(S,)` index of each subject's first; every subject has one.
-        conventions: To read them in.
+    Matrices and starts are as for `measure_rigs`, but as stored. Rounded ones pass for rigid
+    transforms; translation where 0 0 0 1 should be, which is the last row or, where they are
+    transposed, the last column, makes them none.
 
     Returns:
         By `geometry_of` each convention: `(S,)` which subjects have a sound rig, of rigid
-        transforms only; and the geometry of all. Subjects with fewer than `LEAST_VIEWS` are not
-        measured.
+        transforms only; and the geometry of all that have `LEAST_VIEWS` or more.
     """
     views = np.diff(starts, append=len(stored))
     rigid = np.isfinite(stored).all(axis=(-2, -1))

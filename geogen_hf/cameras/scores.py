@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -54,33 +55,23 @@ def rounded_percent(misfit_px: float) -> float:
 
 @dataclass(frozen=True)
 class CameraWarning:
-    """Something about a release's cameras that a user should know.
+    """Something about a release's cameras that a user should know, as a sentence.
 
-    Attributes:
-        kind: A word for programs.
-        text: A sentence.
-        numbers: What was measured, by name; lengths in % of the picture's longer side.
+    The numbers are what was measured, by name; lengths in % of the picture's longer side.
     """
 
     kind: WarningKind
     text: str
     numbers: dict[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class ConventionScore:
     """What one candidate comes to.
 
-    Attributes:
-        convention: The candidate.
-        geometry: Of all subjects.
-        misfits: As stated, one a subject that was looked at, in pixels of the masks; empty where
-            geometry rules the candidate out, or without pictures.
-        adjusted: With corrected intrinsics; empty where that was not needed.
+    Misfits are in pixels of the masks, one a subject that was looked at: as stated (none where
+    geometry rules the candidate out), and with corrected intrinsics (none where that was not
+    needed).
     """
 
     convention: Convention
@@ -106,7 +97,10 @@ class ConventionScore:
         )
         return {
             "convention": self.convention.name,
-            "geometry": self.geometry.to_json(),
+            "geometry": {
+                name: value if math.isfinite(value) else None
+                for name, value in asdict(self.geometry).items()
+            },
             "misfit_percent": stated,
             "adjusted_percent": adjusted,
         }
@@ -123,32 +117,19 @@ class ConventionScore:
 
 @dataclass(frozen=True)
 class ConventionResult:
-    """The scores of all candidates and what follows from them.
+    """The scores of all candidates and what follows from them."""
 
-    Attributes:
-        convention: The one that is proven; None where none is.
-        reason: One sentence: by how much it won, or why nothing is settled.
-        scores: Every candidate, best first.
-        margin: How much less the first misfits than the second, 0..1; None where pictures did not
-            compare two.
-        subjects: How many subjects geometry was measured on (those with three views or more).
-        pixel_subjects: Indices of the subjects whose silhouettes were looked at.
-        warnings: What is a little wrong with the cameras, measured.
-        stated_direction: What a key said, if one did.
-        contradicted: Whether the evidence clearly says another direction than the key.
-        mirrored_world: Whether the winner needs the world's x flipped to leave proper rotations.
-    """
-
-    convention: Convention | None
-    reason: str
-    scores: tuple[ConventionScore, ...]
+    convention: Convention | None  # the one that is proven
+    reason: str  # one sentence: by how much it won, or why nothing is settled
+    scores: tuple[ConventionScore, ...]  # best first
+    #: How much less the first misfits than the second, 0..1; None where pictures did not compare.
     margin: float | None
-    subjects: int
-    pixel_subjects: tuple[int, ...]
+    subjects: int  # that geometry was measured on: those with three views or more
+    pixel_subjects: tuple[int, ...]  # indices of those whose silhouettes were looked at
     warnings: tuple[CameraWarning, ...] = ()
-    stated_direction: Direction | None = None
-    contradicted: bool = False
-    mirrored_world: bool = False
+    stated_direction: Direction | None = None  # what a key said
+    contradicted: bool = False  # the evidence clearly says another direction than the key
+    mirrored_world: bool = False  # the world's x is flipped to leave proper rotations
 
     @property
     def settled(self) -> bool:
@@ -166,11 +147,7 @@ class ConventionResult:
         return max(sound.values()) >= SOUND_SHARE and sound.get(convention, 0.0) < 0.2
 
     def require(self) -> Convention:
-        """The proven convention, for whoever cannot go on without.
-
-        Raises:
-            CameraError: None is proven; the message has the scores and the remedy.
-        """
+        """The proven convention; `CameraError`, with the scores and the remedy, if none is."""
         if self.convention is not None:
             return self.convention
         best = next((str(score.convention) for score in self.scores if score.standing), None)
@@ -201,7 +178,7 @@ class ConventionResult:
             "stated_direction": self.stated_direction,
             "contradicted": self.contradicted,
             "mirrored_world": self.mirrored_world,
-            "warnings": [warning.to_json() for warning in self.warnings],
+            "warnings": [asdict(warning) for warning in self.warnings],
             "scores": [score.to_json() for score in self.scores],
         }
 

@@ -1,16 +1,13 @@
 """Tell heads from an even background: small masks for the proof, soft ones at full resolution.
 
-Nothing here is published with the data: the masks are an estimate. The colour of the background is
-taken from the picture's own border: top edge, and the upper half of the sides, because shoulders
-run out of the frame at the bottom. Open this module to change how the head is found, or when a
-picture is said to be doubtful.
+The masks are an estimate, and not published with the data. Open this module to change how the head
+is found, or when a picture is said to be doubtful.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +17,6 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import UsageError
 
 Mask = NDArray[np.bool_]
-Float = TypeVar("Float", np.float32, np.float64)
 
 LONG_SIDE_PX = 96
 """Pictures are made this long on their longer side, small ones enlarged: their soft edges say
@@ -40,15 +36,10 @@ _LEAST_LENGTH = 3 * 0.05**2  # squared, linear light: about 7 of 255 beside a li
 
 @dataclass(frozen=True, eq=False)
 class Silhouette:
-    """What of a picture is not background.
+    """What of a picture is not background."""
 
-    Attributes:
-        mask: `(h, w)` bool, the longer side `LONG_SIDE_PX`.
-        scale: `(2,)` pixels of the mask per pixel of the picture, x and y.
-    """
-
-    mask: Mask
-    scale: FloatArray
+    mask: Mask  # (h, w), the longer side LONG_SIDE_PX
+    scale: FloatArray  # (2,) pixels of the mask per pixel of the picture, x and y
 
     @property
     def plausible(self) -> bool:
@@ -57,17 +48,11 @@ class Silhouette:
 
 
 def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
-    """Tell a head from an even background.
+    """Tell a head from an even background, in a picture `(H, W, 3)` uint8.
 
     Pixels are background if they differ from the border's colour by no more than the border does
     from itself, and if background leads from them to the edge of the picture: light patches
     inside the outline stay inside.
-
-    Args:
-        picture: `(H, W, 3)` uint8.
-
-    Returns:
-        The silhouette, at the size of `LONG_SIDE_PX`.
 
     Raises:
         UsageError: The array is no such picture.
@@ -78,8 +63,8 @@ def silhouette(picture: NDArray[np.uint8]) -> Silhouette:
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     # Averages where it shrinks, interpolates where it enlarges; either keeps pixels as areas.
     small = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(small, dtype=np.float64)
-    background, grain = _border(pixels, np.float64)
+    pixels = np.asarray(small, dtype=np.float32)
+    background, grain = _border(pixels)
     contrast = np.clip(3 * grain, _LEAST_CONTRAST, _MOST_CONTRAST)
     mask = filled(_smoothed(np.abs(pixels - background).max(axis=-1) > contrast))
     return Silhouette(mask, np.array([size[0] / width, size[1] / height]))
@@ -100,6 +85,11 @@ def filled(mask: Mask) -> Mask:
     return np.asarray(~_connected(~mask, np.zeros_like(mask)))
 
 
+def evenly_spread(count: int, most: int) -> NDArray[np.intp]:
+    """Indices below `count`: all, or so many at even distances, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(np.intp))[:count]
+
+
 def outline(mask: Mask) -> Mask:
     """Find the pixels of a mask that touch background. The edge of the picture is no background."""
     return np.asarray(mask & _grown(~mask))
@@ -117,15 +107,10 @@ def _grown(mask: Mask) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class Foreground:
-    """What of a picture is not background.
+    """What of a picture is not background."""
 
-    Attributes:
-        alpha: `(H, W)` uint8, the covered share of each pixel times 255.
-        doubt: Why the outline cannot be told from the background; None where it can.
-    """
-
-    alpha: NDArray[np.uint8]
-    doubt: str | None
+    alpha: NDArray[np.uint8]  # (H, W), the covered share of each pixel times 255
+    doubt: str | None  # why the outline cannot be told from the background
 
     @property
     def mask(self) -> Mask:
@@ -134,7 +119,7 @@ class Foreground:
 
 
 def foreground(picture: NDArray[np.uint8]) -> Foreground:
-    """Tell a head from an even background, to a part of a pixel.
+    """Tell a head from an even background, to a part of a pixel, in `(H, W, 3)` uint8 sRGB.
 
     Pixels are background if they differ from the border by no more than the border does from
     itself, and if background leads from them to the edge of the picture or to a patch that is as
@@ -142,17 +127,11 @@ def foreground(picture: NDArray[np.uint8]) -> Foreground:
     and hair is background. On the outline, a pixel's colour is taken for a mixture, in linear
     light, of the background's and that of the foreground beside it: its share is the pixel's alpha.
 
-    Args:
-        picture: `(H, W, 3)` uint8 sRGB.
-
-    Returns:
-        The alpha, and whether it can be relied on.
-
     Raises:
         UsageError: The array is no such picture.
     """
     _require_picture(picture)
-    background, grain = _border(picture, np.float32)
+    background, grain = _border(picture)
     contrast = max(3 * grain, _LEAST_CONTRAST)
     light, flat = (np.empty(picture.shape[:2], dtype=np.bool_) for _ in range(2))
     for rows in _bands(picture):
@@ -189,10 +168,13 @@ def _fault(mask: Mask) -> str | None:
     return None
 
 
-def _border(pixels: NDArray[np.generic], dtype: type[Float]) -> tuple[NDArray[Float], float]:
-    """The colour of the background, and how much the border differs from it."""
+def _border(pixels: NDArray[np.generic]) -> tuple[NDArray[np.float32], float]:
+    """The colour of the background, and how much the border differs from it.
+
+    Of the sides only the upper half: shoulders run out of the frame at the bottom.
+    """
     upper = pixels[: max(1, len(pixels) // 2)]
-    border = np.concatenate([pixels[0], upper[:, 0], upper[:, -1]]).astype(dtype)
+    border = np.concatenate([pixels[0], upper[:, 0], upper[:, -1]]).astype(np.float32)
     background = np.median(border, axis=0)
     return background, float(np.percentile(np.abs(border - background).max(axis=-1), 75))
 

@@ -1,9 +1,8 @@
 """Try candidates for the camera convention, and readings that are wrong on purpose, on pictures.
 
 `geogen_hf.cameras.proof` decides; this module computes the misfits it asks for, each once. Of the
-candidate that was proven, `camera_warnings` says what is a little wrong. The numbers themselves are
-handed out as published; the warnings tell how far to trust them. They follow from the corrections
-of `geogen_hf.cameras.hull.Silhouettes.adjust` and from readings with views exchanged.
+candidate that was proven, `camera_warnings` says what is a little wrong: the numbers are handed out
+as published, and the warnings tell how far to trust them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import FloatArray, as_stack
 from geogen_hf.cameras.rigs import geometry_of, measure_rigs, read_rigs
 from geogen_hf.cameras.scores import STANDING_SHARE, CameraWarning, rounded_percent
-from geogen_hf.cameras.silhouettes import silhouette
+from geogen_hf.cameras.silhouettes import evenly_spread, silhouette
 from geogen_hf.errors import CameraError
 
 logger = logging.getLogger(__name__)
@@ -71,17 +70,11 @@ def read_rig(matrices: FloatArray, convention: Convention) -> Rig | None:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The matrices of all subjects, as stored.
+    """The matrices of S subjects, as stored."""
 
-    Attributes:
-        matrices: `(M, 4, 4)`, one subject after the other.
-        starts: `(S,)` where each subject's begin.
-        views: `(S,)` how many it has.
-    """
-
-    matrices: FloatArray
-    starts: NDArray[np.intp]
-    views: NDArray[np.intp]
+    matrices: FloatArray  # (M, 4, 4), one subject after the other
+    starts: NDArray[np.intp]  # (S,) where each subject's begin
+    views: NDArray[np.intp]  # (S,) how many it has
 
     @classmethod
     def of(cls, matrices: Sequence[ArrayLike]) -> Stored:
@@ -111,14 +104,7 @@ class Stored:
 class Seen:
     """A subject whose pictures were looked at; each of its misfits is computed once, if asked for.
 
-    Args:
-        stored: All subjects.
-        index: Which one this is.
-        rows: `(V,)` which of its views were looked at.
-        silhouettes: Of these views.
-
-    Attributes:
-        nulls: The null readings that were asked for, by convention.
+    It is number `index` of those stored, and `silhouettes` are those of the views `rows`.
     """
 
     def __init__(
@@ -126,22 +112,18 @@ class Seen:
     ) -> None:
         self._stored, self.index, self.rows, self.silhouettes = stored, index, rows, silhouettes
         self._matrices = stored.of_subject(index)[rows]
-        self.nulls: dict[Convention, NullReading] = {}
-        self.plain, self.adjusted = cache(self._plain), cache(self._adjusted)
+        self.nulls: dict[Convention, NullReading] = {}  # those that were asked for
+        #: The misfits as stated, and with corrected intrinsics.
+        self.plain = cache(partial(self._measure, self.silhouettes.misfit))
+        self.adjusted = cache(partial(self._measure, lambda *rig: silhouettes.adjust(*rig).misfit))
 
     def read(self, convention: Convention) -> Rig | None:
         """Its cameras under a convention; None if they could not stand like this."""
         return read_rig(self._matrices, convention)
 
-    def _plain(self, convention: Convention) -> float:
-        """The misfit as stated."""
+    def _measure(self, misfit: Callable[..., float], convention: Convention) -> float:
         rig = self.read(convention)
-        return FARTHEST if rig is None else self.silhouettes.misfit(*rig)
-
-    def _adjusted(self, convention: Convention) -> float:
-        """The misfit with corrected intrinsics."""
-        rig = self.read(convention)
-        return FARTHEST if rig is None else self.silhouettes.adjust(*rig).misfit
+        return FARTHEST if rig is None else misfit(*rig)
 
     def corrected(self, convention: Convention) -> float:
         """The misfit with corrected intrinsics; as stated where it is too small to need that."""
@@ -150,11 +132,8 @@ class Seen:
 
     def null(self, convention: Convention) -> NullReading:
         """The least misfit of all null readings, and which order of the views that is."""
-        if convention not in self.nulls:
-            self.nulls[convention] = self._best_null(convention)
-        return self.nulls[convention]
-
-    def _best_null(self, convention: Convention) -> NullReading:
+        if convention in self.nulls:
+            return self.nulls[convention]
         readings: list[tuple[Rig, tuple[int, ...] | None]] = []
         if (rig := self.read(convention)) is not None:
             for order in _exchanges(rig):
@@ -165,7 +144,8 @@ class Seen:
         tried = [self.silhouettes.misfit(*each) for each, _ in readings]
         few = [readings[place] for place in np.argsort(tried, kind="stable")[:_NULLS_ADJUSTED]]
         adjusted = [(self.silhouettes.adjust(*each).misfit, order) for each, order in few]
-        return min([(FARTHEST, None), *adjusted], key=lambda found: found[0])
+        best = min([(FARTHEST, None), *adjusted], key=lambda found: found[0])
+        return self.nulls.setdefault(convention, best)
 
 
 def seen_subjects(
@@ -191,7 +171,7 @@ def seen_subjects(
                 expected=f"{len(matrices)} of each",
                 found=f"{len(pictures)} pictures, {len(intrinsics)} intrinsics",
             )
-        rows = np.unique(np.linspace(0, len(matrices) - 1, _MOST_VIEWS).round().astype(np.intp))
+        rows = evenly_spread(len(matrices), _MOST_VIEWS)
         outlines = [silhouette(pictures[row]) for row in rows]
         if all(each.plausible for each in outlines):
             return Seen(stored, index, rows, Silhouettes(outlines, intrinsics[rows]))
@@ -212,12 +192,10 @@ def order_of_subjects(
     indices = np.flatnonzero(usable)
     if pictured is not None:
         indices = np.intersect1d(indices, list(pictured))
-    if not len(indices):
-        return []
-    spread = np.unique(np.linspace(0, len(indices) - 1, 2 * count).round().astype(np.intp))
-    first = np.unique(np.linspace(0, len(spread) - 1, FIRST_LOOK).round().astype(np.intp))
+    spread = indices[evenly_spread(len(indices), 2 * count)]
+    first = evenly_spread(len(spread), FIRST_LOOK)
     rest = np.setdiff1d(np.arange(len(spread)), first)
-    return [int(indices[spread[place]]) for place in (*first, *rest[::2], *rest[1::2])]
+    return [int(spread[place]) for place in (*first, *rest[::2], *rest[1::2])]
 
 
 def _exchanges(rig: Rig) -> Iterator[tuple[int, ...]]:
@@ -250,16 +228,9 @@ def camera_warnings(
     subject_ids: Sequence[str],
     view_ids: Sequence[Sequence[int]],
 ) -> tuple[CameraWarning, ...]:
-    """Say what is a little wrong with the cameras of these subjects.
+    """Say what is a little wrong with the cameras of these subjects, as the pictures show it.
 
-    Args:
-        seen: A few of the release, whose pictures were looked at.
-        convention: That was proven.
-        subject_ids: Names of all subjects.
-        view_ids: Numbers of their views.
-
-    Returns:
-        The warnings; none where the pictures show nothing wrong.
+    The names and the numbers of views are those of all subjects of the release.
     """
     mirrored = CameraWarning(
         "mirrored",

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +22,14 @@ from geogen_hf.cameras.conventions import CANDIDATES, Convention
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult
-from geogen_hf.cameras.validate import validate_intrinsics
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, one_line
 from geogen_hf.images import Pixels
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.schema import load_camera_schema
-from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics, pixel_intrinsics
-from geogen_hf.release.subjects import ImageIndex, decode_for_eye
-from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
+from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics
+from geogen_hf.release.subjects import ImageIndex, decode_for_eye, join_subject, read_subject
+from geogen_hf.source.zip_reader import Archives, png_size
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ class ResolvedConvention:
         return {
             "convention": None if self.convention is None else self.convention.name,
             "how": self.how,
-            "warnings": [warning.to_json() for warning in self.warnings],
+            "warnings": [asdict(warning) for warning in self.warnings],
             "evidence": None if self.proof is None else self.proof.to_json(),
         }
 
@@ -136,18 +135,10 @@ class ResolvedConvention:
 def resolve_convention(
     cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
 ) -> ResolvedConvention:
-    """Decide what the matrices of a release mean.
+    """Decide what the matrices of a release, as stored, mean.
 
     Where the keys say something, that is believed and checked; geometry of all subjects and
     silhouettes of a few decide the rest. A convention that the options state is checked likewise.
-
-    Args:
-        cameras: As stored, by identity.
-        images: Members by identity and view.
-        options: What is stated, and how to read intrinsics.
-
-    Returns:
-        The convention if it is known, and the evidence.
 
     Raises:
         UsageError: A convention of this name is not known.
@@ -164,7 +155,10 @@ def resolve_convention(
         return ResolvedConvention(None, "unsettled")
     memory = _memory_of(cameras, images, options)
     if memory is not None and memory.is_file():
-        return _recalled(memory, stated)
+        kept = json.loads(memory.read_text())
+        warnings = tuple(CameraWarning(**warning) for warning in kept["warnings"])
+        convention = Convention.from_name(kept["convention"])
+        return ResolvedConvention(convention, "remembered", stated, None, warnings)
     proof = _prove(subjects, images, options, stated)
     if stated is None:
         how: Literal["proven", "unsettled"] = "proven" if proof.settled else "unsettled"
@@ -204,13 +198,43 @@ def _prove(
     options: CameraOptions,
     stated: Convention | None,
 ) -> ConventionResult:
+    sound: set[int] = set()
+    faults: dict[int, CameraError] = {}
+    resized: list[CameraWarning] = []  # that pictures have not the size the metadata names, once
+
+    def read(index: int) -> tuple[list[Pixels], FloatArray] | None:
+        """Read pictures and intrinsics; None where one is damaged or does not go with the other."""
+        found, default = subjects[index], options.default_intrinsics
+        try:
+            subject = join_subject(found, images[found.subject_id], None, default)
+            with Archives() as archives:  # not shared: several threads ask at a time
+                subject, encoded = read_subject(archives, subject)
+            named, size = subject.lens.size_wh, png_size(subject.images[0], encoded[0])
+            if not resized and named is not None and sorted(named[0]) != sorted(size):
+                resized.append(_resized(named[0].tolist(), size))
+            shown = decode_for_eye(encoded, subject.images, subject.intrinsics)
+        except CameraError as error:
+            logger.info("%s: not asked for the cameras: %s", found.subject_id, one_line(error))
+            faults[index] = error
+            return None
+        except FetchError:
+            raise
+        except (OSError, ImageError) as error:
+            logger.info("not asked for the cameras: %s", error)  # told when it is read
+            return None
+        sound.add(index)
+        return shown
+
     claims = subjects[0].claims
     open_direction = replace(claims, direction=None)
-    pictures = _Pictures(subjects, images, options.default_intrinsics)
     proof = score_conventions(
         [subject.matrices for subject in subjects],
-        pictures.read,
-        pictured=pictures.members,
+        read,
+        pictured=[
+            index
+            for index, subject in enumerate(subjects)
+            if images.get(subject.subject_id, {}).keys() >= set(subject.view_ids)
+        ],
         candidates=[c for c in CANDIDATES if stated or open_direction.allow(c)],
         stated_direction=None if stated else claims.direction,
         pixel_subjects=options.pixel_subjects,
@@ -218,9 +242,9 @@ def _prove(
         view_ids=[subject.view_ids for subject in subjects],
     )
     # A few bad subjects are left to `on_bad_subject`; where all are, the release is not readable.
-    if pictures.faults and not pictures.sound:
-        raise pictures.faults[min(pictures.faults)]
-    return replace(proof, warnings=(*proof.warnings, *pictures.resized))
+    if faults and not sound:
+        raise faults[min(faults)]
+    return replace(proof, warnings=(*proof.warnings, *resized))
 
 
 def _denied_by_keys(
@@ -250,13 +274,6 @@ def _resized(named: Sequence[float], size: Sequence[int]) -> CameraWarning:
     return CameraWarning("resized", text, {"named_wh": list(named), "stored_wh": list(size)})
 
 
-def _recalled(memory: Path, stated: Convention | None) -> ResolvedConvention:
-    kept = json.loads(memory.read_text())
-    warnings = tuple(CameraWarning(**warning) for warning in kept["warnings"])
-    convention = Convention.from_name(kept["convention"])
-    return ResolvedConvention(convention, "remembered", stated, None, warnings)
-
-
 def _memory_of(
     cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
 ) -> Path | None:
@@ -271,56 +288,3 @@ def _memory_of(
         views = images.get(subject_id, {})
         digest.update(str(sorted((view, member.crc) for view, member in views.items())).encode())
     return options.memory / f"{digest.hexdigest()[:32]}.json"
-
-
-class _Pictures:
-    """Pictures of the subjects that have one for every camera, by index.
-
-    Attributes:
-        members: Those that can be asked for.
-        sound: Those that were read.
-        faults: Why intrinsics do not go with the pictures, of others.
-        resized: That pictures have not the size that the metadata names, once.
-    """
-
-    def __init__(
-        self,
-        subjects: Sequence[SubjectCameras],
-        images: ImageIndex,
-        default: DefaultIntrinsics | None,
-    ) -> None:
-        self._subjects, self._default = subjects, default
-        self.members = {
-            index: [images[subject.subject_id][view_id] for view_id in subject.view_ids]
-            for index, subject in enumerate(subjects)
-            if images.get(subject.subject_id, {}).keys() >= set(subject.view_ids)
-        }
-        self.sound: set[int] = set()
-        self.faults: dict[int, CameraError] = {}
-        self.resized: list[CameraWarning] = []
-
-    def read(self, index: int) -> tuple[list[Pixels], FloatArray] | None:
-        """Read pictures and intrinsics; None where one is damaged or missing."""
-        subject, members = self._subjects[index], self.members[index]
-        try:
-            with Archives() as archives:  # not shared: several threads ask at a time
-                (records,) = archives.records([members])
-                encoded = list(map(unpack_png, members, records))
-            sizes = list(map(png_size, members, encoded))
-            width, height = np.array(sizes, dtype=np.float64).T
-            intrinsics = pixel_intrinsics(subject.intrinsics, width, height, self._default)
-            intrinsics = validate_intrinsics(intrinsics, width, height)
-            named = subject.intrinsics.size_wh
-            if not self.resized and named is not None and sorted(named[0]) != sorted(sizes[0]):
-                self.resized = [_resized(named[0].tolist(), sizes[0])]
-            shown = decode_for_eye(encoded, members, intrinsics)
-            self.sound.add(index)
-            return shown
-        except FetchError:
-            raise
-        except CameraError as error:
-            logger.info("%s: not asked for the cameras: %s", subject.subject_id, one_line(error))
-            self.faults[index] = CameraError(f"{subject.subject_id}: {error}")
-        except (OSError, ImageError) as error:
-            logger.info("not asked for the cameras: %s", error)  # told when it is read
-        return None

@@ -35,7 +35,7 @@ from geogen_hf.metadata.reader import Document, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention, resolve_convention
 from geogen_hf.release.shards import Split, split_of
-from geogen_hf.release.subjects import Subject, index_images, join_subjects
+from geogen_hf.release.subjects import Subject, index_images, join_subjects, read_subject
 from geogen_hf.report import Policy, Problem, Report, some_of
 from geogen_hf.source.files import open_file
 from geogen_hf.source.parts import (
@@ -53,7 +53,7 @@ from geogen_hf.source.zip_directory import (
     Member,
     read_directory,
 )
-from geogen_hf.source.zip_reader import Archives, png_size, unpack_member, unpack_png
+from geogen_hf.source.zip_reader import Archives, unpack_member
 
 logger = logging.getLogger(__name__)
 
@@ -67,29 +67,16 @@ two matrices with all their digits take 1 kB."""
 
 @dataclass(frozen=True)
 class Release:
-    """What the parts hold.
-
-    Attributes:
-        directories: The archives listed, by part.
-        subjects: Every identity that has images and cameras, in archive order.
-        report: What does not add up.
-        camera_convention: What the camera matrices mean, and how that is known. Where it is not,
-            the subjects' extrinsics are as stored.
-        metadata_reading: What was taken for subject, view, pose and intrinsics, in a line.
-    """
+    """What the parts hold: every identity with images and cameras, and what does not add up."""
 
     directories: dict[Part, Directory]
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Subject, ...]  # in archive order
     report: Report
-    camera_convention: ResolvedConvention
-    metadata_reading: str
+    camera_convention: ResolvedConvention  # where it is not known, extrinsics are as stored
+    metadata_reading: str  # what was taken for subject, view, pose and intrinsics, in a line
 
     def sound_subjects(self, on_bad_subject: Policy = "raise") -> tuple[Subject, ...]:
-        """The identities without problems.
-
-        Args:
-            on_bad_subject: `"raise"` if there is any problem at all, or `"skip"` the identities
-                concerned and log which.
+        """The identities without problems; others raise, or are skipped and logged.
 
         Raises:
             ReleaseError: There are problems and they are not to be skipped, or nothing is left.
@@ -114,12 +101,7 @@ def read_release(
 ) -> Release:
     """Index the archives, read the metadata, resolve the camera convention and join it all.
 
-    Args:
-        locations: Where each part is, the metadata part among them (`locate_parts`).
-        cameras: How to read them; None lets keys and evidence speak.
-
-    Returns:
-        The release; its report holds every structural problem.
+    The metadata part must be among the locations. The report holds every structural problem.
 
     Raises:
         ArchiveError: Parts are not zip archives (all such parts are named), or a metadata file is
@@ -185,9 +167,6 @@ def _documents(directory: Directory) -> Iterator[Document]:
     """Read metadata files: all in one run, since all are needed, in as few requests as can be.
 
     Files that cannot be text are not read, and empty.
-
-    Raises:
-        ArchiveError: They are more than `MAX_METADATA_BYTES`, of which none was read; or damaged.
     """
     members: list[Member] = []
     for member in directory.members:
@@ -271,11 +250,7 @@ class Identity:
         ]
 
     def pil_images(self) -> list[Image.Image]:
-        """Open the images with Pillow; each is decoded when it is first used.
-
-        Returns:
-            V images in their stored mode.
-        """
+        """Open the V images with Pillow, in their stored mode; each is decoded at its first use."""
         return [Image.open(io.BytesIO(data)) for data in self.images]
 
 
@@ -283,14 +258,10 @@ Opened = TypeVar("Opened", bound="Identities")
 
 
 class Identities(Mapping[str, Identity]):
-    """Identities by name; each is read when it is asked for. A context manager.
-
-    Attributes:
-        subject_ids: All names, in stored order.
-    """
+    """Identities by name; each is read when it is asked for. A context manager."""
 
     def __init__(self, subject_ids: Iterable[str]) -> None:
-        self.subject_ids = tuple(subject_ids)
+        self.subject_ids = tuple(subject_ids)  # in stored order
         self._known = frozenset(self.subject_ids)
 
     def __contains__(self, subject_id: object) -> bool:  # without reading it
@@ -313,13 +284,9 @@ class Identities(Mapping[str, Identity]):
 
 
 class ReleaseIdentities(Identities):
-    """The identities of an opened release, see `Identities`.
+    """The identities of an opened release, in archive order, and the convention of its cameras.
 
     Use it in one process only: it holds open files and connections.
-
-    Attributes:
-        subject_ids: All names, in archive order.
-        camera_convention: What the stored matrices mean, and how that is known.
     """
 
     def __init__(
@@ -345,14 +312,12 @@ class ReleaseIdentities(Identities):
         subject = self._subjects.get(subject_id)
         if subject is None:
             raise unknown_subject(subject_id, self._subjects)
-        (records,) = self._archives.records([subject.images])
-        images = tuple(map(unpack_png, subject.images, records))
-        subject = subject.at_sizes(list(map(png_size, subject.images, images)))
+        subject, images = read_subject(self._archives, subject)
         return Identity(
             subject_id=subject.subject_id,
             split=split_of(subject.subject_id, self._split_seed),
             view_ids=subject.view_ids,
-            images=images,
+            images=tuple(images),
             extrinsics=subject.extrinsics,
             intrinsics=subject.intrinsics,
             metadata=subject.metadata,

@@ -23,6 +23,7 @@ from geogen_hf.metadata.stored_intrinsics import (
 from geogen_hf.metadata.stored_poses import Claims
 from geogen_hf.report import Problem, Report
 from geogen_hf.source.zip_directory import MAX_SUBJECT_BYTES, Directory, Member
+from geogen_hf.source.zip_reader import Archives, png_size, unpack_png
 
 _VIEW_FILE = re.compile(r"([0-9]{1,9})\.png", re.ASCII | re.IGNORECASE)
 
@@ -42,7 +43,7 @@ class Subject:
         intrinsics: `(V, 3, 3)` float64, in pixels of the stored image; nan until the images' sizes
             are known where they depend on those.
         metadata: The identity's JSON, untouched.
-        lens: Intrinsics as stored, while the sizes are still to be looked at; else None.
+        lens: Intrinsics as stored.
         default_intrinsics: What to do where there are none.
     """
 
@@ -52,7 +53,7 @@ class Subject:
     extrinsics: FloatArray
     intrinsics: FloatArray
     metadata: str
-    lens: StoredIntrinsics | None = None
+    lens: StoredIntrinsics
     default_intrinsics: DefaultIntrinsics | None = None
 
     @property
@@ -70,14 +71,25 @@ class Subject:
             CameraError: The metadata is of another aspect, or the intrinsics are not plausible.
         """
         width, height = np.array(sizes_wh, dtype=np.float64).T
-        intrinsics = self.intrinsics
         try:
-            if self.lens is not None:
-                intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
+            intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
             validate_intrinsics(intrinsics, width, height)
         except CameraError as error:
             raise CameraError(f"subject {self.subject_id}: {error}") from error
-        return replace(self, intrinsics=intrinsics, lens=None)
+        return replace(self, intrinsics=intrinsics)
+
+
+def read_subject(archives: Archives, subject: Subject) -> tuple[Subject, list[bytes]]:
+    """Read all images of a subject in one run; the subject has its intrinsics in their pixels.
+
+    Raises:
+        ArchiveError: A member is damaged or not a PNG.
+        CameraError: Intrinsics do not go with the size of the images.
+        FetchError: An archive cannot be read.
+    """
+    (records,) = archives.records([subject.images])
+    images = list(map(unpack_png, subject.images, records))
+    return subject.at_sizes(list(map(png_size, subject.images, images))), images
 
 
 def decode_for_eye(
@@ -96,13 +108,8 @@ def decode_for_eye(
 def index_images(directories: Iterable[Directory]) -> tuple[ImageIndex, list[Problem]]:
     """Sort the members of all image parts by identity and view.
 
-    A member is `…/<subject>/<view>.png`; folders above the subject's are tolerated.
-
-    Args:
-        directories: Of the image parts, in order.
-
-    Returns:
-        Members by identity and view, identities in archive order; and every problem on the way.
+    A member is `…/<subject>/<view>.png`; folders above the subject's are tolerated. Identities are
+    in archive order; every problem on the way is returned, too.
     """
     index: ImageIndex = {}
     problems: list[Problem] = []
@@ -153,13 +160,12 @@ def join_subjects(
         metadata: Cameras by identity.
         convention: What the matrices mean; None leaves them as stored, and unchecked.
         stated: Whether the user said so: then it counts more than the keys of the metadata.
-        default_intrinsics: See `geogen_hf.metadata.stored_intrinsics.pixel_intrinsics`.
+        default_intrinsics: As `pixel_intrinsics` takes it.
         complete: Whether `images` covers the whole release. If not, cameras without an image are
             in another part and no problem.
 
     Returns:
-        Every identity that has both, in archive order, views ascending (only views that have image
-        and camera); and a report of what does not match.
+        Every identity that has both, in archive order; and a report of what does not match.
     """
     problems: list[Problem] = []
     subjects: list[Subject] = []
@@ -171,9 +177,11 @@ def join_subjects(
             continue
         problems.extend(_unmatched_views(found, views, complete))
         try:
+            if found.intrinsics.kind == "absent":  # refuses what is not to be assumed
+                pixel_intrinsics(found.intrinsics, 1, 1, default_intrinsics)
             if stated:
                 found = replace(found, claims=Claims())
-            subjects.append(_join(found, views, convention, default_intrinsics))
+            subjects.append(join_subject(found, views, convention, default_intrinsics))
         except CameraError as error:
             detail = f"{subject_id}: {one_line(error)}"
             problems.append(Problem("bad matrix", subject_id, detail))
@@ -200,28 +208,29 @@ def _unmatched_views(
         yield Problem("camera without image", found.subject_id, detail)
 
 
-def _join(
+def join_subject(
     found: SubjectCameras,
     views: Mapping[int, Member],
     convention: Convention | None,
     default_intrinsics: DefaultIntrinsics | None,
 ) -> Subject:
+    """Put the images and cameras of one identity together: the views that have both, ascending.
+
+    Raises:
+        CameraError: The convention contradicts what the keys say.
+    """
     kept = [row for row, view_id in enumerate(found.view_ids) if view_id in views]
-    view_ids = tuple(found.view_ids[row] for row in kept)
     stored = found if len(kept) == len(found.view_ids) else found.of_views(kept)
     lens = stored.intrinsics
-    if lens.kind == "absent":
-        pixel_intrinsics(lens, 1, 1, default_intrinsics)  # refuses what is not to be assumed
-    in_pixels = lens.kind == "pixels" and lens.size_wh is None
-    unknown = np.full((len(kept), 3, 3), np.nan)
+    known = lens.kind == "pixels" and lens.size_wh is None
     return Subject(
         subject_id=found.subject_id,
-        view_ids=view_ids,
-        images=tuple(views[view_id] for view_id in view_ids),
+        view_ids=stored.view_ids,
+        images=tuple(views[view_id] for view_id in stored.view_ids),
         extrinsics=canonical_extrinsics(stored, convention) if convention else stored.matrices,
-        intrinsics=lens.values if in_pixels else unknown,
+        intrinsics=lens.values if known else np.full((len(kept), 3, 3), np.nan),
         metadata=found.text,
-        lens=None if in_pixels else lens,
+        lens=lens,
         default_intrinsics=default_intrinsics,
     )
 
