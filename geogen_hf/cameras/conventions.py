@@ -1,13 +1,11 @@
-"""The conventions that a stored camera matrix may be in, named, read and written.
+"""The conventions that a stored camera matrix may be in, and those of other tools.
 
 A convention says three things: the **direction** of the map (world to camera, or back), the
 **axes** of the camera frame, and whether the stored 4x4 is **transposed** as a whole (translation
 in the last row: a column-major dump). `canonicalise` turns such matrices into the canonical
-world-to-camera of `geogen_hf.cameras.poses`, and `express` is its exact inverse.
-
-**Axes** are the eight ways to sign right, down and forward. Four are right-handed: OpenCV's,
-OpenGL's (also Blender's), and each of the two turned by 180 degrees about the optical axis. Four
-are mirrored: x or y of OpenCV's or OpenGL's flipped.
+world-to-camera of `geogen_hf.cameras.poses`, and `express` is its exact inverse. Functions named
+after a tool convert cameras only: none turns, moves or scales the world, so a tool that wants
+another up axis has to be told. Input is not checked: `geogen_hf.cameras.validate` does that.
 
 **Mirrored axes, proper rotations.** A rotation into left-handed camera axes has determinant -1,
 unless the world is left-handed as well (as in Unity): then the numbers of one matrix show nothing.
@@ -21,15 +19,13 @@ it ought to lie (gauge freedom).
 - *By the numbers alone*: whether the 4x4 is transposed (unless all translations are zero), and
   whether camera axes and world have the same handedness (the determinant).
 - *By geometry* (`geogen_hf.cameras.rigs`): forward from backward, because the cameras look at the
-  head and not away from it; and almost always the direction. Where the head lies on the world's z
-  axis, reading matrices in the wrong direction gives another sound rig (centres at `d z - R p`,
-  axes through `d z` for a head at `p` parallel to `z`), and only pixels tell.
-- *Only by pixels*: right from left and down from up. Flipping x or y of every camera changes no
-  optical axis, no camera centre and no agreement between up vectors.
-- *Hardly*: down from up if all cameras stand level with what they look at. Then the picture
-  upside down is the picture of the world upside down.
-- *Not at all*: OpenGL's axes from Blender's, which are the same; where the world's origin is, how
-  it is turned and what its unit is; and on which plane a left-handed world is mirrored.
+  head; and almost always the direction. Where the head lies on the world's z axis, reading matrices
+  in the wrong direction gives another sound rig (centres at `d z - R p`, axes through `d z` for a
+  head at `p` parallel to `z`), and only pixels tell.
+- *Only by pixels*: right from left and down from up; hardly, if all cameras stand level with what
+  they look at: then the picture upside down is the picture of the world upside down.
+- *Not at all*: OpenGL's axes from Blender's, which are the same; the frame and unit of the world;
+  and on which plane a left-handed world is mirrored.
 
 A matrix of which only the 3x3 block is transposed is in none of these conventions: geometry rules
 most readings of it out, and silhouettes the rest. (Cameras level with the origin, in a world with

@@ -255,7 +255,7 @@ def _outline_pixels(mask: Mask) -> FloatArray:
     """Centres `(P, 2)`, x and y, of evenly spread pixels of the outline."""
     rows, columns = np.nonzero(outline(mask))
     few = evenly_spread(len(rows), _MOST_PIXELS)
-    return np.stack([columns[few], rows[few]], axis=-1) + np.float64(0.5)
+    return np.asarray(np.stack([columns[few], rows[few]], axis=-1) + 0.5, dtype=np.float64)
 
 
 def _distance_outside(mask: Mask) -> NDArray[np.float32]:

@@ -1,27 +1,12 @@
 """Find out which convention stored camera matrices are in, from their geometry and the pictures.
 
-Geometry is measured on all subjects: read rightly, optical axes nearly meet, at a point in front of
-every camera. That settles the direction of the map, transposition, and forward from backward, but
-never right from left nor up from down (see `geogen_hf.cameras.conventions`). For these, the
-silhouettes of a few subjects are compared with their visual hull (`geogen_hf.cameras.hull`), under
-each candidate that geometry leaves.
-
-**When a candidate wins.** Not by an absolute misfit, since outlines are soft and intrinsics may be
-a little wrong, but by how much better it is than everything else. Three subjects are looked at
-first, then six, then twelve, until one of these holds (`_settled`):
-
-- *As stated*, the best candidate misfits by next to nothing and the second by much more; or
-- *adjusted*, that is with small corrections of the intrinsics for every candidate, it has at most
-  40 % of the second's misfit for every subject, or, of four subjects and more, 62 % in the median
-  and the least misfit for three quarters of the subjects.
-
-In the second case it must also be no worse than its **null readings**: the same cameras with two
-views exchanged, moved on round the circle, or with their rotation blocks transposed. They suffer
-from the same blur and the same lens, so a null reading that fits better shows that the cameras
-belong to other views. `python -m benchmarks.evidence` measures all this on rendered heads.
-
-**What stays open.** The focal length that all views share and the frame of the world. On a rig that
-is level with what it looks at, up and down.
+Geometry of all subjects rules candidates out; silhouettes of three, six or twelve subjects decide
+between the rest. A candidate wins not by an absolute misfit, since outlines are soft and intrinsics
+a little wrong, but by how much better it is than everything else (`_objection`), its **null
+readings** among them: the same cameras with two views exchanged, moved on round the circle, or with
+their rotation blocks transposed. They suffer from the same blur and the same lens, so one that fits
+better shows that the cameras belong to other views. docs/cameras.md explains it to users, and
+`python -m benchmarks.evidence` measures it on rendered heads.
 """
 
 from __future__ import annotations
@@ -83,18 +68,14 @@ def score_conventions(
 
     Args:
         matrices: `(V, 4, 4)` for each subject, as stored; or `(N, V, 4, 4)`. V may vary.
-        images: Gives the pictures and intrinsics of a subject by its index. It is asked for a few
-            subjects only, in threads, and only once geometry has left more than nothing; not for
-            those with fewer than six views. Without, there is geometry only, and no winner.
+        images: Asked for a few subjects only, in threads, and only once geometry has left more than
+            nothing. Without, there is geometry only, and no winner.
         pictured: Subjects that have pictures; None for all.
         candidates: What to choose from.
         stated_direction: What a key of the metadata says; believed, and checked.
         pixel_subjects: How many subjects' pictures to look at, at most.
         subject_ids: Names of the subjects, for warnings; their indices without.
         view_ids: Numbers of the views of each subject, for warnings; their places without.
-
-    Returns:
-        The scores and the convention, if one is proven.
 
     Raises:
         CameraError: Shapes are wrong or do not fit together.
@@ -151,7 +132,7 @@ def _decide(
     subjects: int,
     stated_direction: Direction | None,
 ) -> ConventionResult:
-    """Rank the candidates and apply the rules at the top of this module.
+    """Rank the candidates and apply the rules.
 
     A stated direction is believed, so that only candidates of that direction compete. It is checked
     as well: if among all candidates one of the other direction wins, nobody does.

@@ -1,7 +1,7 @@
 """Measure how the cameras of each subject stand: where they look, and whether they form a rig.
 
 A rig is sound if its cameras stand as cameras round a head do. `measure_rigs` measures all subjects
-of a release at once, `fit_orbit` single ones: the pictures and the example use it.
+of a release at once, `fit_orbit` single ones.
 """
 
 from __future__ import annotations
@@ -186,15 +186,19 @@ def _nearest_point(eye: FloatArray, forward: FloatArray, starts: NDArray[np.intp
     return np.asarray(np.linalg.solve(matrix + weight * np.eye(3), pulled[..., None])[..., 0])
 
 
+def azimuth_deg(directions: FloatArray, up: FloatArray, subject: NDArray[np.intp]) -> FloatArray:
+    """Angles `(M,)` of directions `(M, 3)` about `up`, `(S, 3)`, of their subject."""
+    ahead = np.cross(up, np.eye(3)[np.argmin(np.abs(up), axis=-1)])
+    aside = np.cross(up, ahead)
+    aside = aside / np.maximum(np.linalg.norm(up, axis=-1), 1e-12)[:, None]
+    x, y = ((directions * axis[subject]).sum(axis=-1) for axis in (ahead, aside))
+    return np.asarray(np.degrees(np.arctan2(y, x)))
+
+
 def _largest_gap_deg(
     offset: FloatArray, up: FloatArray, starts: NDArray[np.intp], subject: NDArray[np.intp]
 ) -> FloatArray:
-    helper = np.eye(3)[np.argmin(np.abs(up), axis=-1)]
-    ahead = np.cross(up, helper)
-    aside = np.cross(up, ahead)
-    aside = aside / np.maximum(np.linalg.norm(up, axis=-1), 1e-12)[:, None]
-    x, y = ((offset * axis[subject]).sum(axis=-1) for axis in (ahead, aside))
-    azimuth = np.degrees(np.arctan2(y, x))
+    azimuth = azimuth_deg(offset, up, subject)
     azimuth = azimuth[np.lexsort((azimuth, subject))]
     following = np.roll(azimuth, -1)
     ends = np.append(starts[1:], len(azimuth)) - 1

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
 from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import FloatArray, as_stack
-from geogen_hf.cameras.rigs import geometry_of, measure_rigs, read_rigs
+from geogen_hf.cameras.rigs import azimuth_deg, geometry_of, measure_rigs, read_rigs
 from geogen_hf.cameras.scores import STANDING_SHARE, CameraWarning, rounded_percent
 from geogen_hf.cameras.silhouettes import evenly_spread, silhouette
 from geogen_hf.errors import CameraError
@@ -113,7 +113,7 @@ class Seen:
         self._stored, self.index, self.rows, self.silhouettes = stored, index, rows, silhouettes
         self._matrices = stored.of_subject(index)[rows]
         self.nulls: dict[Convention, NullReading] = {}  # those that were asked for
-        #: The misfits as stated, and with corrected intrinsics.
+        # The misfits as stated, and with corrected intrinsics.
         self.plain = cache(partial(self._measure, self.silhouettes.misfit))
         self.adjusted = cache(partial(self._measure, lambda *rig: silhouettes.adjust(*rig).misfit))
 
@@ -205,11 +205,8 @@ def _exchanges(rig: Rig) -> Iterator[tuple[int, ...]]:
         order = list(range(count))
         order[one], order[other] = other, one
         yield tuple(order)
-    rotation = rig.world_to_camera[:, :3, :3]
-    up = -rotation[:, 1].mean(axis=0)
-    ahead = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
-    x, y = rotation[:, 2] @ ahead, rotation[:, 2] @ np.cross(up, ahead)
-    circle = np.argsort(np.arctan2(y / max(float(np.linalg.norm(up)), 1e-12), x))
+    up = -rig.world_to_camera[:, 1, :3].mean(axis=0, keepdims=True)
+    circle = np.argsort(azimuth_deg(rig.world_to_camera[:, 2, :3], up, np.zeros(count, np.intp)))
     for steps in range(1, count):
         moved = np.empty(count, dtype=np.intp)
         moved[circle] = np.roll(circle, steps)
