@@ -24,6 +24,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 from hub_release import unmark
 from hub_server import HubServer
+from zips import Members, read_zip, zip_of
 
 from geogen_hf import ExportOptions, export_release
 from geogen_hf.sample import write_release
@@ -143,17 +144,9 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-Members = dict[str, bytes]
-"""Of one zip: name to content."""
-
-
 def members(folder: Path) -> dict[str, Members]:
     """Contents of a release, by zip."""
-    contents: dict[str, Members] = {}
-    for part in ALL_PARTS:
-        with zipfile.ZipFile(folder / part.name) as zipped:
-            contents[part.name] = {info.filename: zipped.read(info) for info in zipped.infolist()}
-    return contents
+    return {part.name: read_zip(folder / part.name) for part in ALL_PARTS}
 
 
 @pytest.fixture(scope="session")
@@ -201,9 +194,7 @@ class ReleaseMaker:
         """Write the zips as they now are."""
         self.folder.mkdir(exist_ok=True)
         for name, members in self.zips.items():
-            with zipfile.ZipFile(self.folder / name, "w", compression) as zipped:
-                for member, content in members.items():
-                    zipped.writestr(member, content)
+            zip_of(self.folder / name, members, compression)
         return self.folder
 
 

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 from reading import list_archive, read_member, read_png_size
+from zips import Unseekable, edited, zip_of
 
 from geogen_hf.errors import ArchiveError
 from geogen_hf.source.zip_directory import MAX_IMAGE_BYTES, MAX_MEMBER_BYTES
 from geogen_hf.source.zip_reader import Archives, unpack_png
-
-
-def zip_of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as zipped:
-        for name, content in members.items():
-            zipped.writestr(name, content)
-    return path
 
 
 def patch(path: Path, old: bytes, new: bytes, *, last: bool = False) -> None:
@@ -41,21 +35,8 @@ def test_zip64_local_headers_and_streamed_members(tmp_path: Path) -> None:
             member.write(b"long")
         zipped.writestr("s/1.png", b"next")
 
-    class Unseekable:
-        def __init__(self, path: Path) -> None:
-            self.file = path.open("wb")
-
-        def write(self, data: bytes) -> int:
-            return self.file.write(data)
-
-        def flush(self) -> None:
-            self.file.flush()
-
-    output = Unseekable(tmp_path / "b.zip")
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as zipped:  # type: ignore[call-overload]
-        zipped.writestr("s/0.png", b"streamed" * 100)
-        zipped.writestr("s/1.png", b"again" * 100)
-    output.file.close()
+    with Unseekable(tmp_path / "b.zip") as output:
+        zip_of(output, {"s/0.png": b"streamed" * 100, "s/1.png": b"again" * 100})
     with Archives() as archives:
         for name, expected in (
             ("a", [b"long", b"next"]),
@@ -130,9 +111,8 @@ def test_flipped_byte_names_part_member_and_offset(tmp_path: Path, compression: 
     content = bytes(range(256)) * 20
     path = zip_of(tmp_path / "p.zip", {"s/0.png": b"first", "s/1.png": content}, compression)
     member = list_archive(path).members[1]
-    data = bytearray(path.read_bytes())
-    data[member.start + 60] ^= 0x10
-    path.write_bytes(data)
+    with edited(path) as data:
+        data[member.start + 60] ^= 0x10
     with Archives() as archives, pytest.raises(ArchiveError) as caught:
         read_member(archives, member)
     assert f"p.zip: 's/1.png' (at byte {member.start})" in str(caught.value)
@@ -165,9 +145,8 @@ def test_names_in_odd_encodings(tmp_path: Path) -> None:
 
 def test_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"x"})
-    data = bytearray(path.read_bytes())
-    data[data.rindex(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(data)
+    with edited(path) as data:
+        data[data.rindex(b"PK\x01\x02") + 8] |= 1
     assert "encrypted" in list_archive(path).refused[0].reason
 
 
@@ -194,10 +173,9 @@ def test_what_unpacks_to_more_than_any_member_may_is_refused_unread(tmp_path: Pa
 
 def test_a_bomb_that_lies_about_its_size_stops_early(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": bytes(2**24)})
-    data = bytearray(path.read_bytes())
-    for place in (22, data.rindex(b"PK\x01\x02") + 24):  # local header and directory
-        struct.pack_into("<L", data, place, 20_000)
-    path.write_bytes(data)
+    with edited(path) as data:
+        for place in (22, data.rindex(b"PK\x01\x02") + 24):  # local header and directory
+            struct.pack_into("<L", data, place, 20_000)
     (member,) = list_archive(path).members
     assert member.size == 20_000
     with Archives() as archives, pytest.raises(ArchiveError, match="20,001 or more"):
@@ -206,9 +184,8 @@ def test_a_bomb_that_lies_about_its_size_stops_early(tmp_path: Path) -> None:
 
 def test_directory_that_points_outside_is_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"s/0.png": b"x" * 99, "s/1.png": b"y"}, zipfile.ZIP_STORED)
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<LL", data, data.index(b"PK\x01\x02") + 20, 10**6, 10**6)
-    path.write_bytes(data)
+    with edited(path) as data:
+        struct.pack_into("<LL", data, data.index(b"PK\x01\x02") + 20, 10**6, 10**6)
     directory = list_archive(path)
     assert "reaches into the directory" in directory.refused[0].reason
     assert [member.name for member in directory.members] == ["s/1.png"]

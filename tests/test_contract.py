@@ -13,6 +13,7 @@ import pytest
 from conftest import SUBJECTS, ReleaseMaker
 from datasets import Image
 from datasets.exceptions import DatasetGenerationError
+from zips import edited
 
 import geogen
 from geogen_hf import builder as building
@@ -148,9 +149,8 @@ def test_a_preparing_process_names_the_damaged_member(
         if split_of(subject.subject_id) == "train"
     ).images[3]
     archive = Path(victim.archive.address)
-    content = bytearray(archive.read_bytes())
-    content[victim.start + 60 + len(victim.name)] ^= 0xFF
-    archive.write_bytes(content)
+    with edited(archive) as content:
+        content[victim.start + 60 + len(victim.name)] ^= 0xFF
     options: dict[str, Any] = {"data_dir": str(parts), "cache_dir": str(tmp_path / "cache")}
     with pytest.raises((ArchiveError, DatasetGenerationError), match=victim.name):
         geogen.load("sequences", num_proc=2, **options)

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -30,6 +29,7 @@ from corpus import (
     places,
 )
 from PIL import Image
+from zips import read_zip, zip_of
 
 from geogen_hf import open_export
 from geogen_hf.errors import GeoGenError
@@ -97,16 +97,7 @@ def fails(*arguments: object) -> Ended:
 
 def rezip(folder: Path, name: str, change: dict[str, bytes]) -> None:
     """Write a zip anew with other contents of some members."""
-    with zipfile.ZipFile(folder / name) as zipped:
-        members = {info.filename: zipped.read(info) for info in zipped.infolist()}
-    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for member, content in (members | change).items():
-            zipped.writestr(member, content)
-
-
-def members_of(folder: Path, name: str) -> dict[str, bytes]:
-    with zipfile.ZipFile(folder / name) as zipped:
-        return {info.filename: zipped.read(info) for info in zipped.infolist()}
+    zip_of(folder / name, read_zip(folder / name) | change)
 
 
 @pytest.mark.parametrize("name", ZIPS)
@@ -123,7 +114,7 @@ def test_zips(name: str, parts: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_images(name: str, parts: Path, out: Path) -> None:
-    member, png = next(iter(members_of(parts, FIRST).items()))
+    member, png = next(iter(read_zip(parts / FIRST).items()))
     rezip(parts, FIRST, {member: IMAGES[name](png)})
     ends("inspect", parts, *UNCHECKED, report=True)
     converted = ends("convert", parts, out / "scenes", "--to", "co3d", *UNCHECKED)
@@ -137,7 +128,7 @@ def test_images(name: str, parts: Path, out: Path) -> None:
 
 
 def test_an_image_too_long_for_webp(parts: Path, out: Path) -> None:
-    member, png = next(iter(members_of(parts, FIRST).items()))
+    member, png = next(iter(read_zip(parts / FIRST).items()))
     rezip(parts, FIRST, {member: IMAGES["long"](png)})
     ended = fails("export", parts, out / "geogen", "--image-format", "webp", *UNCHECKED)
     assert "subj_00000" in ended.stderr
@@ -145,7 +136,7 @@ def test_an_image_too_long_for_webp(parts: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_metadata(name: str, parts: Path, out: Path) -> None:
-    documents = members_of(parts, METADATA_PART.name)
+    documents = read_zip(parts / METADATA_PART.name)
     for changed in (list(documents)[:1], list(documents)):
         rezip(parts, METADATA_PART.name, dict.fromkeys(changed, DOCUMENTS[name]))
         assert ends("inspect", parts, *UNCHECKED, report=True).status == 1
@@ -246,7 +237,7 @@ def test_the_largest_images_fit_into_half_a_gigabyte(tmp_path: Path) -> None:
     Image.new("RGBA", (LONGEST_PX, LONGEST_PX)).save(large, "PNG", compress_level=1)
     parts = write_release(tmp_path / "parts", subjects=4, views=2, size=LONGEST_PX // 64)
     for part in IMAGE_PARTS:
-        rezip(parts, part.name, dict.fromkeys(members_of(parts, part.name), large.getvalue()))
+        rezip(parts, part.name, dict.fromkeys(read_zip(parts / part.name), large.getvalue()))
     names = [f"subj_{number:05}" for number in range(4)]
     cameras = [CamerasOf(n, *subject_cameras(n, views=2, size=LONGEST_PX), 9) for n in names]
     rezip(parts, METADATA_PART.name, dict(SCHEMAS["list"].members(iter(cameras), None)))

@@ -31,6 +31,7 @@ from huggingface_hub import DatasetCardData
 from PIL import Image
 from test_contract import rows_of
 from warm import Child, run
+from zips import edited
 
 import geogen
 from geogen_hf.errors import ArchiveError, OutputError, ReleaseError, UsageError
@@ -561,15 +562,14 @@ def test_records_without_the_damaged_serve_only_who_may_leave_them_out(
 
 def damage(path: Path, member: str) -> None:
     """Flip a byte in the middle of a member's compressed content."""
-    data = bytearray(path.read_bytes())
     found = next(
         image
         for subject in opened(path.parent).subjects
         for image in subject.images
         if image.name == member and Path(image.archive.address) == path
     )
-    data[found.start + 60 + len(member)] ^= 0xFF
-    path.write_bytes(data)
+    with edited(path) as data:
+        data[found.start + 60 + len(member)] ^= 0xFF
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from conftest import ReleaseMaker
 from origin_server import OriginServer
 from reading import list_archive, read_member, read_png_size
+from zips import Unseekable, edited, read_zip, zip_of
 
 from geogen_hf.errors import ArchiveError, GeoGenError, ReleaseError
 from geogen_hf.export.folder import export_release
@@ -36,40 +35,15 @@ from geogen_hf.source.zip_reader import Archives
 LOCAL, ENTRY = b"PK\x03\x04", b"PK\x01\x02"
 
 
-class Unseekable(io.RawIOBase):
-    """An output as a pipe is one: sizes and CRC-32 go behind the data."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("wb")
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        return self.file.write(data)
-
-    def close(self) -> None:
-        self.file.close()
-        super().close()
-
-
 def png(size: int = 1000) -> bytes:
     """As much of a PNG as its header, and noise."""
     header = b"\x89PNG\r\n\x1a\n" + struct.pack(">L4sLL5B", 13, b"IHDR", 16, 16, 8, 2, 0, 0, 0)
     return header + os.urandom(size)
 
 
-def zip_of(path: Path, names: list[str], *, streamed: bool = False) -> Path:
-    with zipfile.ZipFile(Unseekable(path) if streamed else path, "w") as zipped:
-        for name in names:
-            zipped.writestr(name, png(), zipfile.ZIP_DEFLATED)
+def noise_in(path: Path, names: list[str], *, streamed: bool = False) -> Path:
+    zip_of(Unseekable(path) if streamed else path, {name: png() for name in names})
     return path
-
-
-def edit(path: Path, change: Callable[[bytearray], object]) -> None:
-    data = bytearray(path.read_bytes())
-    change(data)
-    path.write_bytes(data)
 
 
 def entry(data: bytearray, number: int) -> int:
@@ -99,17 +73,15 @@ def outcomes(path: Path) -> dict[str, str]:
 
 
 def swap_names(path: Path, one: str, other: str) -> None:
-    def change(data: bytearray) -> None:
+    with edited(path) as data:
         first, second = data.rindex(one.encode()), data.rindex(other.encode())
         data[first : first + len(one)] = other.encode()
         data[second : second + len(other)] = one.encode()
 
-    edit(path, change)
-
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_names_exchanged_in_the_directory_are_refused(tmp_path: Path, streamed: bool) -> None:
-    path = zip_of(tmp_path / "a.zip", ["s/0.png", "s/1.png", "s/2.png"], streamed=streamed)
+    path = noise_in(tmp_path / "a.zip", ["s/0.png", "s/1.png", "s/2.png"], streamed=streamed)
     assert set(outcomes(path).values()) == {""}
     swap_names(path, "s/0.png", "s/1.png")
     found = outcomes(path)
@@ -123,7 +95,7 @@ def test_names_exchanged_in_the_directory_are_refused(tmp_path: Path, streamed: 
 def test_heads_alone_are_compared_too(tmp_path: Path) -> None:
     # The name ends after the first bytes that are read for the size.
     long = [f"{'x' * 700}/{view}.png" for view in range(2)]
-    path = zip_of(tmp_path / "a.zip", long)
+    path = noise_in(tmp_path / "a.zip", long)
     swap_names(path, *long)
     with Archives() as archives:
         for member in list_archive(path).members:
@@ -144,25 +116,24 @@ def test_heads_alone_are_compared_too(tmp_path: Path) -> None:
 def test_each_field_of_the_local_header_is_compared(
     tmp_path: Path, offset: int, form: str, what: str
 ) -> None:
-    path = zip_of(tmp_path / "a.zip", ["s/0.png"])
+    path = noise_in(tmp_path / "a.zip", ["s/0.png"])
 
-    def change(data: bytearray) -> None:
+    with edited(path) as data:
         (value,) = struct.unpack_from(form, data, offset)
         struct.pack_into(form, data, offset, value ^ 0x20)
-
-    edit(path, change)
     assert f"expected: {what}" in outcomes(path)["s/0.png"]
 
 
 def test_effort_of_the_packer_does_not_matter(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a.zip", ["s/0.png"])
-    edit(path, lambda data: struct.pack_into("<H", data, 6, 0x2))
+    path = noise_in(tmp_path / "a.zip", ["s/0.png"])
+    with edited(path) as data:
+        struct.pack_into("<H", data, 6, 0x2)
     assert outcomes(path) == {"s/0.png": ""}
 
 
 def with_descriptor(path: Path, form: str, signature: bytes) -> Path:
     """Write a zip of one member with this data descriptor, as other packers do."""
-    zip_of(path, ["s/0.png"], streamed=True)
+    noise_in(path, ["s/0.png"], streamed=True)
     data = path.read_bytes()
     place = data.index(b"PK\x07\x08")
     crc, packed, size = struct.unpack_from("<LLL", data, place + 4)
@@ -181,7 +152,8 @@ def test_data_descriptors_of_any_form_are_passed_over(
     path = with_descriptor(tmp_path / "a.zip", form, signature)
     assert outcomes(path) == {"s/0.png": ""}
     # The directory says the same, and the bytes are held to that.
-    edit(path, lambda data: struct.pack_into("<L", data, entry(data, 0) + 16, 7))
+    with edited(path) as data:
+        struct.pack_into("<L", data, entry(data, 0) + 16, 7)
     assert "expected: CRC-32 00000007" in outcomes(path)["s/0.png"]
 
 
@@ -191,9 +163,11 @@ def test_zip64_sizes_in_the_local_header_are_compared(tmp_path: Path) -> None:
         out.write(png())
     assert outcomes(path) == {"s/0.png": ""}
     place = 30 + len("s/0.png") + 4
-    edit(path, lambda data: struct.pack_into("<Q", data, place, 2**64 - 1))
+    with edited(path) as data:
+        struct.pack_into("<Q", data, place, 2**64 - 1)
     assert "found: 18,446,744,073,709,551,615" in outcomes(path)["s/0.png"]
-    edit(path, lambda data: struct.pack_into("<H", data, place - 4, 0x7777))  # another field
+    with edited(path) as data:
+        struct.pack_into("<H", data, place - 4, 0x7777)  # another field
     assert "found: 4,294,967,295" in outcomes(path)["s/0.png"]
 
 
@@ -214,12 +188,10 @@ def test_extra_fields_and_bytes_before_and_between_are_tolerated(tmp_path: Path)
 
 
 def test_two_entries_on_one_record_are_refused(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a.zip", ["s/0.png", "s/1.png", "s/2.png"])
+    path = noise_in(tmp_path / "a.zip", ["s/0.png", "s/1.png", "s/2.png"])
 
-    def change(data: bytearray) -> None:
+    with edited(path) as data:
         struct.pack_into("<L", data, entry(data, 1) + 42, 0)
-
-    edit(path, change)
     found = outcomes(path)
     assert "overlaps" in found["s/0.png"]
     assert "overlaps" in found["s/1.png"]
@@ -227,21 +199,17 @@ def test_two_entries_on_one_record_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_within_another_is_refused_with_it(tmp_path: Path) -> None:
-    inner = zip_of(tmp_path / "inner.zip", ["s/1.png"]).read_bytes()
+    inner = noise_in(tmp_path / "inner.zip", ["s/1.png"]).read_bytes()
     path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as zipped:
-        zipped.writestr("s/0.png", png() + inner)
-        zipped.writestr("s/1.png", b"", zipfile.ZIP_STORED)
-        zipped.writestr("s/2.png", png())
+    contents = {"s/0.png": png() + inner, "s/1.png": b"", "s/2.png": png()}
+    zip_of(path, contents, zipfile.ZIP_STORED)
 
-    def change(data: bytearray) -> None:
+    with edited(path) as data:
         place, inside = entry(data, 2), data.index(inner)
         whole = inner.index(ENTRY)
         data[place + 16 : place + 28] = inner[whole + 16 : whole + 28]  # CRC-32 and sizes
         data[place + 10 : place + 12] = inner[whole + 10 : whole + 12]
         struct.pack_into("<L", data, place + 42, inside)
-
-    edit(path, change)
     found = outcomes(path)
     assert "overlaps" in found["s/0.png"]
     assert "overlaps" in found["s/1.png"]
@@ -270,16 +238,14 @@ def test_export_refuses_two_entries_on_one_record(maker: ReleaseMaker) -> None:
     zip_name, _ = maker.first_image()
     folder = maker.write()
 
-    def change(data: bytearray) -> None:
+    with edited(folder / zip_name) as data:
         struct.pack_into("<L", data, entry(data, 1) + 42, 0)
-
-    edit(folder / zip_name, change)
     with pytest.raises(ReleaseError, match="overlaps another"):
         read_release(locate_parts(folder)).sound_subjects()
 
 
 def test_exchanged_names_behind_a_url_are_found_without_more_requests(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a.zip", [f"s/{view}.png" for view in range(7)])
+    path = noise_in(tmp_path / "a.zip", [f"s/{view}.png" for view in range(7)])
 
     def sizes(url: str) -> list[str]:
         found = []
@@ -309,7 +275,7 @@ def test_exchanged_names_behind_a_url_are_found_without_more_requests(tmp_path: 
 
 @pytest.mark.parametrize("cut", [1, 10, 100, 5000])
 def test_an_archive_whose_front_is_missing(tmp_path: Path, cut: int) -> None:
-    path = zip_of(tmp_path / "a.zip", [f"s/{view}.png" for view in range(7)])
+    path = noise_in(tmp_path / "a.zip", [f"s/{view}.png" for view in range(7)])
     path.write_bytes(path.read_bytes()[cut:])
     with pytest.raises(ArchiveError, match=f"the first {cut:,} bytes are missing"):
         list_archive(path)
@@ -318,20 +284,17 @@ def test_an_archive_whose_front_is_missing(tmp_path: Path, cut: int) -> None:
 @pytest.mark.parametrize("stored", [b"", b"\0", b"\0s/0.png"])
 def test_members_without_a_name(tmp_path: Path, stored: bytes) -> None:
     path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as zipped:
-        zipped.writestr("x" * len(stored) or "y", png())
-        zipped.writestr("s/1.png", png())
-    data = path.read_bytes()
+    contents = {"x" * len(stored) or "y": png(), "s/1.png": png()}
+    zip_of(path, contents, zipfile.ZIP_STORED)
     if stored:
-        path.write_bytes(data.replace(b"x" * len(stored), stored))
+        path.write_bytes(path.read_bytes().replace(b"x" * len(stored), stored))
     else:
-        whole = bytearray(data)
-        place = entry(whole, 0)
-        del whole[place + 46]
-        struct.pack_into("<H", whole, place + 28, 0)
-        (length,) = struct.unpack_from("<L", whole, len(whole) - 10)
-        struct.pack_into("<L", whole, len(whole) - 10, length - 1)
-        path.write_bytes(whole)
+        with edited(path) as whole:
+            place = entry(whole, 0)
+            del whole[place + 46]
+            struct.pack_into("<H", whole, place + 28, 0)
+            (length,) = struct.unpack_from("<L", whole, len(whole) - 10)
+            struct.pack_into("<L", whole, len(whole) - 10, length - 1)
     directory = list_archive(path)
     assert [member.name for member in directory.members] == ["s/1.png"]
     assert directory.refused[0].reason in (
@@ -346,9 +309,9 @@ NUMBERS = [0, 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
 @pytest.mark.parametrize("field", ["size", "packed", "offset"])
 @pytest.mark.parametrize("value", NUMBERS)
 def test_impossible_numbers_in_zip64_fields(tmp_path: Path, field: str, value: int) -> None:
-    path = zip_of(tmp_path / "a.zip", ["s/0.png", "s/1.png"])
+    path = noise_in(tmp_path / "a.zip", ["s/0.png", "s/1.png"])
 
-    def change(data: bytearray) -> None:
+    with edited(path) as data:
         place = entry(data, 0)
         at = {"size": 24, "packed": 20, "offset": 42}[field]
         struct.pack_into("<L", data, place + at, 0xFFFFFFFF)
@@ -357,8 +320,6 @@ def test_impossible_numbers_in_zip64_fields(tmp_path: Path, field: str, value: i
         data[place + 46 + 7 : place + 46 + 7] = extra
         (length,) = struct.unpack_from("<L", data, len(data) - 10)
         struct.pack_into("<L", data, len(data) - 10, length + len(extra))
-
-    edit(path, change)
     found = outcomes(path)
     # The first member's record is at 0; from 1 on, as long a record reaches into the second's.
     assert (found["s/0.png"] == "") == (field == "offset" and value == 0)
@@ -368,16 +329,14 @@ def test_impossible_numbers_in_zip64_fields(tmp_path: Path, field: str, value: i
 @pytest.mark.parametrize("value", NUMBERS)
 @pytest.mark.parametrize("field", [24, 32, 40, 48])
 def test_impossible_numbers_in_the_zip64_end_record(tmp_path: Path, field: int, value: int) -> None:
-    path = zip_of(tmp_path / "a.zip", ["s/0.png", "s/1.png"])
+    path = noise_in(tmp_path / "a.zip", ["s/0.png", "s/1.png"])
 
-    def change(data: bytearray) -> None:
+    with edited(path) as data:
         end = len(data) - 22
         size, start = struct.unpack_from("<LL", data, end + 12)
         record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, size, start)
         data[end:end] = record + struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
         struct.pack_into("<Q", data, end + field, value)
-
-    edit(path, change)
     try:
         found = outcomes(path)
     except GeoGenError:
@@ -442,8 +401,7 @@ def test_a_large_stored_image_that_claims_little_is_refused_unread(maker: Releas
     folder = maker.write()
     path = folder / zip_name
     huge = 1_900_000_000
-    with zipfile.ZipFile(path) as zipped:
-        members = {info.filename: zipped.read(info) for info in zipped.infolist()}
+    members = read_zip(path)
     with zipfile.ZipFile(path, "w") as zipped:
         for name, content in members.items():
             if name != first:
@@ -466,14 +424,14 @@ def test_a_large_stored_image_that_claims_little_is_refused_unread(maker: Releas
 
 def test_a_stored_member_has_one_size(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as zipped:
-        zipped.writestr("s/0.png", png(5000))
-    edit(path, lambda data: struct.pack_into("<L", data, entry(data, 0) + 24, 1200))
+    zip_of(path, {"s/0.png": png(5000)}, zipfile.ZIP_STORED)
+    with edited(path) as data:
+        struct.pack_into("<L", data, entry(data, 0) + 24, 1200)
     assert "packed into more" in list_archive(path).refused[0].reason
 
 
 def test_a_subject_of_very_many_large_images_is_refused_unread(tmp_path: Path) -> None:
-    (image,) = list_archive(zip_of(tmp_path / "a.zip", ["s/0.png"])).members
+    (image,) = list_archive(noise_in(tmp_path / "a.zip", ["s/0.png"])).members
     count = MAX_SUBJECT_BYTES // MAX_IMAGE_BYTES + 1
     members = [
         replace(image, name=f"{name}/{view}.png", size=MAX_IMAGE_BYTES)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED
 
 import huggingface_hub
 import pyarrow.parquet as pq
@@ -17,6 +17,7 @@ from conftest import digests
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
 from pushing import REPO, commits, exported, forget_session, push, served, there
+from zips import edited, read_zip, zip_of
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
 from geogen_hf.export.card import card_template
@@ -269,11 +270,8 @@ def with_views_swapped(parts: Path, folder: Path, subject_id: str) -> Path:
         f"{subject_id}/2.png": f"{subject_id}/1.png",
     }
     for path in folder.glob("images_*.zip"):
-        with zipfile.ZipFile(path) as zipped:
-            members = {name: zipped.read(name) for name in zipped.namelist()}
-        with zipfile.ZipFile(path, "w") as zipped:
-            for name in members:
-                zipped.writestr(name, members[swaps.get(name, name)])
+        members = read_zip(path)
+        zip_of(path, {name: members[swaps.get(name, name)] for name in members}, ZIP_STORED)
     return folder
 
 
@@ -448,9 +446,8 @@ def test_a_damaged_folder_is_refused_before_the_hub_is_asked(
 ) -> None:
     damaged = shutil.copytree(folder, tmp_path / "damaged")
     shard = next((damaged / "data" / "sequences").iterdir())
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
+    with edited(shard) as content:
+        content[len(content) // 2] ^= 1
     with pytest.raises(ReleaseError, match=shard.name):
         push(server, damaged)
     (damaged / "SHA256SUMS").unlink()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import SIZE, ReleaseMaker
 from PIL import Image
+from zips import edited
 
 import geogen
 from geogen_hf.errors import ArchiveError, CameraError, PartsError, ReleaseError, UsageError
@@ -221,9 +222,8 @@ def test_encrypted_image_spoils_its_subject(maker: ReleaseMaker) -> None:
     zip_name, member = maker.first_image()
     folder = maker.write()
     path = folder / zip_name
-    data = bytearray(path.read_bytes())
-    data[data.index(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(data)
+    with edited(path) as data:
+        data[data.index(b"PK\x01\x02") + 8] |= 1
     assert ("refused member", subject_of(member)) in problems(folder)
     assert len(geogen.load("views", data_dir=str(folder), on_bad_subject="skip")["train"]) > 0
 
@@ -266,9 +266,8 @@ def test_damaged_image(
         maker.zips[zip_name][member] = buffer.getvalue()
     folder = maker.write(zipfile.ZIP_STORED)
     if spoil == "crc":
-        data = bytearray((folder / zip_name).read_bytes())
-        data[200] ^= 1
-        (folder / zip_name).write_bytes(data)
+        with edited(folder / zip_name) as data:
+            data[200] ^= 1
 
     def count(**options: str) -> int:
         loaded = geogen.load("views", data_dir=str(folder), streaming=streaming, **options)
@@ -289,9 +288,8 @@ def test_the_reason_survives_the_way_back_from_a_worker(maker: ReleaseMaker) -> 
 
     folder = maker.write(zipfile.ZIP_STORED)
     for part in ALL_PARTS[:7]:  # whichever worker starts first meets a damaged image
-        data = bytearray((folder / part.name).read_bytes())
-        data[200] ^= 1
-        (folder / part.name).write_bytes(data)
+        with edited(folder / part.name) as data:
+            data[200] ^= 1
     builder = geogen.GeoGen(
         config_name="views", data_dir=str(folder), camera_convention="world_to_camera opencv"
     )

@@ -14,6 +14,7 @@ from conftest import SUBJECTS, ReleaseMaker
 from datasets.distributed import split_dataset_by_node
 from origin_server import Faults, OriginServer, quick_retry, replace
 from test_contract import rows_of, undecoded
+from zips import edited
 
 import geogen
 from geogen_hf.errors import ArchiveError, FetchError
@@ -141,9 +142,8 @@ def test_a_part_replaced_while_streaming_is_an_error(heavy: ReleaseMaker) -> Non
 def test_skipping_is_for_damage_and_not_for_the_network(heavy: ReleaseMaker) -> None:
     folder = heavy.write()
     name = IMAGE_PARTS[0].name
-    data = bytearray((folder / name).read_bytes())
-    data[30_000] ^= 1
-    (folder / name).write_bytes(data)
+    with edited(folder / name) as data:
+        data[30_000] ^= 1
     with OriginServer(folder) as origin:
 
         def load(policy: str) -> Any:
@@ -250,9 +250,8 @@ def test_resuming_counts_rows_and_not_damaged_subjects(heavy: ReleaseMaker) -> N
         for part in IMAGE_PARTS
         if any(name.startswith(subject_id) for name in heavy.zips[part.name])
     )
-    data = bytearray(path.read_bytes())
-    data[30_000] ^= 1
-    path.write_bytes(data)
+    with edited(path) as data:
+        data[30_000] ^= 1
     stream = geogen.load(
         "views", split="train", streaming=True, data_dir=str(folder), on_bad_subject="skip"
     ).select_columns(["subject_id", "view_id"])

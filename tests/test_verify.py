@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
 import io
 import json
 import re
@@ -16,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from origin_server import OriginServer
+from loopback import LoopbackServer, QuietHandler
 from PIL import Image
+from zips import edited
 
 from geogen_hf.errors import PartsError
 from geogen_hf.export.folder import export_release
@@ -117,14 +120,22 @@ def test_what_git_and_the_hub_leave_is_no_damage(folder: Path) -> None:
     assert verified(folder).failures == ()
 
 
+class _Listing(QuietHandler, http.server.SimpleHTTPRequestHandler):
+    """Lists folders, from which fsspec knows what is in them."""
+
+
 def test_a_folder_behind_http_is_verified(folder: Path) -> None:
-    with OriginServer(folder.parent) as server:
+    server = LoopbackServer(functools.partial(_Listing, directory=str(folder.parent)))
+    server.start()
+    try:
         found = verify_export(f"{server.url}/geogen", workers=2)
         assert found.failures == ()
         assert found.images == 2 * 280
         flip_byte(shard(folder, "cameras"))
         found = verify_export(f"{server.url}/geogen", workers=2)
         assert any("SHA-256" in failure for failure in found.failures)
+    finally:
+        server.stop()
 
 
 def test_a_folder_of_any_fsspec_file_system_is_verified(folder: Path) -> None:
@@ -152,9 +163,8 @@ def test_an_incomplete_export_is_refused(folder: Path, name: str) -> None:
 
 
 def flip_byte(path: Path, place: float = 0.5) -> None:
-    data = bytearray(path.read_bytes())
-    data[int(len(data) * place)] ^= 0x10
-    path.write_bytes(data)
+    with edited(path) as data:
+        data[int(len(data) * place)] ^= 0x10
 
 
 def test_a_flipped_byte_anywhere_is_found(folder: Path) -> None:
