@@ -22,8 +22,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell that runs this in the background has it ignored, and so would what tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from fetching import Site
 from hub_release import unmark
 from hub_server import HubServer
+from origin_server import OriginServer
 from zips import Members, read_zip, zip_of
 
 from geogen_hf import ExportOptions, export_release
@@ -65,6 +67,13 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
     """A Hub without any repo."""
     with HubServer(tmp_path / "hub") as server:
         yield server
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "served").mkdir()
+    with OriginServer(tmp_path / "served") as origin:
+        yield Site(tmp_path, origin)
 
 
 @pytest.fixture
