@@ -29,6 +29,7 @@ from origin_server import OriginServer
 from zips import Members, read_zip, zip_of
 
 from geogen_hf import ExportOptions, export_release
+from geogen_hf.release.shards import split_of
 from geogen_hf.sample import write_release
 from geogen_hf.sample.sample_zips import SAMPLE_COMMENT
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, METADATA_PART
@@ -37,6 +38,7 @@ SIZE = 48
 """Pixels: enough for three subjects to prove the camera convention."""
 SUBJECTS = 40
 """Enough for three training shards and for all three splits."""
+TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,31 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from random_cameras import SEEDS, Array, random_rotations
 
 from geogen_hf.cameras import poses as cameras
 from geogen_hf.cameras.rigs import Orbit
 from geogen_hf.errors import CameraError
 
-Array = NDArray[np.float64]
-
-SEEDS = st.integers(0, 2**32 - 1)
 WIDTH, HEIGHT = 640, 360
 INTRINSICS = np.array([[700.0, 0.0, 300.0], [0.0, 500.0, 200.0], [0.0, 0.0, 1.0]])
 SKEWED = np.array([[700.0, 3.0, 300.0], [0.0, 500.0, 200.0], [0.0, 0.0, 1.0]])
 
 
-def rotation_about(axis: Array, angle: float) -> Array:
-    """Rodrigues' formula, which the package itself does not use."""
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)
-
-
 def random_pose(rng: np.random.Generator) -> Array:
     """A world-to-camera matrix that sees the neighbourhood of the world's origin."""
     pose = np.eye(4)
-    pose[:3, :3] = rotation_about(rng.normal(size=3), rng.uniform(0.3, 2.8))
+    pose[:3, :3] = random_rotations(rng, 1)[0]
     pose[:3, 3] = rng.uniform([-1, -1, 5], [1, 1, 9])
     return pose
 

@@ -14,6 +14,7 @@ from geogen_hf.cameras.conventions import (
     AXES_SIGNS,
     CANDIDATES,
     CANONICAL,
+    AxesName,
     CameraAxes,
     Convention,
     canonicalise,
@@ -71,11 +72,14 @@ def test_every_pair_of_candidates_differs() -> None:
         assert np.abs(express(extrinsics, one) - express(extrinsics, other)).max() > 1e-3
 
 
-@pytest.mark.parametrize("axes", ["opencv", "opengl"])
-def test_the_same_as_the_exporters(axes: CameraAxes) -> None:
+@pytest.mark.parametrize(
+    ("axes", "of_tool"),
+    [("opencv",) * 2, ("opengl",) * 2, ("opengl", "blender"), ("opencv_turned", "pytorch3d")],
+)
+def test_the_same_as_the_exporters(axes: CameraAxes, of_tool: AxesName) -> None:
     extrinsics, intrinsics = random_cameras(12)
     out = express(extrinsics, Convention("camera_to_world", axes))
-    np.testing.assert_array_equal(out, to_camera_to_world(extrinsics, axes))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(out, to_camera_to_world(extrinsics, of_tool))
     turned = express(extrinsics, Convention("world_to_camera", "opencv_turned"))
     view = to_pytorch3d(extrinsics, intrinsics, 640, 360)
     np.testing.assert_array_equal(turned[:, :3, :3].swapaxes(1, 2), view.R)

@@ -31,29 +31,6 @@ def test_camera_to_world_round_trip(seed: int, axes: conventions.AxesName) -> No
     np.testing.assert_allclose(back, extrinsics, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("axes", "columns"),
-    [
-        ("opencv", ["right", "down", "forward"]),
-        ("opengl", ["right", "up", "backward"]),
-        ("blender", ["right", "up", "backward"]),
-        ("pytorch3d", ["left", "up", "forward"]),
-    ],
-)
-def test_columns_of_camera_to_world_point_where_the_tool_says(
-    axes: conventions.AxesName, columns: list[str]
-) -> None:
-    # From (3, 0, 0) towards -x with z up: right is +y, worked out by hand.
-    extrinsics = cameras.look_at((3, 0, 0), (0, 0, 0), (0, 0, 1))
-    right, up, forward = np.array([0, 1, 0]), np.array([0, 0, 1]), np.array([-1, 0, 0])
-    named = {"right": right, "up": up, "forward": forward}
-    named |= {"left": -right, "down": -up, "backward": -forward}
-    matrix = conventions.to_camera_to_world(extrinsics, axes)
-    for column, name in enumerate(columns):
-        np.testing.assert_allclose(matrix[:3, column], named[name], atol=1e-12, err_msg=name)
-    np.testing.assert_allclose(matrix[:, 3], [3, 0, 0, 1], atol=1e-12)
-
-
 def test_unknown_axes_are_refused() -> None:
     with pytest.raises(UsageError, match="opengl"):
         conventions.to_camera_to_world(np.eye(4), "unity")  # type: ignore[arg-type]

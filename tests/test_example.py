@@ -11,17 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import SUBJECTS
+from conftest import TRAIN
 from warm import Child, run
-
-from geogen_hf.release.shards import split_of
 
 pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 
 pytest.importorskip("torch")
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_pose.py"
-TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
 EPOCHS, SAVE_EVERY = 3, 3
 
 

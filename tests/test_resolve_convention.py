@@ -21,7 +21,7 @@ from zips import read_zip, zip_of
 import geogen
 import geogen_hf
 from geogen_hf.cameras import intrinsics_matrix, look_at
-from geogen_hf.cameras.conventions import CANONICAL, Convention, express
+from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention, express
 from geogen_hf.errors import CameraError, MetadataError, ReleaseError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.inspection import inspect_release

@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from conftest import SUBJECTS, ReleaseMaker
+from conftest import TRAIN, ReleaseMaker
 from datasets.distributed import split_dataset_by_node
 from origin_server import Faults, OriginServer, quick_retry, replace
 from test_contract import rows_of, undecoded
@@ -18,7 +18,7 @@ from zips import edited
 
 import geogen
 from geogen_hf.errors import ArchiveError, FetchError
-from geogen_hf.release.shards import make_shards, split_of, split_shard
+from geogen_hf.release.shards import make_shards, split_shard
 from geogen_hf.source import files
 from geogen_hf.source.files import TransferOptions
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
@@ -26,7 +26,6 @@ from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS
 pytestmark = pytest.mark.datasets
 
 LAYOUTS = ["by_subject", "by_view"]
-TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
 NAMED = {"camera_convention": "world_to_camera opencv unchecked"}
 """Nothing is read for evidence."""
 HASTE = TransferOptions(retry=quick_retry(4), read_s=5.0)

@@ -13,18 +13,16 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import SUBJECTS
+from conftest import TRAIN
 
 import geogen
 from geogen_hf import compat
 from geogen_hf.errors import UsageError
-from geogen_hf.release.shards import split_of
 from geogen_hf.training import RandomViews, TensorStream, ToTensors, as_tensors, undecoded
 from geogen_hf.training.streams import AHEAD_BYTES, MOST_AHEAD, ParquetReader
 
 pytestmark = pytest.mark.datasets
 
-TRAIN = {f"subj_{i:05d}" for i in range(SUBJECTS) if split_of(f"subj_{i:05d}") == "train"}
 KINDS = ["zips", "folder", "filtered folder", "folder without private names"]
 
 
