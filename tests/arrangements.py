@@ -508,6 +508,16 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             "image_size": [[SIZE], [SIZE]],
         },
     ),
+    "three.js": named(
+        PLAIN,
+        lambda v: {
+            "position": v.centre,
+            "rotation": lettered("_{}", "xyz", euler(v.blender)) | {"_order": "ZYX"},
+            "scale": {"x": 1, "y": 1, "z": 1},
+            "K": v.k,
+        },
+        convention=BLENDER,
+    ),
     "quaternion in a row": named(
         PADDED,
         lambda v: {

@@ -599,6 +599,13 @@ def test_two_named_places_that_disagree_are_refused() -> None:
     assert views_of(found, "3") == {view: view for view in range(7)}
 
 
+def test_keys_that_are_known_are_not_proposed_for_angles() -> None:
+    value = {"focal_length": 50.0, "sensor_width": 36.0, "field_of_view": 0.7}
+    with pytest.raises(MetadataError, match="no cameras that can be read") as caught:
+        read({"cameras": [value]})
+    assert "azimuth" not in str(caught.value)
+
+
 def test_two_sets_of_cameras_are_refused_and_can_be_stated() -> None:
     value = {"cameras": cameras_of(), "frames": cameras_of()[::-1]}
     with pytest.raises(MetadataError, match="two sets of cameras") as caught:

@@ -21,7 +21,7 @@ import numpy as np
 from geogen_hf.errors import MetadataError, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
 from geogen_hf.metadata.groups import Group, find_apart, find_groups
-from geogen_hf.metadata.keys import SPHERICAL, CameraValueError
+from geogen_hf.metadata.keys import SPHERICAL, CameraValueError, role_of
 from geogen_hf.metadata.naming import (
     NAMED,
     VIEW_LIMIT,
@@ -398,11 +398,11 @@ def _keys_of(root: object) -> str:
 
 
 def _three_fractions(node: object, depth: int = 0) -> list[str]:
-    """Keys of the first object with three fractions, as azimuth, elevation and distance are."""
+    """Unknown keys of the first object with three fractions, as azimuth and the like are."""
     if depth > 6 or not isinstance(node, (dict, list)):
         return []
     if isinstance(node, dict):
-        found = [key for key, value in node.items() if type(value) is float]
+        found = [key for key, value in node.items() if type(value) is float and not role_of(key)]
         if len(found) == len(SPHERICAL):
             return found
     children = list(node.values() if isinstance(node, dict) else node)[:16]

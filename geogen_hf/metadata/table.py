@@ -253,8 +253,8 @@ class Table:
         if len(pattern) > _MAX_DEPTH:
             return
         if type(value) is dict:
-            if _is_vector(value):
-                self._numbers(value, (len(value),), pattern, keys)
+            if vector := _vector(value):
+                self._numbers(vector, (len(vector),), pattern, keys)
                 return
             value = _joined(value)
             many = set(self._many(value))
@@ -405,9 +405,12 @@ def _holds(dims: Dims, accepted: Collection[Dims]) -> bool:
     return 0 not in dims and any(dims[at:] in accepted for at in range(1, len(dims)))
 
 
-def _is_vector(node: dict[str, Any]) -> bool:
-    letters = {key.lower() for key in node} if len(node) in (3, 4) else set()
-    return letters in ({*"xyz"}, {*"wxyz"}) and all(shape_of(each) == () for each in node.values())
+def _vector(node: dict[str, Any]) -> dict[str, Any]:
+    """The numbers under `x y z` or `w x y z`, if all else is words (three.js's `_order`)."""
+    found = {key.strip("_").lower(): value for key, value in node.items() if len(key) < 3}
+    words = sum(type(value) in (str, bool) for key, value in node.items() if len(key) > 2)
+    whole = found.keys() in ({*"xyz"}, {*"wxyz"}) and len(found) + words == len(node)
+    return found if whole and all(shape_of(each) == () for each in found.values()) else {}
 
 
 @lru_cache(maxsize=4096)
