@@ -42,7 +42,7 @@ def export(
         folder: Folder to write.
         config: sequences, views, cameras or metadata; the first is the default config.
             Repeatable.  [default: sequences, cameras, metadata]
-        workers: Number of threads.  [default: one more than there are cores]
+        workers: Number of threads.  [default: one more than cores, fewer if subjects are large]
         image_format: png: as published; webp: lossless; jpeg: lossy.
         quality: Quality of jpeg, 1 to 95.
         scheduler: Run on the Dask cluster of this scheduler.

@@ -120,7 +120,7 @@ def export_release(
         split_seed: Seed of the split.
         storage_options: Credentials by protocol, as for `open_release`.
         overwrite: Start anew where the folder holds another export, or a finished one.
-        workers: Number of threads; None for one more than cores.
+        workers: Number of threads; None for one more than cores, fewer where subjects are large.
         executor: Runs the tasks instead of threads of this process, for example the executor of a
             Dask client. Its workers must see the parts and the folder under the same paths.
         progress: Called with the number of images done and of all.
@@ -161,7 +161,7 @@ def export_release(
     tasks = [task.without(undecodable) for task in tasks]
     with output.claimed(overwrite=overwrite):
         already = sum(finished(task) is not None for task in tasks)
-        with task_runner(executor, workers, len(tasks)) as submit:
+        with task_runner(executor, workers, tasks) as submit:
             futures = [submit(task) for task in tasks]
             try:
                 # Here, while the workers write: drawing takes this thread a few tenths of a second.

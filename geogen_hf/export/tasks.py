@@ -37,6 +37,7 @@ from geogen_hf.release.shards import (
 )
 from geogen_hf.release.subjects import Subject
 from geogen_hf.report import Policy
+from geogen_hf.source.zip_directory import MAX_SUBJECT_BYTES
 from geogen_hf.threads import Control, stoppable_threads
 
 SUBJECTS_PER_FILE = 125
@@ -186,8 +187,10 @@ _Submit = Callable[[ShardTask], Future[TaskRecord]]
 
 
 @contextmanager
-def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> Iterator[_Submit]:
-    """Start the workers that run so many tasks, and yield a function that submits a task.
+def task_runner(
+    executor: Executor | None, workers: int | None, tasks: Sequence[ShardTask]
+) -> Iterator[_Submit]:
+    """Start the workers that run some tasks, and yield a function that submits a task.
 
     Without an executor these are threads: reading, inflating, hashing, encoding and writing all
     release the interpreter lock, and threads start at once, whereas processes first import what
@@ -197,8 +200,12 @@ def task_runner(executor: Executor | None, workers: int | None, tasks: int) -> I
         if executor is not None:
             yield lambda task: executor.submit(run_task, task)
             return
-        # One more than cores, because one of them usually waits for the disk.
-        count = max(1, min(workers or (os.cpu_count() or 1) + 1, tasks))
+        # One more than cores, because one of them usually waits for the disk; but each holds the
+        # images of a subject several times.
+        subjects = (subject for task in tasks for subject in task.shard.subjects)
+        largest = max((sum(image.size for image in s.images) for s in subjects), default=0)
+        usual = min((os.cpu_count() or 1) + 1, MAX_SUBJECT_BYTES // max(1, largest))
+        count = max(1, min(workers or usual, len(tasks)))
         with stoppable_threads(count) as (threads, control):
             yield lambda task: threads.submit(run_task, task, control)
     except BrokenExecutor as error:

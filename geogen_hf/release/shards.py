@@ -167,9 +167,12 @@ def _unpack_each(
     size_of: Callable[[Member, U], tuple[int, int]],
     use: Callable[[Subject, list[U]], T],
 ) -> Iterator[T]:
-    for subject, found in zip(shard.subjects, records, strict=True):
+    runs = iter(records)
+    for subject in shard.subjects:
+        found = next(runs)  # not by `zip`, which would hold the records while the images are used
         try:
             images = list(map(unpack, subject.images, found))
+            del found
             subject = subject.at_sizes(list(map(size_of, subject.images, images)))
             result = use(subject, images)
         except (ArchiveError, CameraError) as error:
