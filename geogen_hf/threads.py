@@ -20,10 +20,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from pathlib import Path
-from typing import Protocol, TypeVar
-
-from filelock import FileLock, Timeout
+from typing import TypeVar
 
 from geogen_hf.errors import GeoGenError
 
@@ -39,39 +36,22 @@ class Stopped(Exception):  # noqa: N818 (an order, not an error)
     """Raised inside a worker that is told to stop; never leaves `run_all`."""
 
 
-class Abortable(Protocol):
-    """Something a worker waits for, which another thread can end."""
-
-    def abort(self) -> None:
-        """End a read that another thread is waiting in."""
-        ...
-
-
 class Control:
-    """What workers and the thread that waits for them share: bytes done, and the order to stop."""
+    """How a thread that waits for workers tells them to stop."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._done: dict[str, int] = {}
-        self._live: set[Abortable] = set()
+        self._aborts: set[Callable[[], None]] = set()
         self._told = False
-
-    def set_done(self, label: str, done: int) -> None:
-        """Note how many bytes of one piece of work are done."""
-        self._done[label] = done
-
-    def done(self) -> dict[str, int]:
-        """Say how many bytes of each piece of work are done."""
-        return self._done.copy()
 
     def stop(self) -> None:
         """Tell the workers to stop, and wake those that wait for bytes."""
         self._stop.set()
         with self._lock:
-            live = list(self._live)
-        for stream in live:
-            stream.abort()
+            aborts = list(self._aborts)
+        for abort in aborts:
+            abort()
 
     def tell_once(self, message: str) -> None:
         """Log a warning, unless one was logged before."""
@@ -90,38 +70,16 @@ class Control:
             raise Stopped
 
     @contextmanager
-    def watching(self, stream: Abortable) -> Iterator[None]:
-        """Have `stop` abort a stream while it is read."""
+    def watching(self, abort: Callable[[], None]) -> Iterator[None]:
+        """Have `stop` call what ends the reads in the block."""
         with self._lock:
-            self._live.add(stream)
+            self._aborts.add(abort)
         try:
             self.check()
             yield
         finally:
             with self._lock:
-                self._live.discard(stream)
-
-    @contextmanager
-    def exclusion(self, lock_path: Path, label: str) -> Iterator[None]:
-        """Hold a file lock, waiting for other threads and processes that do.
-
-        The lock's file stays behind, empty, since deleting it is a race.
-        """
-        lock = FileLock(str(lock_path))
-        waiting = False
-        while True:
-            self.check()
-            try:
-                lock.acquire(timeout=0.2, poll_interval=0.05)
-                break
-            except Timeout:
-                if not waiting:
-                    logger.info("%s: waiting for another process that fetches it", label)
-                waiting = True
-        try:
-            yield
-        finally:
-            lock.release()
+                self._aborts.discard(abort)
 
 
 @contextmanager
@@ -144,16 +102,10 @@ def stoppable_threads(count: int) -> Iterator[tuple[Executor, Control]]:
 
 @contextmanager
 def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes, and end them when the block is left.
+    """Start processes, all of them at once, and end them when the block is left.
 
     Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do. They
     are spawned and not forked, because a fork copies the locks of whatever threads the caller runs.
-
-    Args:
-        workers: How many.
-
-    Yields:
-        The pool; all of its processes are started.
 
     Raises:
         GeoGenError: A process died.
@@ -231,7 +183,7 @@ def run_all(
         tick: Called in this thread ten times a second and at the end.
 
     Returns:
-        What each task returned, and what each that failed raised, by name.
+        What each task returned, in the tasks' order, and what each that failed raised, by name.
 
     Example:
         >>> run_all({"a": lambda: 1, "b": lambda: 2}, jobs=2, control=Control())
@@ -263,7 +215,14 @@ def run_all(
     try:
         for thread in threads:
             thread.start()
-        _watch(threads, unforeseen, tick)
+        for thread in threads:
+            while thread.is_alive() and not unforeseen:
+                # With a timeout, since on Windows Ctrl-C does not end a wait without one.
+                thread.join(_TICK_S)
+                tick()
+        if unforeseen:
+            raise unforeseen[0]
+        tick()
     except BaseException:
         control.stop()
         deadline = time.monotonic() + _LAST_WORDS_S
@@ -271,23 +230,7 @@ def run_all(
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
         raise
-    in_order = [name for name in tasks if name in results]
-    return {name: results[name] for name in in_order}, failures
-
-
-def _watch(
-    threads: list[threading.Thread], unforeseen: list[BaseException], tick: Callable[[], None]
-) -> None:
-    for thread in threads:
-        while thread.is_alive():
-            # With a timeout, since on Windows Ctrl-C does not end a wait without one.
-            thread.join(_TICK_S)
-            tick()
-            if unforeseen:
-                raise unforeseen[0]
-    if unforeseen:
-        raise unforeseen[0]
-    tick()
+    return {name: results[name] for name in tasks if name in results}, failures
 
 
 def read_ahead(
@@ -297,12 +240,11 @@ def read_ahead(
 
     Worth it where the items come from reads and decompression, which let other threads run.
 
+    An error is raised in the place of the item it hit.
+
     Args:
         source: Whatever yields them; from here on only that thread runs it.
         depth: How many are held ready, 1 or more; or what says so, given an item that was ready.
-
-    Yields:
-        The same items in the same order; an error is raised in the place of the item it hit.
 
     Example:
         >>> list(read_ahead(iter("abc")))

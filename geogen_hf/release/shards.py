@@ -136,7 +136,7 @@ def read_each(
     What `use` raises of damaged images or cameras obeys the shard's policy, too. `control` is
     checked before each subject, to stop early.
     """
-    with Archives() as archives, control.watching(archives) if control else nullcontext():
+    with Archives() as archives, control.watching(archives.abort) if control else nullcontext():
         records = archives.records([subject.images for subject in shard.subjects])
         for found in _unpack_each(shard, records, unpack_png, png_size, use):
             if control is not None:

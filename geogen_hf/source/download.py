@@ -24,21 +24,17 @@ import os
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock, Timeout
+
 from geogen_hf.durable import move_durably, read_json, sync_folder, write_durably, writing
-from geogen_hf.errors import (
-    ArchiveError,
-    FetchError,
-    join_failures,
-    one_line,
-    redact,
-)
+from geogen_hf.errors import ArchiveError, FetchError, join_failures, one_line, redact
 from geogen_hf.source.files import (
     PAGE_REMEDY,
     RemoteFile,
@@ -66,14 +62,9 @@ def download(
     threads: int,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Run jobs in threads; return the paths. One that fails leaves the others alone.
+    """Run jobs, so many at a time; return the paths. One that fails leaves the others alone.
 
-    Args:
-        jobs: What to download; none twice.
-        folder: Where it goes; exists.
-        control: That of the jobs' files.
-        threads: Files at a time.
-        progress: Called in this thread.
+    `folder` exists, and `control` is that of the jobs' files. `progress` is called in this thread.
 
     Raises:
         FetchError: Some files could not be fetched, or the disk has too little space for what is
@@ -96,9 +87,8 @@ def download(
 
     def tick() -> None:
         if progress is not None:
-            done = control.done()
-            sizes = {label: info.size or 0 for label, info in infos.items()}
-            total = sum(max(size, done.get(label, 0)) for label, size in sizes.items())
+            done = {label: labels[label].done for label in infos}
+            total = sum(max(info.size or 0, done[label]) for label, info in infos.items())
             progress(sum(done.values()), total)
 
     tasks = {label: partial(labels[label].run, info) for label, info in infos.items()}
@@ -116,6 +106,7 @@ class Job(ABC):
     """One file to download: where it comes from and goes, and which version is accepted."""
 
     file: RemoteFile
+    done = 0  # bytes that are here
 
     @abstractmethod
     def admit(self, info: RemoteInfo) -> None:
@@ -164,9 +155,9 @@ class Job(ABC):
             OutputError: The disk refuses.
         """
         target, label, control = self.target(info), self.file.location.label, self.file.control
-        with writing(target), control.exclusion(self.lock_path(target), label):
+        with writing(target), _locked(self.lock_path(target), label, control):
             if self.is_complete(info) and self.is_sound(control.check):
-                control.set_done(label, target.stat().st_size)
+                self.done = target.stat().st_size
                 logger.info("%s: already here", label)
                 return target
             with closing(PartialFile(target, self.file.options, control.check)) as part:
@@ -178,8 +169,7 @@ class Job(ABC):
         self.file.control.check()
         info = self.file.probe()
         self.admit(info)
-        here = part.resume(self.file.location.address, info)
-        self.file.control.set_done(self.file.location.label, here)
+        self.done = here = part.resume(self.file.location.address, info)
         if here == 0 or here != info.size:
             self._transfer(part, here, info)
             if not self.file.probe().same_version(info):
@@ -205,7 +195,7 @@ class Job(ABC):
         """Request what is missing, and check what comes before anything is dropped for it."""
         location, control = self.file.location, self.file.control
         stream = self.file.open(here, info)
-        with closing(stream), control.watching(stream):
+        with closing(stream), control.watching(stream.abort):
             if not stream.info.same_version(info):
                 raise self._changed("between two requests")
             if stream.start not in (0, here):
@@ -225,7 +215,7 @@ class Job(ABC):
             while data:
                 control.check()
                 part.append(data)
-                control.set_done(location.label, part.offset)
+                self.done = part.offset
                 data = stream.read()
             control.check()
         if info.size is not None and part.offset != info.size:
@@ -241,6 +231,27 @@ class Job(ABC):
             expected=f"{expected:,} bytes",
             found=found,
         )
+
+
+@contextmanager
+def _locked(path: Path, label: str, control: Control) -> Iterator[None]:
+    """Hold a file lock, waiting for other threads and processes that do.
+
+    The lock's file stays behind, empty, since deleting it is a race.
+    """
+    lock, waiting = FileLock(str(path)), False
+    while not lock.is_locked:
+        control.check()
+        try:
+            lock.acquire(timeout=0.2, poll_interval=0.05)
+        except Timeout:
+            if not waiting:
+                logger.info("%s: waiting for another process that fetches it", label)
+            waiting = True
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def part_path(target: Path) -> Path:
@@ -280,12 +291,8 @@ def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
 class PartialFile:
     """The bytes of one version of one file, as far as they have arrived; to be closed.
 
-    Only one process and thread at a time may hold one for the same target (`Control.exclusion`).
-
-    Args:
-        target: Where the file will be when complete.
-        options: When to sync, and whether to hash what comes.
-        check: Called now and then during long reads; may raise to stop them.
+    Only one process and thread at a time may hold one for the same target. `check` is called now
+    and then during long reads, and may raise to stop them.
     """
 
     def __init__(self, target: Path, options: TransferOptions, check: Callable[[], None]) -> None:
@@ -307,14 +314,11 @@ class PartialFile:
         What cannot be kept stays on disk until `begin`.
         """
         origin = _origin(url, info)
-        if self.offset:
-            return self.offset if origin is not None and origin == self._origin else 0
-        here = resumable_bytes(self.target, url, info)
-        if here:
+        if not self.offset and (here := resumable_bytes(self.target, url, info)):
             self._file.truncate(here)
             self._origin = origin
             self.offset = self._synced = here
-        return here
+        return self.offset if origin is not None and origin == self._origin else 0
 
     def begin(self, url: str, info: RemoteInfo) -> None:
         """Start with an empty file: what was here is dropped."""

@@ -411,7 +411,7 @@ class HttpFile(RemoteFile):
             found = f"bytes {stream.start}-{stream.stop - 1}"
             raise self.refused(f"bytes {place}-{stop - 1}", found)
         skip, size = place - stream.start, stop - start
-        with self.control.watching(stream):
+        with self.control.watching(stream.abort):
             while len(buffer) < size:
                 data = stream.read()
                 self.control.check()
