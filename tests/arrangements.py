@@ -258,6 +258,10 @@ def in_lines(matrix: Matrix) -> str:
     return "\n".join(map(in_a_line, matrix))
 
 
+def rows_in_brackets(matrix: Matrix) -> str:
+    return "\n            ".join(f"({', '.join(f'{x:.6f}' for x in row)})" for row in matrix)
+
+
 def panel(v: View, **angles: Any) -> dict[str, Any]:
     """A camera as Blender's panel shows it, by its angles."""
     return {"location": v.blender[:3, 3], **angles, "lens": v.mm, "sensor_width": 36.0}
@@ -515,6 +519,17 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             "rotation": lettered("_{}", "xyz", euler(v.blender)) | {"_order": "ZYX"},
             "scale": {"x": 1, "y": 1, "z": 1},
             "K": v.k,
+        },
+        convention=BLENDER,
+    ),
+    "rotation and camera centre": named(
+        PADDED, lambda v: {"R": v.r, "C": v.centre, "K": v.k}, convention=C2W
+    ),
+    "matrices as Python prints them": named(
+        PLAIN,
+        lambda v: {
+            "matrix_world": f"<Matrix 4x4 {rows_in_brackets(v.blender)}>",
+            "K": f"array({v.k.tolist()}, dtype=float32)",
         },
         convention=BLENDER,
     ),

@@ -31,6 +31,10 @@ _MAX_NUMBER = 1e9  # no length, pixel or entry comes near; beyond it arithmetic 
 _MAX_KEYS = 64  # an object with more keys is a collection and no camera
 _DIGITS = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _NUMBERS_TEXT = re.compile(rf"[\[(\s]*{_DIGITS}(?:[\s,;\[\]()]+{_DIGITS})*[\])\s]*", re.ASCII)
+_WORDED = re.compile(
+    r"<?[a-zA-Z][\w. ]*([\[(][-+.\deE\s,()\[\]]*[\])])(?:,\s*dtype=[\w.]+\))?>?", re.ASCII
+)
+"""What Python prints: `<Matrix 4x4 (…)>`, `Vector((…))`, `array([…], dtype=float32)`."""
 
 RoleName = Literal[
     "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation",
@@ -302,8 +306,10 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
     if kind is float or kind is int:
         return dims
     if kind is str:
-        if _NUMBERS_TEXT.fullmatch(inner[:2000]):
-            count = len(re.findall(_DIGITS, inner))
+        worded = _WORDED.fullmatch(inner[:2000])
+        text = worded[1] if worded else inner
+        count = len(re.findall(_DIGITS, text)) if _NUMBERS_TEXT.fullmatch(text[:2000]) else 0
+        if count > (2 if worded else 0):  # `Camera (3)` is a name
             return dims if count == 1 else (*dims, count)
         return "[]" if len(dims) > 1 else ("s", dims[0]) if dims else "s"
     return "[]" if dims else "b" if kind is bool else "-"
@@ -382,6 +388,8 @@ def _plain(value: object) -> object:
         parts = {str(key).lower(): each for key, each in value.items()}
         return [parts.get(letter) for letter in ("wxyz" if "w" in parts else "xyz")]
     if isinstance(value, str):
+        worded = _WORDED.fullmatch(value)
+        value = worded[1] if worded else value
         words = re.split(r"[\s,;\[\]()]+", value.strip(" \t\r\n[](),;"))
         return words[0] if len(words) == 1 else words
     return value

@@ -26,6 +26,7 @@ from geogen_hf.errors import GeoGenError
 from geogen_hf.metadata.keys import (
     ACCEPTED,
     BARE,
+    C2W,
     SQUARES,
     CameraValueError,
     Dims,
@@ -297,6 +298,8 @@ class Table:
         if above is not None and dims and dims in ACCEPTED.get(above.name, ()):
             vague = role.name in ("pose", "matrix") and role.direction is None
             role = above if role.name == "unknown" or (alone and vague) else role
+        if role.name == "principal" and dims in _VECTORS:
+            role = Role("location", C2W)  # C, the centre of a camera
         if role.name in LABELS and dims == () and type(value) is not float:
             self._put(value, pattern, keys, None)
         accepted = ACCEPTED.get(role.name)
