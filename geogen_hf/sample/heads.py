@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,29 +61,30 @@ _AZIMUTH_JITTER = 0.22  # share of the even spacing; below 0.5 the views keep th
 class Head:
     """One subject. Lengths in metres, colours sRGB 0..255.
 
+    A number is annotated with the range that it is drawn from.
     `side` is +1 where hair and the higher shoulder are on the subject's own left, else -1;
     `stubble` is how much of the jaw's colour is hair, 0..1.
     """
 
     side: float
     skull_radii: Vector
-    jaw_width: float
-    chin_length: float
-    nose_length: float
-    nose_width: float
-    ear_size: float
-    eye_spacing: float
-    mouth_width: float
-    mouth_y: float
-    brow_weight: float
+    jaw_width: Annotated[float, 0.046, 0.058]
+    chin_length: Annotated[float, -0.006, 0.01]
+    nose_length: Annotated[float, 0.008, 0.026]
+    nose_width: Annotated[float, 0.009, 0.014]
+    ear_size: Annotated[float, 0.85, 1.25]
+    eye_spacing: Annotated[float, 0.029, 0.034]
+    mouth_width: Annotated[float, 0.02, 0.028]
+    mouth_y: Annotated[float, -0.073, -0.066]
+    brow_weight: Annotated[float, 0.003, 0.006]
     hair_style: str
-    hair_thickness: float
-    hairline: float
+    hair_thickness: Annotated[float, 0.8, 1.25]
+    hairline: Annotated[float, 0.062, 0.08]
     stubble: float
     full_beard: bool
-    neck_radius: float
-    shoulder_width: float
-    shoulder_drop: float
+    neck_radius: Annotated[float, 0.045, 0.056]
+    shoulder_width: Annotated[float, 0.15, 0.19]
+    shoulder_drop: Annotated[float, 0.235, 0.26]
     shoulder_raise: float
     collar: str
     pattern: str
@@ -141,26 +143,18 @@ def head_of(subject_id: str, seed: int = 0) -> Head:
     darkness = between(0.45, 0.75)
     if style in ("long", "bob", "bun", "ponytail"):
         beard = "shaven"
+    radii = between(0.071, 0.079), between(0.085, 0.092), between(0.093, 0.102)
+    hints = get_type_hints(Head, include_extras=True).items()
+    numbers: dict[str, Any] = {
+        name: between(*hint.__metadata__) for name, hint in hints if get_origin(hint) is Annotated
+    }
     return Head(
         side=side,
-        skull_radii=(between(0.071, 0.079), between(0.085, 0.092), between(0.093, 0.102)),
-        jaw_width=between(0.046, 0.058),
-        chin_length=between(-0.006, 0.01),
-        nose_length=between(0.008, 0.026),
-        nose_width=between(0.009, 0.014),
-        ear_size=between(0.85, 1.25),
-        eye_spacing=between(0.029, 0.034),
-        mouth_width=between(0.02, 0.028),
-        mouth_y=between(-0.073, -0.066),
-        brow_weight=between(0.003, 0.006),
+        skull_radii=radii,
+        **numbers,
         hair_style=style,
-        hair_thickness=between(0.8, 1.25),
-        hairline=between(0.062, 0.08),
         stubble=0.0 if beard == "shaven" else darkness,
         full_beard=beard == "full",
-        neck_radius=between(0.045, 0.056),
-        shoulder_width=between(0.15, 0.19),
-        shoulder_drop=between(0.235, 0.26),
         shoulder_raise=side * between(0.016, 0.026),
         collar=COLLARS[int(rng.integers(len(COLLARS)))],
         pattern=PATTERNS[int(rng.integers(len(PATTERNS)))],
