@@ -113,8 +113,9 @@ class TensorStream(IterableDataset[dict[str, Any]]):
 
     def _blocks(self) -> Generator[tuple[list[dict[str, Any]], Any], None, None]:
         """Yield the rows that are shuffled or transformed together, and the state after them."""
-        ahead = read_ahead(_with_states(self._rows), lambda found: _rows_ahead(found[0]))
-        with closing(ahead):
+        # A state is taken at once: it moves on while its row waits to be used.
+        rows_and_states = ((row, self._rows.state_dict()) for row in self._rows)
+        with closing(read_ahead(rows_and_states, lambda found: _rows_ahead(found[0]))) as ahead:
             while found := list(islice(ahead, self._block or self._batch_size)):
                 rows = [row for row, _ in found]
                 yield (self._shuffled(rows) if self._block else rows), found[-1][1]
@@ -137,12 +138,6 @@ class TensorStream(IterableDataset[dict[str, Any]]):
 def _state(rows: Any, epoch: int) -> dict[str, Any]:
     """Make a state: that of the rows before a block, and how many of the block were given out."""
     return {"rows": rows, "given": 0, "epoch": epoch}
-
-
-def _with_states(rows: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    # The state is taken at once: it moves on while this row waits to be used.
-    for row in rows:
-        yield row, rows.state_dict()
 
 
 def _rows_ahead(row: dict[str, Any]) -> int:

@@ -199,9 +199,9 @@ class ToTensors:
                 expected = "(width, height), integers of 1 or more"
                 found = repr(size)
                 raise UsageError(f"bad {name}", expected=expected, found=found, remedy=remedy)
-        if not isinstance(self.flip_chance, (int, float)) or not 0 <= self.flip_chance <= 1:
-            found = repr(self.flip_chance)
-            raise UsageError("bad flip_chance", expected="0 to 1", found=found)
+        chance = self.flip_chance
+        if not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
+            raise UsageError("bad flip_chance", expected="0 to 1", found=repr(chance))
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other views, crops and flips, also in workers that are running.
