@@ -19,7 +19,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetGenerationError
 
 from geogen_hf.compat import BuilderHooks, ResumableShards
-from geogen_hf.durable import absolute_path, writing
+from geogen_hf.durable import absolute_path, write_durably, writing
 from geogen_hf.errors import GeoGenError, UsageError, did_you_mean
 from geogen_hf.release.features import TableBuilder
 from geogen_hf.release.shards import SPLITS, Shard, ShardReader, split_shard
@@ -88,7 +88,7 @@ class ReleaseBuilder(
             self.info.splits = None  # read back from the old files, and not to be held to them
         super().download_and_prepare(output_dir, *args, download_mode=download_mode, **kwargs)
         if stamp and stamp_path.parent.is_dir() and _read_stamp(stamp_path) != stamp:
-            _write_stamp(stamp_path, stamp)
+            write_durably(stamp_path, json.dumps(stamp).encode())
 
     def _parts_stamp(self) -> list[list[Any]] | None:
         if self.config.data_dir is None:
@@ -137,12 +137,6 @@ def _read_stamp(path: Path) -> list[list[Any]] | None:
     return stamp
 
 
-def _write_stamp(path: Path, stamp: list[list[Any]]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
-    temporary.write_text(json.dumps(stamp))
-    temporary.replace(path)
-
-
 def load_from(
     builder_class: type[ReleaseBuilder],
     config: str,
@@ -161,23 +155,9 @@ def load_from(
 ) -> Any:
     """Load from an imported builder class what `load_dataset` loads from a script.
 
-    Args:
-        builder_class: The builder.
-        config: Name of one of its configs.
-        split: As for `load_dataset`.
-        data_dir: Folder with the parts.
-        streaming: As for `load_dataset`; does not go with `num_proc`.
-        num_proc: Processes that prepare.
-        cache_dir: Root of the cache.
-        download_config: As for `load_dataset`.
-        download_mode: As for `load_dataset`.
-        keep_in_memory: As for `load_dataset`.
-        storage_options: As for `load_dataset`.
-        token: As for `load_dataset`.
-        **config_options: Fields of the builder's config class.
-
-    Returns:
-        `Dataset`, `IterableDataset`, or a dictionary of them for `split=None`.
+    `config` names one of its configs, `config_options` are fields of its config class, and the
+    other arguments are those of `load_dataset`; `streaming` does not go with `num_proc`. For
+    `split=None`, a dictionary of all splits is returned.
 
     Raises:
         UsageError: An option is unknown or does not go with another.

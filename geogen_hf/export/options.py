@@ -85,15 +85,10 @@ class ExportOptions:
 def transcode_subject(
     subject: Subject, images: list[bytes], options: ExportOptions
 ) -> tuple[Subject, list[bytes], list[Size]]:
-    """Bring the V images and intrinsics of one identity to the size and format of the options.
+    """Bring the V images of one identity to the size and format of the options.
 
     Returns:
         The identity with the intrinsics of the returned images, V encoded images, V sizes.
-
-    Raises:
-        ArchiveError: An image does not decode.
-        CameraError: The intrinsics do not fit the size of the stored images.
-        UsageError: The format cannot hold an image.
     """
     stored = list(map(png_size, subject.images, images))
     if options.keeps_images:
@@ -155,14 +150,10 @@ def _encode(place: str, image: Image.Image, options: ExportOptions) -> bytes:
         if image.mode not in ("RGB", "RGBA"):
             raise _unsuitable(place, image, "webp", "RGB or RGBA")
         image.save(buffer, "WEBP", lossless=True, quality=40, method=1, exact=True)
-        _check_lossless(place, image, buffer.getvalue())
+        decoded = Image.open(buffer).convert(image.mode)
+        if ImageChops.difference(decoded, image).getbbox(alpha_only=False) is not None:
+            raise ArchiveError("WebP did not keep the pixels of an image", where=place)
     return buffer.getvalue()
-
-
-def _check_lossless(place: str, image: Image.Image, encoded: bytes) -> None:
-    decoded = Image.open(io.BytesIO(encoded)).convert(image.mode)
-    if ImageChops.difference(decoded, image).getbbox(alpha_only=False) is not None:
-        raise ArchiveError("WebP did not keep the pixels of an image", where=place)
 
 
 def _unsuitable(place: str, image: Image.Image, name: str, expected: str) -> UsageError:

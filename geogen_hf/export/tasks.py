@@ -210,27 +210,17 @@ def task_runner(
             yield lambda task: threads.submit(run_task, task, control)
     except BrokenExecutor as error:
         remedy = f'{RESUMES}; a script that starts processes needs `if __name__ == "__main__":`'
-        raise OutputError(
-            "an exporting process died", found=one_line(error), remedy=remedy
-        ) from error
+        what = "an exporting process died"
+        raise OutputError(what, found=one_line(error), remedy=remedy) from error
 
 
 @contextmanager
 def dask_executor(address: str) -> Iterator[Executor]:
-    """Connect to a Dask cluster, to pass as `executor` to `export_release`.
+    """Connect to a Dask cluster by its scheduler's address, to export on its workers.
 
-    The workers must see the parts and the output folder under the same paths (or the parts under
-    the same URL), and must have the same version of this package installed.
-
-    Args:
-        address: Address of the scheduler, such as `tcp://10.0.0.7:8786`.
-
-    Yields:
-        An executor that runs tasks on the workers of the cluster.
-
-    Raises:
-        UsageError: `dask[distributed]` is not installed.
-        OutputError: The scheduler does not answer, has no workers, or lost them.
+    These must see the parts and the output folder under the same paths (or the parts under the same
+    URL), and must have the same version of this package installed. `OutputError` is raised where
+    the scheduler does not answer, has no workers, or loses them.
     """
     try:
         from distributed import Client, KilledWorker
@@ -239,17 +229,17 @@ def dask_executor(address: str) -> Iterator[Executor]:
     try:
         client = Client(address, timeout=_DASK_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise OutputError(
-            "the Dask scheduler does not answer", where=address, found=str(error) or repr(error)
-        ) from error
+        what = "the Dask scheduler does not answer"
+        raise OutputError(what, where=address, found=str(error) or repr(error)) from error
     with client:
         try:
             client.wait_for_workers(1, timeout=_DASK_TIMEOUT_S)
         except TimeoutError as error:
-            remedy = f"start some with: dask worker {address}"
-            raise OutputError(
-                "the Dask cluster has no workers", where=address, remedy=remedy
-            ) from error
+            what, remedy = (
+                "the Dask cluster has no workers",
+                f"start some with: dask worker {address}",
+            )
+            raise OutputError(what, where=address, remedy=remedy) from error
         try:
             yield client.get_executor()
         except KilledWorker as error:

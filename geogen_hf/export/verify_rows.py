@@ -47,11 +47,7 @@ class Picture:
 
 
 def fingerprint(data: bytes) -> Picture:
-    """Decode a PNG, WebP or JPEG and compute its fingerprints.
-
-    Raises:
-        ImageError: The image does not decode.
-    """
+    """Decode a PNG, WebP or JPEG and compute its fingerprints; `ImageError` if it is damaged."""
     header = read_header(data)
     with pixels_at_a_time(header.size_wh):
         image = decode_image(data, header=header)
@@ -87,18 +83,10 @@ def _look(image: Image.Image) -> bytes:
 def near_pairs(
     looks: NDArray[np.uint8], groups: NDArray[np.int64], most_bits: int = NEAR_BITS
 ) -> Iterator[tuple[int, int]]:
-    """Find pictures of different groups that look alike.
+    """Find pictures of different groups that look alike, as pairs of indices, the smaller first.
 
-    All pairs are compared, in blocks: with bits as ±1, the dot product of two looks is the number
-    of bits minus twice the number that differ.
-
-    Args:
-        looks: `(N, 32)` uint8.
-        groups: `(N,)` group of each, such as its split.
-        most_bits: How many bits may differ.
-
-    Yields:
-        Pairs of indices, the smaller first.
+    `looks` are `(N, 32)` uint8, `groups` `(N,)`. All pairs are compared, in blocks: with bits as
+    ±1, the dot product of two looks is the number of bits minus twice the number that differ.
     """
     bits = np.unpackbits(looks, axis=1).astype(np.float32) * 2 - 1
     block = 2048
@@ -149,14 +137,10 @@ def check_file(
     decode: bool,
     control: Control | None = None,
 ) -> FileFindings:
-    """Check digest, schema and, if images are to be decoded, rows of one file.
+    """Check digest, schema and, with `decode`, rows and images of one file.
 
-    Args:
-        local: Path of the file on disk.
-        file: What its name in the folder says.
-        expected_sha256: Its digest by `SHA256SUMS`; None if it is not listed.
-        decode: Whether to read rows and decode images.
-        control: Says when to stop; None where the check runs in another process.
+    The digest is None where `SHA256SUMS` does not list the file; `control` says when to stop, and
+    is None where the check runs in another process.
     """
     found = FileFindings(file)
     if expected_sha256 is None:
