@@ -178,6 +178,7 @@ def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> 
     Example:
         >>> with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
         ...     zipped.writestr("17/0.png", b"...")
+        >>> from geogen_hf.source.files import open_file
         >>> file = open_file(Location(str(tmp_path / "a.zip")))
         >>> directory = read_directory(file)
         >>> file.close()

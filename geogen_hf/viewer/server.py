@@ -301,8 +301,8 @@ def view(
         GeoGenError: viser is not installed; or what `open_release` raises.
 
     Example:
-        >>> with view("parts", subjects=["17"]) as viewer:  # doctest: +SKIP
-        ...     viewer.save_html("17.html")
+        >>> with view("parts", subjects=["subj_00000"]) as viewer:
+        ...     page = viewer.save_html("subj_00000.html")
     """
     if find_spec("viser") is None:
         raise GeoGenError("the viewer needs viser", remedy=install("view"))
