@@ -32,7 +32,7 @@ class Drawing:
     def __init__(
         self, scene: Any, shown: IdentityFrustums, opacity: float, on_click: _OnClick
     ) -> None:
-        self._scene, self._shown = scene, shown
+        self._scene, self._shown, self._opacity = scene, shown, opacity
         self._chosen: int | None = None
         self._root = scene.add_frame("/identity", show_axes=False)
         self._pictures: list[Any] = []
@@ -45,7 +45,7 @@ class Drawing:
             width, height, _ = bottom_right - top_left
             picture = scene.add_image(
                 f"{name}/picture",
-                self._texture(index, opacity),
+                self._texture(index),
                 width,
                 height,
                 jpeg_quality=_JPEG_QUALITY,
@@ -100,26 +100,27 @@ class Drawing:
             visible=visible,
         )
 
-    def choose(self, index: int | None, opacity: float) -> None:
+    def choose(self, index: int | None) -> None:
         """Mark the frustum that is looked through and show its picture in full; None for none."""
         previous, self._chosen = self._chosen, index
         for changed in (previous, index):
             if changed is not None:
-                self._pictures[changed].image = self._texture(changed, opacity)
+                self._pictures[changed].image = self._texture(changed)
                 self._lines[changed].remove()
                 self._lines[changed] = self._add_lines(changed)
 
     def set_opacity(self, opacity: float) -> None:
         """Blend the picture that is looked through with what is behind it, or else all."""
+        self._opacity = opacity
         indices = range(len(self._pictures)) if self._chosen is None else [self._chosen]
         for index in indices:
-            self._pictures[index].image = self._texture(index, opacity)
+            self._pictures[index].image = self._texture(index)
 
-    def _texture(self, index: int, opacity: float) -> NDArray[np.uint8]:
+    def _texture(self, index: int) -> NDArray[np.uint8]:
         longest_px = _LARGE_PX if index == self._chosen else _SMALL_PX
         image = self._shown.frustums[index].reduced(longest_px)
-        if opacity < 1:
-            image.putalpha(round(255 * opacity))
+        if self._opacity < 1:
+            image.putalpha(round(255 * self._opacity))
         return np.asarray(image)
 
     def remove(self) -> None:

@@ -68,9 +68,9 @@ class Viewer:
             self._server = viser.ViserServer(host=host, port=port, verbose=False)
         self.url = _url(host, self._server.get_port())
         atexit.register(self.close)  # before viser's own, which would print
-        self._build_controls()
-        self._drawing: Drawing | None = None
-        self._draw()
+        with self._lock:  # a browser may be there already
+            self._build_controls()
+            self._draw()
 
     @property
     def subject_id(self) -> str:
@@ -91,7 +91,9 @@ class Viewer:
             if subject_id != self._wanted:
                 return  # another one was asked for while this one waited
             self._shown = place_pictures(self._identities[subject_id])
-            self._draw()
+            with self._server.atomic():
+                self._drawing.remove()
+                self._draw()
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the identity that is shown as one HTML file that needs no server and no network.
@@ -104,7 +106,7 @@ class Viewer:
         """
         self._adding.join()
         with self._lock:
-            self._choose(None)
+            self._drawing.choose(None)
             scene = self._server.scene.as_html()
             return write_page(absolute_path(path), scene, self._shown, self._convention)
 
@@ -193,14 +195,11 @@ class Viewer:
         self.show(listed[(here + (1 if direction == "Next" else -1)) % len(listed)])
 
     def _draw(self) -> None:
-        """Replace what is in the scene by the identity that is now shown."""
-        shown = self._shown
+        """Put the identity that is now shown into the scene and the panel."""
+        shown, scene = self._shown, self._server.scene
         with self._server.atomic():
-            if self._drawing is not None:
-                self._drawing.remove()
-            self._server.scene.set_up_direction(tuple(shown.orbit.up))
-            scene, opacity = self._server.scene, self._opacity.value
-            self._drawing = Drawing(scene, shown, opacity, self._look_through)
+            scene.set_up_direction(tuple(shown.orbit.up))
+            self._drawing = Drawing(scene, shown, self._opacity.value, self._look_through)
             self._set_visible()
             start = self._server.initial_camera
             start.position = tuple(shown.overview_position())
@@ -222,28 +221,24 @@ class Viewer:
     def _add_points(self, shown: IdentityFrustums) -> None:
         found = hull_points(shown)
         with self._lock:
-            drawing = self._drawing
-            if found is None or drawing is None or drawing.points is not None or self._closed:
-                return
-            if shown is self._shown:
-                drawing.add_points(found.xyz, found.rgb, visible=self._with_points.value)
+            if found is not None and shown is self._shown and not self._closed:
+                self._drawing.add_points(found.xyz, found.rgb, visible=self._with_points.value)
                 self._server.flush()
 
     def _set_visible(self) -> None:
-        drawing = self._drawing
-        if drawing is not None:
-            drawing.axes.visible = self._with_axes.value
-            if drawing.points is not None:
-                drawing.points.visible = self._with_points.value
+        with self._lock:
+            self._drawing.axes.visible = self._with_axes.value
+            if self._drawing.points is not None:
+                self._drawing.points.visible = self._with_points.value
 
     def _blend(self, opacity: float) -> None:
         with self._lock:
-            if opacity == self._opacity.value and self._drawing is not None:
+            if opacity == self._opacity.value:  # or a later value waits
                 self._drawing.set_opacity(opacity)
 
     def _look_at_all(self, client: Any) -> None:
         with self._lock, client.atomic():
-            self._choose(None)
+            self._drawing.choose(None)
             orbit = self._shown.orbit
             position = self._shown.overview_position()
             _move(client, position, orbit.centre, orbit.up, OVERVIEW_FOV_RAD)
@@ -256,14 +251,10 @@ class Viewer:
     def _look_through(self, index: int, client: Any) -> None:
         """Move a browser's camera into one of the rig's: its picture then covers the scene."""
         with self._lock, client.atomic():
-            self._choose(index)
+            self._drawing.choose(index)
             frustum = self._shown.frustums[index]
             fov_rad = frustum.fov_rad(client.camera.aspect)
             _move(client, frustum.position, frustum.target, frustum.up, fov_rad)
-
-    def _choose(self, index: int | None) -> None:
-        if self._drawing is not None:
-            self._drawing.choose(index, self._opacity.value)
 
 
 def _move(client: Any, position: Any, target: Any, up: Any, fov_rad: float) -> None:
