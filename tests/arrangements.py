@@ -70,12 +70,16 @@ class Head:
 
 
 @functools.cache
-def heads(names: Names, *, one_lens: bool = False, orbit: bool = False) -> list[Head]:
+def heads(
+    names: Names, *, one_lens: bool = False, orbit: bool = False, shifted: bool = False
+) -> list[Head]:
     """True cameras for identities of any name; each has a lens of its own, or all have one."""
     found = []
     for row, name in enumerate(names):
         extrinsics, intrinsics = subject_cameras(f"subj_{row:05d}", views=VIEWS, size=SIZE)
         intrinsics[:, [0, 1], [0, 1]] *= 1.1 if one_lens else 1.1 + 0.03 * row
+        if shifted:
+            intrinsics[:, :2, 2] += [0.1 * SIZE, -0.05 * SIZE]
         if orbit:
             centres = [view.centre for view in Head(name, extrinsics, intrinsics).views]
             extrinsics = look_at(centres, (0, 0, 0), (0, 1, 0))
@@ -106,6 +110,8 @@ class Arrangement:
     """Whether intrinsics are not written."""
     orbit: bool = False
     """Whether all cameras look at the origin."""
+    shifted: bool = False
+    """Whether the principal points are not in the middle."""
 
 
 def whole(
@@ -190,7 +196,8 @@ def outcome(arrangement: Arrangement) -> tuple[str, str]:
     `"loads"`, `"remedied"` (refused, and a printed `camera_schema` loads it), `"refused"`,
     `"incomplete"` or `"wrong"`.
     """
-    every = heads(arrangement.names, one_lens=arrangement.one_lens, orbit=arrangement.orbit)
+    said = arrangement
+    every = heads(said.names, one_lens=said.one_lens, orbit=said.orbit, shifted=said.shifted)
     first = arrangement.first_view
     views = {head.name: range(first, first + VIEWS) for head in every}
     files = documents(arrangement, every)
@@ -532,6 +539,16 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             "K": f"array({v.k.tolist()}, dtype=float32)",
         },
         convention=BLENDER,
+    ),
+    "lens and shift": named(
+        PADDED,
+        lambda v: {
+            "matrix_world": v.blender,
+            "data": {"lens": v.mm, "sensor_width": 36.0}
+            | {"shift_x": 0.5 - v.cx / SIZE, "shift_y": v.cy / SIZE - 0.5},
+        },
+        convention=BLENDER,
+        shifted=True,
     ),
     "quaternion in a row": named(
         PADDED,

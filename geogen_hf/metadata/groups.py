@@ -34,6 +34,7 @@ from geogen_hf.metadata.plan import (
     INTRINSICS_PARTS,
     POSE_KEYS,
     POSE_PARTS,
+    SHIFTS,
     IntrinsicsPlan,
     PoseForm,
     PosePlan,
@@ -156,6 +157,9 @@ class Group:
         if "intrinsics_units" in claims:
             units: Any = claims["intrinsics_units"]
             self.intrinsics = replace(self.intrinsics, units=units)
+        if self.intrinsics.form in ("focal_mm", "focal_px", "fov_x", "fov_y"):
+            shift = tuple(slots[role][0] for role in SHIFTS if role in slots)
+            self.intrinsics = replace(self.intrinsics, shift=shift if len(shift) == 2 else ())
         parts = self.intrinsics.parts
         if parts and all(isinstance(part, float) for part in parts):
             pass  # numbers that were stated are of the images as they are
@@ -168,7 +172,7 @@ class Group:
         said: dict[str, Any] = {}
         for column in columns:
             role = column.role.name
-            if role == "distortion":
+            if role == "distortion" or (role in SHIFTS and not self.intrinsics.shift):
                 self._demand_zero(column)
             elif role in STATEMENTS and not schema.overrules(role):
                 said |= self._read(column)
@@ -334,7 +338,7 @@ class Group:
         """Intrinsics of some cameras; CameraValueError where it cannot be told what they are."""
         parts = [
             self._of(part, rows) if isinstance(part, Column) else np.full(len(rows), part)
-            for part in self.intrinsics.parts
+            for part in (*self.intrinsics.parts, *self.intrinsics.shift)
         ]
         size = [self._of(column, rows) for column in self._size]
         return compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))

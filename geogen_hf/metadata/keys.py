@@ -41,6 +41,7 @@ RoleName = Literal[
     "location", "target", "forward", "up", "azimuth", "elevation", "distance",
     "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
     "fov_x", "fov_y", "width", "height", "resolution", "distortion",
+    "shift_x", "shift_y",
     "layout", "column_major", "row_major", "quaternion_order", "axes",
     "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects", "unknown",
 ]  # fmt: skip
@@ -133,8 +134,10 @@ _ROLES: dict[str, Role] = {
     **_spelt(
         Role("distortion"),
         "k1 k2 k3 k4 k5 k6 p1 p2 distortion distortioncoefficients distcoeffs distortionparams "
-        "shiftx shifty skew",
+        "skew",
     ),
+    **_spelt(Role("shift_x"), "shiftx"),  # of a camera in Blender
+    **_spelt(Role("shift_y"), "shifty"),
     **_spelt(Role("layout"), "layout order storageorder matrixorder memoryorder major"),
     **_spelt(Role("column_major"), "columnmajor colmajor"),
     **_spelt(Role("row_major"), "rowmajor"),
@@ -182,7 +185,7 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     "resolution": (*_PAIRS, *_VECTORS, ()),
     **dict.fromkeys(
         ("azimuth", "elevation", "distance", "fx", "fy", "cx", "cy", "focal_mm", "sensor_mm",
-         "fov_x", "fov_y", "width", "height"),
+         "fov_x", "fov_y", "width", "height", "shift_x", "shift_y"),
         _NUMBERS,
     ),
 }  # fmt: skip

@@ -72,6 +72,7 @@ _TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
 POSE_PARTS = POSES | {
     "translation", "location", "target", "forward", "up", *SPHERICAL, "unknown",
 }  # fmt: skip
+SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
 INTRINSICS_PARTS = frozenset({role for _, roles in INTRINSICS_KEYS for role in roles})
 
 
@@ -114,17 +115,19 @@ class IntrinsicsPlan:
         parts: The columns, in the order just said; a number stands for itself.
         units: Where they are stated; else the values decide.
         degrees: Of an angle, where it is said.
+        shift: Blender's `shift_x` and `shift_y` beside a lens with a centred principal point.
     """
 
     form: IntrinsicsForm = "absent"
     parts: tuple[Column | float, ...] = ()
     units: Units | None = None
     degrees: bool | None = None
+    shift: tuple[Column | float, ...] = ()
 
     @property
     def columns(self) -> list[Column]:
         """The parts that are columns."""
-        return [part for part in self.parts if isinstance(part, Column)]
+        return [part for part in (*self.parts, *self.shift) if isinstance(part, Column)]
 
 
 def slots_of(columns: Iterable[Column]) -> dict[RoleName, list[Column]]:

@@ -44,7 +44,8 @@ class StoredIntrinsics:
         kind: What `values` are.
         values: `(V, 3, 3)` float64 matrices in pixels or divided by the image size; `(V, 2)` focal
             length and sensor width in mm, or fx and fy in pixels with a centred principal point;
-            `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`.
+            `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`. Two columns more
+            are Blender's shift of the principal point.
         size_wh: `(V, 2)` float64 image width and height as the metadata has them, or None.
     """
 
@@ -97,14 +98,8 @@ def pixel_intrinsics(
     if stored.kind in ("pixels", "normalised"):
         unit = scale if stored.kind == "pixels" else size_wh
         return np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
-    if stored.kind == "focal_mm":
-        return intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
-    if stored.kind == "focal_px":
-        fx, fy = (values * scale).T
-        return intrinsics_matrix(fx, fy, width / 2, height / 2)
-    if stored.kind in ("fov_x", "fov_y"):
-        tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
-        return intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
+    if stored.kind != "absent":
+        return _lens(stored, scale, width, height)
     if default_intrinsics is None:
         raise CameraError(
             "the metadata has no intrinsics",
@@ -114,6 +109,29 @@ def pixel_intrinsics(
             f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
         )
     return intrinsics_from_focal_mm([UPSTREAM_FOCAL_MM] * count, UPSTREAM_SENSOR_MM, width, height)
+
+
+def _lens(
+    stored: StoredIntrinsics, scale: FloatArray, width: FloatArray, height: FloatArray
+) -> FloatArray:
+    """Intrinsics of a lens whose principal point is in the middle, but for Blender's shift.
+
+    That is in units of the image's longer side, x to the left and y downwards (Blender's manual,
+    "Cameras": positive numbers move the view to the right and up).
+    """
+    fov = stored.kind in ("fov_x", "fov_y")
+    lens, shift = np.split(stored.values, [1 if fov else 2], axis=1)
+    if stored.kind == "focal_mm":
+        intrinsics = intrinsics_from_focal_mm(lens[:, 0], lens[:, 1], width, height)
+    elif stored.kind == "focal_px":
+        fx, fy = (lens * scale).T
+        intrinsics = intrinsics_matrix(fx, fy, width / 2, height / 2)
+    else:
+        tangent = np.tan(lens[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
+        intrinsics = intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
+    if shift.size:
+        intrinsics[:, :2, 2] += shift * [-1.0, 1.0] * np.maximum(width, height)[:, None]
+    return intrinsics
 
 
 def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
@@ -164,6 +182,7 @@ def compose_intrinsics(
             f'"{names[0]}"}}}}',
         )
     size = _size(size_columns, sizes)
+    shift = [each[:, None] for each in values[len(said.parts) :]]
     if said.form == "absent":
         return StoredIntrinsics("absent", np.zeros((count, 0)), size)
     if said.form in ("fov_x", "fov_y"):
@@ -171,12 +190,13 @@ def compose_intrinsics(
         angle = np.radians(values[0]) if degrees else values[0]
         good = (angle > 0) & (angle < np.pi)
         _require(good, names[0], "an angle between 0 and 180 degrees", values[0])
-        return StoredIntrinsics(said.form, angle[:, None], size)
+        return StoredIntrinsics(said.form, np.hstack([angle[:, None], *shift]), size)
     if said.form in ("focal_mm", "focal_px"):
-        pair = [each if each.ndim == 2 else each[:, None] for each in values]
+        lens = values[: len(said.parts)]
+        pair = [each if each.ndim == 2 else each[:, None] for each in lens]
         both = np.concatenate([*pair, *pair][: 2 // pair[0].shape[1]], axis=1)
         _require((both > 0).all(axis=1), names[0], "lengths > 0", both)
-        return StoredIntrinsics(said.form, both, size)
+        return StoredIntrinsics(said.form, np.hstack([both, *shift]), size)
     matrices = _matrices(said.form, values)
     return StoredIntrinsics(_unit(matrices, said.units, names[0]), matrices, size)
 
