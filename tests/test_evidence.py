@@ -16,7 +16,7 @@ from geogen_hf.cameras.conventions import AXES_SIGNS, CANDIDATES, Convention, ca
 from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import camera_centre, crop_intrinsics, intrinsics_matrix, look_at
 from geogen_hf.cameras.proof import score_conventions
-from geogen_hf.cameras.rigs import fit_orbit, measure_rigs
+from geogen_hf.cameras.rigs import Rig, fit_orbit, measure_rigs
 from geogen_hf.cameras.scores import ConventionResult
 from geogen_hf.cameras.silhouettes import filled, outline, silhouette
 from geogen_hf.errors import CameraError, UsageError
@@ -507,9 +507,9 @@ def test_true_cameras_fit_the_silhouettes_and_others_do_not() -> None:
     swapped = extrinsics[1][[3, 1, 2, 0, 4, 5, 6]]
     seen = Silhouettes([silhouette(each) for each in pictures_of(1)], lenses[1])
     centre = fit_orbit(extrinsics[1]).centre
-    assert seen.misfit(extrinsics[1], centre) < 0.1
-    assert seen.misfit(swapped, centre) > 0.4
-    assert seen.adjust(swapped, centre).misfit > 0.25
+    assert seen.misfit(Rig(extrinsics[1], centre)) < 0.1
+    assert seen.misfit(Rig(swapped, centre)) > 0.4
+    assert seen.adjust(Rig(swapped, centre)).misfit > 0.25
 
 
 def test_the_hull_as_a_view_sees_it_covers_the_silhouette_and_little_more() -> None:
@@ -517,7 +517,8 @@ def test_the_hull_as_a_view_sees_it_covers_the_silhouette_and_little_more() -> N
     masks = [silhouette(each) for each in pictures_of(1)]
     seen = Silhouettes(masks, lenses[1])
     everywhere = [np.ones_like(each.mask) for each in masks]
-    reached = seen.reached(everywhere, extrinsics[1], fit_orbit(extrinsics[1]).centre)[2]
+    rig = Rig(extrinsics[1], fit_orbit(extrinsics[1]).centre)
+    reached = seen.reached(everywhere, rig)[2]
     assert reached[masks[2].mask].mean() > 0.99
     assert (reached & ~masks[2].mask)[:64].mean() < 0.12  # below, the shoulders go on
 
@@ -530,7 +531,7 @@ def test_corrections_are_those_that_were_made() -> None:
     wrong[:, 0, 2] += moved_px
     seen = Silhouettes([silhouette(each) for each in pictures_of(1)], wrong)
     centre = fit_orbit(extrinsics[1]).centre
-    adjusted = seen.adjust(extrinsics[1], centre)
-    assert adjusted.misfit < 0.5 * seen.misfit(extrinsics[1], centre)
+    adjusted = seen.adjust(Rig(extrinsics[1], centre))
+    assert adjusted.misfit < 0.5 * seen.misfit(Rig(extrinsics[1], centre))
     found_px = -adjusted.corrections[:, 0] * SIZE / 96
     assert np.corrcoef(found_px, moved_px)[0, 1] > 0.7

@@ -19,7 +19,7 @@ or too low in all views alike (it moves the hull, nearly).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -27,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.poses import FloatArray, camera_centre, invert_rigid, rays
-from geogen_hf.cameras.rigs import measure_rigs
+from geogen_hf.cameras.rigs import Rig, measure_rigs
 from geogen_hf.cameras.silhouettes import Mask, Silhouette, evenly_spread, outline
 
 FARTHEST_PX = 8.0
 """Larger misfits of a pixel count as this: how wrong a wrong camera is does not matter."""
 
 _DEPTHS = 32  # points tried along a ray
-_BLOCK = 256  # rays at a time
 _LEAST_DEPTH = np.float32(1e-9)  # what is nearer to a camera, or behind it, it does not see
 _MOST_PIXELS = 90  # of an outline, evenly spread
 _DEPTH_SEARCHED = 1.2  # in half frames: heads are about as deep as they are wide
@@ -59,8 +58,7 @@ class Adjusted(NamedTuple):
 class Silhouettes:
     """V silhouettes of one subject, to be tried with many cameras.
 
-    The intrinsics are in pixels of the pictures, not of the masks. Methods take `(V, 4, 4)`
-    extrinsics, OpenCV axes, and the `(3,)` world point that the cameras look at.
+    The intrinsics are in pixels of the pictures, not of the masks.
     """
 
     def __init__(self, silhouettes: Sequence[Silhouette], intrinsics: FloatArray) -> None:
@@ -75,15 +73,13 @@ class Silhouettes:
         self._distance = np.concatenate([_padded(each, height, width) for each in distances])
         self._slope = np.concatenate([_padded(each, height, width) for each in slopes])
 
-    def misfit(self, world_to_camera: FloatArray, centre: FloatArray) -> float:
+    def misfit(self, rig: Rig) -> float:
         """The mean misfit over the outlines of all views, in pixels of the masks."""
-        rays = self._rays(world_to_camera, centre, self._intrinsics, self._pixels)
+        rays = self._rays(rig, self._intrinsics, self._pixels)
         least = [self._outside(each).max(axis=0).min(axis=1) for each in rays]
         return float(np.concatenate(least).mean())
 
-    def adjust(
-        self, world_to_camera: FloatArray, centre: FloatArray, *, stiffness: float = 1.0
-    ) -> Adjusted:
+    def adjust(self, rig: Rig, *, stiffness: float = 1.0) -> Adjusted:
         """Find small corrections of the intrinsics, which are a little wrong, that fit best.
 
         By Gauss-Newton with a penalty on their size, times `stiffness`: 1 to compare candidates;
@@ -94,7 +90,7 @@ class Silhouettes:
         penalty = stiffness * _PENALTY / np.tile(np.square(_USUAL_SIZE), len(self._pixels))
         best, least = Adjusted(FARTHEST_PX, corrections), np.inf
         for remaining in reversed(range(_ROUNDS + 1)):
-            misfits, slopes = self._evaluate(world_to_camera, centre, corrections)
+            misfits, slopes = self._evaluate(rig, corrections)
             weights = 1 / (1 + misfits)  # pixels that will never fit shall not decide
             flat = corrections.ravel()
             total = float((weights * misfits**2).sum() + penalty @ flat**2)
@@ -109,53 +105,40 @@ class Silhouettes:
             corrections = (flat - step.clip(-limit, limit)).reshape(-1, 3)
         return best
 
-    def common_shift(
-        self, world_to_camera: FloatArray, centre: FloatArray, shift: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def common_shift(self, rig: Rig, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Normal equations, `(2, 2)` and `(2,)`, for a shift that all principal points share.
 
         They are linearised at `shift`, `(2,)` pixels of the masks. Those of subjects add up.
         """
         corrections = np.tile([*shift, 0.0], (len(self._pixels), 1))
-        misfits, slopes = self._evaluate(world_to_camera, centre, corrections)
+        misfits, slopes = self._evaluate(rig, corrections)
         shared = slopes.reshape(len(misfits), -1, 3).sum(axis=1)[:, :2]
         weighted = shared / (1 + misfits)[:, None]
         return weighted.T @ shared, -(weighted.T @ misfits)
 
-    def reached(
-        self, within: Sequence[Mask], world_to_camera: FloatArray, centre: FloatArray
-    ) -> list[Mask]:
+    def reached(self, within: Sequence[Mask], rig: Rig) -> list[Mask]:
         """For each view, find the part of a mask that the hull of the other silhouettes covers."""
         pixels = [np.argwhere(mask)[:, ::-1] + np.float64(0.5) for mask in within]
         reached = [mask.copy() for mask in within]
-        every = self._rays(world_to_camera, centre, self._intrinsics, pixels)
-        for mask, its_rays in zip(reached, every, strict=True):
-            fits = [
-                self._outside(block).max(axis=0).min(axis=1) <= 1.0 for block in its_rays.blocks()
-            ]
-            mask[mask] = np.concatenate(fits) if fits else False
+        for mask, own in zip(reached, self._rays(rig, self._intrinsics, pixels), strict=True):
+            mask[mask] = self._outside(own).max(axis=0).min(axis=1) <= 1.0
         return reached
 
-    def _evaluate(
-        self, world_to_camera: FloatArray, centre: FloatArray, corrections: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def _evaluate(self, rig: Rig, corrections: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Misfits of all outline pixels, `(P,)`, and their derivatives, `(P, 3 V)`."""
         intrinsics = np.array(self._intrinsics)
         intrinsics[:, :2, :2] *= np.exp(corrections[:, 2])[:, None, None]
         intrinsics[:, :2, 2] += corrections[:, :2]
-        rays = self._rays(world_to_camera, centre, intrinsics, self._pixels)
+        rays = self._rays(rig, intrinsics, self._pixels)
         found = [self._derivatives(each, intrinsics) for each in rays]
         misfits, slopes = zip(*found, strict=True)
         return np.concatenate(misfits), np.concatenate(slopes)
 
     def _rays(
-        self,
-        world_to_camera: FloatArray,
-        centre: FloatArray,
-        intrinsics: FloatArray,
-        pixels: Sequence[FloatArray],
+        self, rig: Rig, intrinsics: FloatArray, pixels: Sequence[FloatArray]
     ) -> Iterator[_Rays]:
         """The rays of pixels `(P, 2)` of each view, view by view."""
+        world_to_camera, centre = rig
         relative = world_to_camera @ invert_rigid(world_to_camera)[:, None]
         homography = intrinsics @ relative[..., :3, :3] @ np.linalg.inv(intrinsics)[:, None]
         start = (intrinsics @ relative[..., :3, 3:]).astype(np.float32)
@@ -233,12 +216,6 @@ class _Rays:
     start: NDArray[np.float32]  # (O, 3, 1) the view's centre, as another projects it
     depths: NDArray[np.float32]  # (D,) in the view's own depth
 
-    def blocks(self) -> Iterator[_Rays]:
-        """The same rays, so few at a time that their points stay in the processor's cache."""
-        for start in range(0, len(self.pixels), _BLOCK):
-            some = slice(start, start + _BLOCK)
-            yield replace(self, pixels=self.pixels[some], towards=self.towards[:, :, some])
-
     def points(self, depths: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Pixels x and y, and depths z, each `(O, P, D)`, at depths `(D,)` or `(P, D)`."""
         x, y, z = (
@@ -280,10 +257,8 @@ def _distance_outside(mask: Mask) -> NDArray[np.float32]:
 
 def _padded(table: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """A table at a larger size, its rows in one; beyond its edges, values at the edges count."""
-    rows = np.minimum(np.arange(height), table.shape[0] - 1)
-    columns = np.minimum(np.arange(width), table.shape[1] - 1)
-    larger = table[rows[:, None], columns]
-    return np.asarray(larger.reshape(height * width, *table.shape[2:]))
+    wider = [(0, height - len(table)), (0, width - table.shape[1]), *[(0, 0)] * (table.ndim - 2)]
+    return np.pad(table, wider, mode="edge").reshape(height * width, *table.shape[2:])
 
 
 @dataclass(frozen=True, eq=False)

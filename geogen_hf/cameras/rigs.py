@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -171,6 +172,20 @@ def measure_rigs(world_to_camera: FloatArray, starts: NDArray[np.intp]) -> Rigs:
         gap_deg=_largest_gap_deg(-offset, up, starts, subject),
         views=views,
     )
+
+
+class Rig(NamedTuple):
+    """Cameras `(V, 4, 4)` of a subject, OpenCV axes, and the `(3,)` point that they look at."""
+
+    world_to_camera: FloatArray
+    centre: FloatArray
+
+
+def read_rig(matrices: FloatArray, convention: Convention) -> Rig | None:
+    """Read `(V, 4, 4)` matrices as stored; None if the cameras could not stand like this."""
+    world_to_camera = canonicalise(matrices, convention)
+    rigs = measure_rigs(world_to_camera, np.array([0]))
+    return Rig(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
 
 
 def _nearest_point(eye: FloatArray, forward: FloatArray, starts: NDArray[np.intp]) -> FloatArray:

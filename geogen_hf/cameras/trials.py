@@ -13,15 +13,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
+from geogen_hf.cameras.conventions import CANDIDATES, Convention
 from geogen_hf.cameras.hull import Silhouettes
 from geogen_hf.cameras.poses import FloatArray, as_stack
-from geogen_hf.cameras.rigs import azimuth_deg, geometry_of, measure_rigs, read_rigs
+from geogen_hf.cameras.rigs import Rig, azimuth_deg, geometry_of, read_rig, read_rigs
 from geogen_hf.cameras.scores import STANDING_SHARE, CameraWarning, rounded_percent
 from geogen_hf.cameras.silhouettes import evenly_spread, silhouette
 from geogen_hf.errors import CameraError
@@ -52,20 +51,6 @@ _SHIFT_ROUNDS = 5
 
 NullReading = tuple[float, tuple[int, ...] | None]
 """A misfit, and the order of the views it was found in; None for transposed rotation blocks."""
-
-
-class Rig(NamedTuple):
-    """Cameras `(V, 4, 4)` of a subject, OpenCV axes, and the `(3,)` point that they look at."""
-
-    world_to_camera: FloatArray
-    centre: FloatArray
-
-
-def read_rig(matrices: FloatArray, convention: Convention) -> Rig | None:
-    """Read `(V, 4, 4)` matrices as stored; None if the cameras could not stand like this."""
-    world_to_camera = canonicalise(matrices, convention)
-    rigs = measure_rigs(world_to_camera, np.zeros(1, dtype=np.intp))
-    return Rig(world_to_camera, rigs.centre[0]) if rigs.sound[0] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +100,15 @@ class Seen:
         self.nulls: dict[Convention, NullReading] = {}  # those that were asked for
         # The misfits as stated, and with corrected intrinsics.
         self.plain = cache(partial(self._measure, self.silhouettes.misfit))
-        self.adjusted = cache(partial(self._measure, lambda *rig: silhouettes.adjust(*rig).misfit))
+        self.adjusted = cache(partial(self._measure, lambda rig: silhouettes.adjust(rig).misfit))
 
     def read(self, convention: Convention) -> Rig | None:
         """Its cameras under a convention; None if they could not stand like this."""
         return read_rig(self._matrices, convention)
 
-    def _measure(self, misfit: Callable[..., float], convention: Convention) -> float:
+    def _measure(self, misfit: Callable[[Rig], float], convention: Convention) -> float:
         rig = self.read(convention)
-        return FARTHEST if rig is None else misfit(*rig)
+        return FARTHEST if rig is None else misfit(rig)
 
     def corrected(self, convention: Convention) -> float:
         """The misfit with corrected intrinsics; as stated where it is too small to need that."""
@@ -141,9 +126,9 @@ class Seen:
         blocks = _blocks_transposed(self._matrices)
         others = [read_rig(blocks, block) for block in self._stored.block_conventions]
         readings.extend((other, None) for other in others if other is not None)
-        tried = [self.silhouettes.misfit(*each) for each, _ in readings]
+        tried = [self.silhouettes.misfit(each) for each, _ in readings]
         few = [readings[place] for place in np.argsort(tried, kind="stable")[:_NULLS_ADJUSTED]]
-        adjusted = [(self.silhouettes.adjust(*each).misfit, order) for each, order in few]
+        adjusted = [(self.silhouettes.adjust(each).misfit, order) for each, order in few]
         best = min([(FARTHEST, None), *adjusted], key=lambda found: found[0])
         return self.nulls.setdefault(convention, best)
 
@@ -299,7 +284,7 @@ def _intrinsics(subjects: Sequence[tuple[Silhouettes, Rig]]) -> Iterator[CameraW
             f"{unknown}: the true one is that much further right and down.",
             {"x": told[0], "y": told[1]},
         )
-    adjusted = [silhouettes.adjust(*rig, stiffness=0.1) for silhouettes, rig in subjects]
+    adjusted = [silhouettes.adjust(rig, stiffness=0.1) for silhouettes, rig in subjects]
     corrections = np.concatenate([each.corrections for each in adjusted])
     scatter = rounded_percent(float(np.sqrt(corrections[:, :2].var(axis=0).mean())))
     focal = round(100 * float(corrections[:, 2].std()), 3)
@@ -323,7 +308,7 @@ def _common_shift(subjects: Sequence[tuple[Silhouettes, Rig]]) -> tuple[FloatArr
     """The shift of all principal points that fits best, and its standard error, pixels of masks."""
     shift = np.zeros(2)
     for _ in range(_SHIFT_ROUNDS):
-        parts = [silhouettes.common_shift(*rig, shift) for silhouettes, rig in subjects]
+        parts = [silhouettes.common_shift(rig, shift) for silhouettes, rig in subjects]
         matrix = sum((part[0] for part in parts), 1e-3 * np.eye(2))
         shift = shift + np.linalg.solve(matrix, sum(part[1] for part in parts)).clip(-2, 2)
     # Pixels of an outline err together: about one in ten counts.

@@ -250,7 +250,7 @@ class _Drawn:
         rig, silhouettes = self.seen.read(convention), self.seen.silhouettes
         if rig is None:
             return [np.zeros_like(mask) for mask in silhouettes.masks]
-        return silhouettes.reached(silhouettes.masks, *rig)
+        return silhouettes.reached(silhouettes.masks, rig)
 
 
 def proof_picture(
