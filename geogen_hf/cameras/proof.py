@@ -93,8 +93,7 @@ def score_conventions(
         >>> print(score_conventions(stored, images).convention)
         camera_to_world opengl
     """
-    stored = Stored.of(matrices)
-    names = subject_ids or [f"subject {index}" for index in range(len(stored.views))]
+    stored = Stored.of(matrices, subject_ids, view_ids)
     readings = read_rigs(stored.matrices, stored.starts, candidates)
     scores = [ConventionScore(c, readings[geometry_of(c)][1]) for c in candidates]
     seen: list[Seen] = []
@@ -108,7 +107,7 @@ def score_conventions(
         look = min(FIRST_LOOK, pixel_subjects)
         while order:
             while order and (missing := look - len(seen)):
-                seen += seen_subjects(stored, images, order[:missing], names)
+                seen += seen_subjects(stored, images, order[:missing])
                 del order[:missing]
             outcome = _decide(scores, seen, subjects, stated_direction)
             if outcome.settled or outcome.contradicted or look >= pixel_subjects:
@@ -118,10 +117,9 @@ def score_conventions(
     logger.info("camera convention: %s", outcome.reason)
     if outcome.convention is None:
         return outcome
-    numbers = view_ids or [range(int(count)) for count in stored.views]
     return replace(
         outcome,
-        warnings=camera_warnings(seen, outcome.convention, names, numbers),
+        warnings=camera_warnings(seen, outcome.convention),
         mirrored_world=bool(is_improper(stored.matrices[0]) != outcome.convention.mirrored),
     )
 

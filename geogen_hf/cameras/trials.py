@@ -55,14 +55,21 @@ NullReading = tuple[float, tuple[int, ...] | None]
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The matrices of S subjects, as stored."""
+    """The matrices of S subjects, as stored; names and numbers of views are for warnings."""
 
     matrices: FloatArray  # (M, 4, 4), one subject after the other
     starts: NDArray[np.intp]  # (S,) where each subject's begin
     views: NDArray[np.intp]  # (S,) how many it has
+    names: Sequence[str]
+    view_ids: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, matrices: Sequence[ArrayLike]) -> Stored:
+    def of(
+        cls,
+        matrices: Sequence[ArrayLike],
+        names: Sequence[str] | None = None,
+        view_ids: Sequence[Sequence[int]] | None = None,
+    ) -> Stored:
         """Check the shapes and join the matrices of all subjects."""
         stacks = [as_stack(each, "stored camera matrices", 4, 4) for each in matrices]
         views = np.array([len(stack) if stack.ndim == 3 else 0 for stack in stacks], dtype=np.intp)
@@ -70,7 +77,9 @@ class Stored:
             found = stacks[int(np.argmin(views))].shape if stacks else "no subject"
             what = "stored camera matrices cannot be scored"
             raise CameraError(what, expected="(V, 4, 4) for each subject", found=found)
-        return cls(np.concatenate(stacks), np.cumsum(views) - views, views)
+        names = names or [f"subject {index}" for index in range(len(views))]
+        view_ids = view_ids or [range(int(count)) for count in views]
+        return cls(np.concatenate(stacks), np.cumsum(views) - views, views, names, view_ids)
 
     def of_subject(self, index: int) -> FloatArray:
         """The `(V, 4, 4)` matrices of one subject."""
@@ -89,13 +98,15 @@ class Stored:
 class Seen:
     """A subject whose pictures were looked at; each of its misfits is computed once, if asked for.
 
-    It is number `index` of those stored, and `silhouettes` are those of the views `rows`.
+    It is number `index` of those stored, and `silhouettes` are those of its views `rows`.
     """
 
     def __init__(
         self, stored: Stored, index: int, rows: NDArray[np.intp], silhouettes: Silhouettes
     ) -> None:
         self._stored, self.index, self.rows, self.silhouettes = stored, index, rows, silhouettes
+        self.name = stored.names[index]
+        self.view_ids = [stored.view_ids[index][row] for row in rows]
         self._matrices = stored.of_subject(index)[rows]
         self.nulls: dict[Convention, NullReading] = {}  # those that were asked for
         # The misfits as stated, and with corrected intrinsics.
@@ -133,12 +144,7 @@ class Seen:
         return self.nulls.setdefault(convention, best)
 
 
-def seen_subjects(
-    stored: Stored,
-    images: ImageSource,
-    indices: Sequence[int],
-    subject_ids: Sequence[str],
-) -> list[Seen]:
+def seen_subjects(stored: Stored, images: ImageSource, indices: Sequence[int]) -> list[Seen]:
     """Look at some subjects; keep those that show a head before an even background.
 
     Each is read in a thread: while one waits for its pictures, others are decoded.
@@ -152,7 +158,7 @@ def seen_subjects(
         if not len(pictures) == len(intrinsics) == len(matrices):
             raise CameraError(
                 "pictures, intrinsics and matrices of a subject do not fit together",
-                where=subject_ids[index],
+                where=stored.names[index],
                 expected=f"{len(matrices)} of each",
                 found=f"{len(pictures)} pictures, {len(intrinsics)} intrinsics",
             )
@@ -160,7 +166,7 @@ def seen_subjects(
         outlines = [silhouette(pictures[row]) for row in rows]
         if all(each.plausible for each in outlines):
             return Seen(stored, index, rows, Silhouettes(outlines, intrinsics[rows]))
-        logger.debug("%s: no head before an even background", subject_ids[index])
+        logger.debug("%s: no head before an even background", stored.names[index])
         return None
 
     with ThreadPoolExecutor(FIRST_LOOK) as threads:
@@ -204,16 +210,8 @@ def _blocks_transposed(matrices: FloatArray) -> FloatArray:
     return transposed
 
 
-def camera_warnings(
-    seen: Sequence[Seen],
-    convention: Convention,
-    subject_ids: Sequence[str],
-    view_ids: Sequence[Sequence[int]],
-) -> tuple[CameraWarning, ...]:
-    """Say what is a little wrong with the cameras of these subjects, as the pictures show it.
-
-    The names and the numbers of views are those of all subjects of the release.
-    """
+def camera_warnings(seen: Sequence[Seen], convention: Convention) -> tuple[CameraWarning, ...]:
+    """Say what is a little wrong with the cameras of these subjects, as the pictures show it."""
     mirrored = CameraWarning(
         "mirrored",
         "The pictures fit only left-handed camera axes: either the metadata was written so, or the "
@@ -223,33 +221,30 @@ def camera_warnings(
     usual = float(np.median([each.corrected(convention) for each in rigs])) if rigs else 0.0
     odd: list[CameraWarning] = []
     for each in list(rigs):
-        ids = subject_ids[each.index], [view_ids[each.index][row] for row in each.rows]
-        if (warning := _odd_subject(each, convention, usual, *ids)) is not None:
+        if (warning := _odd_subject(each, convention, usual)) is not None:
             odd.append(warning)
             del rigs[each]
     common = _common(rigs, convention) if rigs else ()
     return (*([mirrored] if convention.mirrored else []), *common, *odd)
 
 
-def _odd_subject(
-    seen: Seen, convention: Convention, usual: float, subject_id: str, view_ids: Sequence[int]
-) -> CameraWarning | None:
+def _odd_subject(seen: Seen, convention: Convention, usual: float) -> CameraWarning | None:
     """Whether a subject fits worse than others usually do, and exchanged views explain it."""
     own = seen.corrected(convention)
     null, order = seen.nulls.get(convention, (own, None))
-    numbers = {"subject_id": subject_id, "misfit": rounded_percent(own)}
-    views = [view_ids[row] for row, to in enumerate(order or ()) if row != to]
+    numbers = {"subject_id": seen.name, "misfit": rounded_percent(own)}
+    views = [seen.view_ids[row] for row, to in enumerate(order or ()) if row != to]
     if null < 0.6 * own and own - null > 0.2 and views:
         text = (
-            f"Views {views[0]} and {views[1]} of {subject_id} look exchanged"
+            f"Views {views[0]} and {views[1]} of {seen.name} look exchanged"
             if len(views) == 2
-            else f"The cameras of {subject_id} look shuffled between its views"
+            else f"The cameras of {seen.name} look shuffled between its views"
         )
         fits = f"misfit {rounded_percent(own):.1f} %, exchanged {rounded_percent(null):.1f} %"
         return CameraWarning("exchanged_views", f"{text} ({fits}).", {**numbers, "views": views})
     if own > max(3 * usual, usual + 0.5):
         text = (
-            f"The cameras of {subject_id} do not fit its pictures: its outlines misfit by "
+            f"The cameras of {seen.name} do not fit its pictures: its outlines misfit by "
             f"{rounded_percent(own):.1f} %, those of other subjects by "
             f"{rounded_percent(usual):.1f} %."
         )

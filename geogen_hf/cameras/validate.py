@@ -22,11 +22,9 @@ _NOT_FINITE, _LEAVE_OUT = "have values that are not finite", "repair or leave ou
 
 
 def rotation_errors(rotation: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """How far `(..., 3, 3)` matrices are from rotations.
+    """How far `(..., 3, 3)` matrices are from rotations, as two `(...)` float64.
 
-    Returns:
-        The largest entry of |R^T R - 1| (inf where a value is not finite) and the determinant
-        (nan there), each `(...)` float64.
+    The largest entry of |R^T R - 1| (inf where a value is not finite) and the determinant (nan).
     """
     rotation = as_stack(rotation, "rotations", 3, 3)
     finite = np.asarray(np.isfinite(rotation).all(axis=(-2, -1)))

@@ -69,19 +69,14 @@ class CameraOptions:
 class ResolvedConvention:
     """What the matrices mean, as far as that is known, and how it is known.
 
-    Attributes:
-        convention: None where the data proves nothing, or contradicts what was stated.
-        how: `"proven"` by the data; `"stated"` and not contradicted by it; `"unchecked"`, stated
-            and taken as it is; `"remembered"` as proven before; `"unsettled"`.
-        stated: What the option or the schema said; None for nothing.
-        proof: The scores; None where no pictures were looked at.
-        warnings: What a user should know about the cameras.
+    It is proven by the data, stated and not contradicted by it, stated and taken unchecked,
+    remembered as proven before, or unsettled.
     """
 
-    convention: Convention | None
+    convention: Convention | None  # None where nothing is proven, or the stated one contradicted
     how: Literal["proven", "stated", "unchecked", "remembered", "unsettled"]
-    stated: Convention | None = None
-    proof: ConventionResult | None = None
+    stated: Convention | None = None  # what the option or the schema said
+    proof: ConventionResult | None = None  # None where no pictures were looked at
     warnings: tuple[CameraWarning, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -109,12 +104,7 @@ class ResolvedConvention:
         return "\n  ".join([*self.describe(), *table])
 
     def require(self) -> Convention:
-        """The convention, for whoever cannot go on without.
-
-        Raises:
-            CameraError: Nothing is proven, or the data contradicts what was stated; the message has
-                the scores and the remedy.
-        """
+        """The convention; `CameraError`, with the scores and the remedy, if it is not known."""
         if self.convention is not None:
             return self.convention
         if self.proof is None:

@@ -304,7 +304,7 @@ def _drawn(views: Views, taken: Convention | None) -> _Drawn | None:
         return None
     stored = views.extrinsics if taken is None else express(views.extrinsics, taken)
     pictures = list(map(np.asarray, views.images)), views.intrinsics
-    seen = seen_subjects(Stored.of([stored]), lambda _: pictures, [0], [views.subject_id])
+    seen = seen_subjects(Stored.of([stored], [views.subject_id]), lambda _: pictures, [0])
     if not seen:
         return None
     images = [_paled(views.images[row]) for row in seen[0].rows]

@@ -32,27 +32,15 @@ ImageIndex = dict[str, dict[int, Member]]
 
 @dataclass(frozen=True)
 class Subject:
-    """One identity: images still in their archives, cameras in canonical form.
-
-    Attributes:
-        subject_id: Its name, as folder and metadata have it.
-        view_ids: V view numbers, ascending.
-        images: V members, in the same order.
-        extrinsics: `(V, 4, 4)` float64 world-to-camera, OpenCV axes (x right, y down, z forward),
-            in the release's unit of length.
-        intrinsics: `(V, 3, 3)` float64, in pixels of the stored image; nan until the images' sizes
-            are known where they depend on those.
-        metadata: The identity's JSON, untouched.
-        lens: Intrinsics as stored.
-        default_intrinsics: What to do where there are none.
-    """
+    """One identity: images still in their archives, cameras in canonical form."""
 
     subject_id: str
-    view_ids: tuple[int, ...]
+    view_ids: tuple[int, ...]  # V numbers, ascending
     images: tuple[Member, ...]
-    extrinsics: FloatArray
+    extrinsics: FloatArray  # (V, 4, 4) world-to-camera, OpenCV axes, in the release's unit
+    #: (V, 3, 3) in pixels of the stored image; nan until its size is known where they depend on it.
     intrinsics: FloatArray
-    metadata: str
+    metadata: str  # the identity's JSON, untouched
     lens: StoredIntrinsics
     default_intrinsics: DefaultIntrinsics | None = None
 
@@ -80,13 +68,7 @@ class Subject:
 
 
 def read_subject(archives: Archives, subject: Subject) -> tuple[Subject, list[bytes]]:
-    """Read all images of a subject in one run; the subject has its intrinsics in their pixels.
-
-    Raises:
-        ArchiveError: A member is damaged or not a PNG.
-        CameraError: Intrinsics do not go with the size of the images.
-        FetchError: An archive cannot be read.
-    """
+    """Read all images of a subject in one run; the subject has its intrinsics in their pixels."""
     (records,) = archives.records([subject.images])
     images = list(map(unpack_png, subject.images, records))
     return subject.at_sizes(list(map(png_size, subject.images, images))), images
@@ -97,8 +79,7 @@ def decode_for_eye(
 ) -> tuple[list[Pixels], FloatArray]:
     """Decode V images to be looked at, large ones reduced; with intrinsics in their pixels.
 
-    Raises:
-        ImageError: One is damaged; the message names its place.
+    An `ImageError` of a damaged one names its place.
     """
     small = [decode_small(data, where=at) for data, at in zip(encoded, places, strict=True)]
     scale = np.array([[factor, factor, 1.0] for _, factor in small])
@@ -156,7 +137,7 @@ def join_subjects(
     """Put images and cameras together.
 
     Args:
-        images: As `index_images` gives them.
+        images: Members by identity and view.
         metadata: Cameras by identity.
         convention: What the matrices mean; None leaves them as stored, and unchecked.
         stated: Whether the user said so: then it counts more than the keys of the metadata.
@@ -216,8 +197,7 @@ def join_subject(
 ) -> Subject:
     """Put the images and cameras of one identity together: the views that have both, ascending.
 
-    Raises:
-        CameraError: The convention contradicts what the keys say.
+    `CameraError` if the convention contradicts what the keys say.
     """
     kept = [row for row, view_id in enumerate(found.view_ids) if view_id in views]
     stored = found if len(kept) == len(found.view_ids) else found.of_views(kept)
