@@ -84,7 +84,7 @@ def test_killed_twice_and_resumed_is_one_epoch(runs: Path, run: str) -> None:
     assert found["seen"] == found["whole"]
 
 
-@pytest.mark.parametrize("run", ["folder None", "folder fork", "folder spawn", "builder fork"])
+@pytest.mark.parametrize("run", ["folder None", "folder fork", "folder forkserver", "builder fork"])
 def test_workers_that_stay_see_the_epoch(runs: Path, run: str) -> None:
     found = scenario(runs, f"persistent {run}")
     assert found["0"] == found["0 again"] == found["new 0"]

@@ -181,6 +181,7 @@ def main(folder: str) -> None:
     # Python 3.12 on: forking is what is tried here, and nothing else runs in this process.
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+    multiprocessing.set_forkserver_preload(["torch.utils.data", "datasets", "geogen_hf.training"])
     source("prepared", folder)  # prepared once, before several do it
     scenarios: dict[str, Callable[[], Any]] = {
         "killed folder 0": lambda: killed("folder", folder, 0),
@@ -188,7 +189,7 @@ def main(folder: str) -> None:
         "killed builder 2": lambda: killed("builder", folder, 2),
         "persistent folder None": lambda: persistent("folder", folder, None),
         "persistent folder fork": lambda: persistent("folder", folder, "fork"),
-        "persistent folder spawn": lambda: persistent("folder", folder, "spawn"),
+        "persistent folder forkserver": lambda: persistent("folder", folder, "forkserver"),
         "persistent builder fork": lambda: persistent("builder", folder, "fork"),
     }
     began = time.perf_counter()
