@@ -26,6 +26,7 @@ from fetching import Site
 from hub_release import unmark
 from hub_server import HubServer
 from origin_server import OriginServer
+from pushing import served
 from zips import Members, read_zip, zip_of
 
 from geogen_hf import ExportOptions, export_release
@@ -69,6 +70,13 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
     """A Hub without any repo."""
     with HubServer(tmp_path / "hub") as server:
         yield server
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub that this process may talk to, by git LFS."""
+    with served(tmp_path, monkeypatch) as hub:
+        yield hub
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED
@@ -16,7 +15,7 @@ import pytest
 from conftest import digests
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
-from pushing import REPO, commits, exported, forget_session, push, served, there
+from pushing import REPO, commits, exported, forget_session, push, there
 from zips import edited, read_zip, zip_of
 
 from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
@@ -32,12 +31,6 @@ from geogen_hf.source.parts import ALL_PARTS
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 WRITING = ("preupload", "lfs-batch", "lfs-upload", "commit", "repo-create", "repo-settings")
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    with served(tmp_path, monkeypatch) as hub:
-        yield hub
 
 
 @pytest.fixture(scope="module")

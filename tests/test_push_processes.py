@@ -8,14 +8,14 @@ import random
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import digests
 from hub_server import Fault, HubServer, hub_environment
 from huggingface_hub import HfApi
-from pushing import REPO, commits, exported, push, served, there
+from pushing import REPO, commits, exported, push, there
 from typer.testing import CliRunner, Result
 from warm import GEOGEN, Child
 
@@ -32,12 +32,6 @@ pytestmark = [
 
 BYTES_PER_S = 150_000
 """Some seconds for a push, so that it can be killed in the midst of it."""
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    with served(tmp_path, monkeypatch) as hub:
-        yield hub
 
 
 @pytest.fixture(scope="module")

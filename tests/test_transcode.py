@@ -215,12 +215,11 @@ def test_damaged_images_are_named(
         transcoded(stored, spoil(stored[1][0]), options)
 
 
-@pytest.mark.parametrize("spoil", DAMAGE)
 def test_identities_with_damaged_images_are_left_out_where_asked(
-    spoil: Callable[[bytes], bytes], maker: ReleaseMaker, tmp_path: Path
+    maker: ReleaseMaker, tmp_path: Path
 ) -> None:
     zip_name, member = maker.first_image()
-    maker.zips[zip_name][member] = spoil(maker.zips[zip_name][member])
+    maker.zips[zip_name][member] = cut_short(maker.zips[zip_name][member])
     release = read_release(locate_parts(maker.write()))
     options = ExportOptions(image_format="webp")
     with pytest.raises(ArchiveError, match=member) as raised:
