@@ -843,6 +843,16 @@ HELD_OUT: dict[str, Arrangement] = {
         orbit=True,
     ),
     "spherical, keys nobody knows": named(PLAIN, lambda v: sphere(v, "theta phi rho"), orbit=True),
+    "spherical, from the pole": named(
+        PLAIN,
+        lambda v: {
+            "theta": np.arctan2(v.centre[0], v.centre[2]) % (2 * np.pi),
+            "phi": np.arccos(v.centre[1] / np.linalg.norm(v.centre)),
+            "r": np.linalg.norm(v.centre),
+            "K": v.k,
+        },
+        orbit=True,
+    ),
     "one key twice: m": named(PLAIN, lambda v: {"external": {"m": v.e}, "internal": {"m": v.k}}),
     "one key twice: K": named(PADDED, lambda v: {"pose": {"K": v.e}, "intrinsics": {"K": v.k}}),
     "one key twice: data": named(PLAIN, lambda v: {"ext": {"data": v.e}, "int": {"data": v.k}}),

@@ -191,6 +191,12 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
 }  # fmt: skip
 """What a value of each role may look like."""
 
+OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
+    "c": (_VECTORS, Role("location", C2W)),
+    "r": (_NUMBERS, Role("distance")),
+}
+"""What letters hold, where their numbers are not what they mostly stand for."""
+
 _NOISE = re.compile(r"[-_.\s]+")
 _ORDER = re.compile(r"(wxyz|xyzw)$")
 _UNIT = re.compile(r"(deg|degrees|rad|radians)$")

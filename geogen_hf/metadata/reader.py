@@ -398,11 +398,15 @@ def _keys_of(root: object) -> str:
 
 
 def _three_fractions(node: object, depth: int = 0) -> list[str]:
-    """Unknown keys of the first object with three fractions, as azimuth and the like are."""
+    """Keys of the first object with three fractions: two angles of unknown names, a distance."""
     if depth > 6 or not isinstance(node, (dict, list)):
         return []
     if isinstance(node, dict):
-        found = [key for key, value in node.items() if type(value) is float and not role_of(key)]
+        fractions = {k: role_of(k) for k, value in node.items() if type(value) is float}
+        found = [key for key, role in fractions.items() if role is None]
+        found += [
+            k for k, role in fractions.items() if k in "rR" or (role and role.name == "distance")
+        ]
         if len(found) == len(SPHERICAL):
             return found
     children = list(node.values() if isinstance(node, dict) else node)[:16]

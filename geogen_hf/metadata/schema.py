@@ -20,8 +20,8 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `rodrigues`         PATH to three numbers, axis times angle; with `translation`
 `eye`               PATH to a camera's place; with `target`, and `up` or `world_up`
 `azimuth`           PATH to an angle about y, from z towards x; with `elevation` and `distance`
-`elevation`         PATH to an angle above the plane of x and z, of a camera that looks at the
-                    origin
+`elevation`         PATH to an angle above the plane of x and z, or (beyond 90°) from y, of a camera
+                    that looks at the origin
 `distance`          PATH to its distance from there
 `translation`       PATH to three numbers
 `quaternion_order`  `"wxyz"` or `"xyzw"`

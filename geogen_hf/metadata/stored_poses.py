@@ -334,6 +334,8 @@ def _from_spherical(
         )
     if degrees or (degrees is None and np.abs(azimuth).max() > 2 * np.pi + 1e-6):
         azimuth, elevation = np.radians(azimuth), np.radians(elevation)
+    if elevation.min() >= 0 and np.pi / 2 + 1e-6 < elevation.max() <= np.pi:
+        elevation = np.pi / 2 - elevation  # it was measured from the pole
     bad = np.flatnonzero(~((distance > 0) & (np.abs(elevation) <= np.pi / 2 + 1e-6)))
     if len(bad):
         row = int(bad[0])

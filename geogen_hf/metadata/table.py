@@ -26,7 +26,7 @@ from geogen_hf.errors import GeoGenError
 from geogen_hf.metadata.keys import (
     ACCEPTED,
     BARE,
-    C2W,
+    OTHERWISE,
     SQUARES,
     CameraValueError,
     Dims,
@@ -298,8 +298,8 @@ class Table:
         if above is not None and dims and dims in ACCEPTED.get(above.name, ()):
             vague = role.name in ("pose", "matrix") and role.direction is None
             role = above if role.name == "unknown" or (alone and vague) else role
-        if role.name == "principal" and dims in _VECTORS:
-            role = Role("location", C2W)  # C, the centre of a camera
+        shapes, other = OTHERWISE.get(pattern[-1].lower() if pattern else "", ((), role))
+        role = other if dims in shapes else role
         if role.name in LABELS and dims == () and type(value) is not float:
             self._put(value, pattern, keys, None)
         accepted = ACCEPTED.get(role.name)
