@@ -6,10 +6,10 @@ pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -313,7 +313,7 @@ def _drawn(views: Views, taken: Convention | None) -> _Drawn | None:
 
 def _paled(image: Image.Image) -> Image.Image:
     factor = _CELL_PX / max(image.size)
-    size = (round(image.width * factor), round(image.height * factor))
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     image = image.resize(size, Image.Resampling.HAMMING)  # a third of the work of Lanczos
     return Image.blend(image, Image.new("RGB", size, _WHITE), 0.25)
 
@@ -372,7 +372,8 @@ def _inwards(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
 def _page(blocks: Sequence[Image.Image], notes: Sequence[str]) -> Image.Image:
     width = sum(block.width for block in blocks) + _GUTTER * (len(blocks) - 1) + 2 * _MARGIN
     font = ImageFont.load_default(13)
-    lines = [line for note in notes for line in _wrapped(note, font, width - 2 * _MARGIN)]
+    letters = (width - 2 * _MARGIN) // 7  # in a line: they are 6 px wide in the mean
+    lines = [line for note in notes for line in textwrap.wrap(note, letters)]
     height = max(block.height for block in blocks)
     page = Image.new("RGB", (width, height + _LINE * len(lines) + 2 * _MARGIN), _PAPER)
     left = _MARGIN
@@ -383,16 +384,3 @@ def _page(blocks: Sequence[Image.Image], notes: Sequence[str]) -> Image.Image:
     for place, line in enumerate(lines):
         draw.text((_MARGIN, _MARGIN + height + _LINE * place), line, _INK, font)
     return page
-
-
-def _wrapped(text: str, font: Any, width: int) -> Iterator[str]:
-    line = ""
-    for word in text.split():
-        longer = f"{line} {word}".strip()
-        if line and font.getlength(longer) > width:
-            yield line
-            line = word
-        else:
-            line = longer
-    if line:
-        yield line
