@@ -8,7 +8,6 @@ functions do.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from geogen_hf.cameras.poses import resize_intrinsics
-from geogen_hf.errors import ArchiveError, ImageError, UsageError, did_you_mean, explain
+from geogen_hf.errors import ArchiveError, ImageError, UsageError, did_you_mean
 from geogen_hf.images import LONGEST_PX, Size, decode_image, pixels_at_a_time
 from geogen_hf.release.features import FEATURES
 from geogen_hf.release.subjects import Subject
@@ -53,23 +52,22 @@ class ExportOptions:
     quality: int = 92
 
     def __post_init__(self) -> None:
-        for fault in self._faults():
-            raise UsageError(fault)
-
-    def _faults(self) -> Iterator[str]:
         unknown = [name for name in self.configs if name not in FEATURES]
         if unknown or not self.configs or len(set(self.configs)) < len(self.configs):
-            yield explain("bad configs", expected=f"some of {', '.join(FEATURES)}, each once",
-                          found=", ".join(self.configs) or "none",
-                          remedy=did_you_mean("".join(unknown[:1]), FEATURES))  # fmt: skip
+            raise UsageError(
+                "bad configs",
+                expected=f"some of {', '.join(FEATURES)}, each once",
+                found=", ".join(self.configs) or "none",
+                remedy=did_you_mean("".join(unknown[:1]), FEATURES),
+            )
         if self.image_format not in IMAGE_FORMATS:
-            yield explain("unknown image format", expected=", ".join(IMAGE_FORMATS),
-                          found=self.image_format)  # fmt: skip
+            expected = ", ".join(IMAGE_FORMATS)
+            raise UsageError("unknown image format", expected=expected, found=self.image_format)
         if self.image_size is not None and not 8 <= self.image_size <= LONGEST_PX:
             expected = f"8 to {LONGEST_PX} pixels"
-            yield explain("bad image size", expected=expected, found=self.image_size)
+            raise UsageError("bad image size", expected=expected, found=self.image_size)
         if not 1 <= self.quality <= 95:
-            yield explain("bad JPEG quality", expected="1 to 95", found=self.quality)
+            raise UsageError("bad JPEG quality", expected="1 to 95", found=self.quality)
 
     @property
     def keeps_images(self) -> bool:

@@ -42,7 +42,7 @@ from geogen_hf.export.verify_rows import (
 from geogen_hf.release.shards import SPLITS, Split, split_of
 from geogen_hf.report import some_of
 from geogen_hf.source.parts import Place
-from geogen_hf.threads import Control, stoppable_threads
+from geogen_hf.threads import stoppable_threads
 
 USUAL_VIEWS = 7
 MOST_NEAR = 1000
@@ -317,21 +317,10 @@ def _check_files(
             count = max(1, min(workers or os.cpu_count() or 1, len(files)))
             executor, control = stack.enter_context(stoppable_threads(count))
         futures = [
-            executor.submit(_check_one, folder, file, sums.get(file.path), decode, control)
+            executor.submit(check_file, folder, file, sums.get(file.path), decode, control)
             for file in files
         ]
         for done, _ in enumerate(as_completed(futures), start=1):
             if progress is not None:
                 progress(done, len(files))
         return [future.result() for future in futures]
-
-
-def _check_one(
-    folder: ExportedFolder,
-    file: DataFile,
-    sha256: str | None,
-    decode: bool,
-    control: Control | None,
-) -> FileFindings:
-    with folder.localised(file.path) as local:
-        return check_file(local, file, sha256, decode, control)

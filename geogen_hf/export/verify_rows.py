@@ -22,7 +22,7 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import validate_extrinsics, validate_intrinsics
 from geogen_hf.durable import sha256_of
 from geogen_hf.errors import CameraError, ImageError, one_line
-from geogen_hf.export.exported import UNREADABLE, DataFile
+from geogen_hf.export.exported import UNREADABLE, DataFile, ExportedFolder
 from geogen_hf.export.parquet import portable_schema
 from geogen_hf.images import decode_image, pixels_at_a_time, read_header
 from geogen_hf.release.features import IMAGE_CONFIGS
@@ -131,11 +131,11 @@ class FileFindings:
 
 
 def check_file(
-    local: Path,
+    folder: ExportedFolder,
     file: DataFile,
     expected_sha256: str | None,
     decode: bool,
-    control: Control | None = None,
+    control: Control | None,
 ) -> FileFindings:
     """Check digest, schema and, with `decode`, rows and images of one file.
 
@@ -143,25 +143,30 @@ def check_file(
     is None where the check runs in another process.
     """
     found = FileFindings(file)
-    if expected_sha256 is None:
-        found.fail("not in SHA256SUMS")
-    elif sha256_of(local) != expected_sha256:
-        found.fail("its SHA-256 is not the one in SHA256SUMS")
-    size = 8 if file.config in IMAGE_CONFIGS else 512
-    try:
-        with pq.ParquetFile(local) as parquet:
-            rows = parquet.metadata.num_rows
-            if _check_schema(parquet.schema_arrow, portable_schema(file.config), found) and decode:
-                for batch in parquet.iter_batches(batch_size=size):
-                    if control is not None:
-                        control.check()
-                    _check_rows(batch, found)
-            found.rows = rows
-    except UNREADABLE as error:
-        found.fail(f"cannot be read: {one_line(error) or repr(error)}")
+    with folder.localised(file.path) as local:
+        if expected_sha256 is None:
+            found.fail("not in SHA256SUMS")
+        elif sha256_of(local) != expected_sha256:
+            found.fail("its SHA-256 is not the one in SHA256SUMS")
+        try:
+            _check_content(local, found, decode, control)
+        except UNREADABLE as error:
+            found.fail(f"cannot be read: {one_line(error) or repr(error)}")
     if file.config == "metadata" and len(set(found.subject_ids)) < len(found.subject_ids):
         found.fail("an identity is there twice")
     return found
+
+
+def _check_content(local: Path, found: FileFindings, decode: bool, control: Control | None) -> None:
+    config = found.file.config
+    with pq.ParquetFile(local) as parquet:
+        rows = parquet.metadata.num_rows
+        if _check_schema(parquet.schema_arrow, portable_schema(config), found) and decode:
+            for batch in parquet.iter_batches(batch_size=8 if config in IMAGE_CONFIGS else 512):
+                if control is not None:
+                    control.check()
+                _check_rows(batch, found)
+        found.rows = rows
 
 
 def _check_schema(schema: pa.Schema, expected: pa.Schema, found: FileFindings) -> bool:
