@@ -8,8 +8,6 @@
   `hull` pictures, `trials` tries candidates on them and says what is a little wrong, `scores` holds
   what came out.
 
-The functions that users of the data need are exported here.
-
 Example:
     >>> from geogen_hf.cameras import intrinsics_from_focal_mm, look_at, project
     >>> extrinsics = look_at((0, 0, 5), (0, 0, 0), (0, 1, 0))

@@ -283,19 +283,12 @@ def _camera_to_world(axes: AxesName) -> Convention:
 
 @dataclass(frozen=True, eq=False)
 class PyTorch3DCameras:
-    """Arguments of PyTorch3D's `PerspectiveCameras(..., in_ndc=True)`, with its names.
+    """Arguments of PyTorch3D's `PerspectiveCameras(..., in_ndc=True)`, with its names."""
 
-    Attributes:
-        R: `(..., 3, 3)` world-to-view for row vectors, `view = world @ R + T`; x left, y up.
-        T: `(..., 3)` in the world's unit.
-        focal_length: `(..., 2)` x, y in NDC.
-        principal_point: `(..., 2)` x, y in NDC, 0 in the middle of the image.
-    """
-
-    R: FloatArray
-    T: FloatArray
-    focal_length: FloatArray
-    principal_point: FloatArray
+    R: FloatArray  # (..., 3, 3) world-to-view for row vectors, view = world @ R + T; x left, y up
+    T: FloatArray  # (..., 3) in the world's unit
+    focal_length: FloatArray  # (..., 2) x, y in NDC
+    principal_point: FloatArray  # (..., 2) x, y in NDC, 0 in the middle of the image
 
 
 def to_pytorch3d(
@@ -369,16 +362,10 @@ def from_eg3d(labels: ArrayLike, width: int, height: int) -> tuple[FloatArray, F
 
 @dataclass(frozen=True, eq=False)
 class NerfstudioCameras:
-    """What nerfstudio's `transforms.json` says of cameras, with its names; pixels as here.
+    """What nerfstudio's `transforms.json` says of cameras, with its names and pixels as here."""
 
-    Attributes:
-        transform_matrix: `(..., 4, 4)` camera-to-world, OpenGL axes.
-        fl_x, fl_y, cx, cy: `(...)` pixels.
-        w, h: Image size in pixels.
-    """
-
-    transform_matrix: FloatArray
-    fl_x: FloatArray
+    transform_matrix: FloatArray  # (..., 4, 4) camera-to-world, OpenGL axes
+    fl_x: FloatArray  # (...), as the next three
     fl_y: FloatArray
     cx: FloatArray
     cy: FloatArray

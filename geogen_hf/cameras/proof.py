@@ -12,7 +12,7 @@ better shows that the cameras belong to other views. docs/cameras.md explains it
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -161,24 +161,21 @@ def _decide(
 
 def _ranked(scores: Sequence[ConventionScore], seen: Sequence[Seen]) -> list[ConventionScore]:
     """The candidates with their misfits, best first; adjusted ones only if they are needed."""
-    standing = [
+
+    def ranked(scores: Iterable[ConventionScore]) -> list[ConventionScore]:
+        return sorted(scores, key=lambda score: (score.misfit, -score.geometry.sound))
+
+    standing = ranked(
         replace(score, misfits=tuple(each.plain(score.convention) for each in seen))
         for score in scores
         if score.standing
-    ]
-    standing.sort(key=_misfit_first)
+    )
     if seen and not _clear(standing):
-        standing = [
+        standing = ranked(
             replace(score, adjusted=tuple(each.adjusted(score.convention) for each in seen))
             for score in standing
-        ]
-        standing.sort(key=_misfit_first)
-    ruled_out = [score for score in scores if not score.standing]
-    return [*standing, *sorted(ruled_out, key=_misfit_first)]
-
-
-def _misfit_first(score: ConventionScore) -> tuple[float, float]:
-    return score.misfit, -score.geometry.sound
+        )
+    return [*standing, *ranked(score for score in scores if not score.standing)]
 
 
 def _clear(standing: Sequence[ConventionScore]) -> bool:

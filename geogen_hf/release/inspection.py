@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from geogen_hf.cameras.silhouettes import evenly_spread
 from geogen_hf.errors import ArchiveError, one_line
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention
 from geogen_hf.release.pictures import proof_picture, views_of
@@ -40,33 +40,18 @@ class ArchiveSummary:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the zips hold.
-
-    Attributes:
-        archives: The parts.
-        subjects: Identities with images and cameras.
-        images: Images with a camera.
-        views_per_subject: How many identities have so many views.
-        headers_read: How many images' headers were read: all or, from parts behind URLs, a sample
-            spread evenly over the release.
-        image_sizes: How many of those images have so many pixels, as `"width x height"`.
-        splits: Identities in each split.
-        report: What does not add up.
-        camera_convention: What the camera matrices mean, and how that is known.
-        metadata_reading: What was taken for subject, view, pose and intrinsics, in a line.
-        release: What was inspected.
-    """
+    """What the zips hold."""
 
     archives: tuple[ArchiveSummary, ...]
-    subjects: int
-    images: int
-    views_per_subject: dict[int, int]
-    headers_read: int
-    image_sizes: dict[str, int]
-    splits: dict[str, int]
-    report: Report
+    subjects: int  # identities with images and cameras
+    images: int  # with a camera
+    views_per_subject: dict[int, int]  # how many identities have so many views
+    headers_read: int  # of all images or, behind URLs, of a sample spread evenly over the release
+    image_sizes: dict[str, int]  # how many of those have so many pixels, as "width x height"
+    splits: dict[str, int]  # identities in each
+    report: Report  # what does not add up
     camera_convention: ResolvedConvention
-    metadata_reading: str
+    metadata_reading: str  # what was taken for subject, view, pose and intrinsics, in a line
     release: Release
 
     def to_json(self) -> dict[str, Any]:
@@ -93,13 +78,10 @@ class Inspection:
     def proof(self) -> Image.Image:
         """Draw the proof of the camera convention, for some subjects spread over the release.
 
-        Raises:
-            ReleaseError: None of them shows a head before an even background.
-            FetchError: A part cannot be read from its host.
+        `ReleaseError` if none of them shows a head before an even background.
         """
         subjects = self.release.subjects
-        chosen = np.unique(np.linspace(0, len(subjects) - 1, _MOST_TRIED).astype(int))
-        shard = Shard(tuple(subjects[i] for i in chosen if subjects), "skip")
+        shard = Shard(tuple(subjects[i] for i in evenly_spread(len(subjects), _MOST_TRIED)), "skip")
         with closing(read_each(shard, views_of)) as shown:
             return proof_picture(shown, self.camera_convention, subjects=2)
 
@@ -167,9 +149,7 @@ def inspect_release(
 def _images(release: Release, most: int | None) -> list[tuple[str, Member]]:
     """Images with the identity they show: all, or so many at even distances."""
     images = [(s.subject_id, member) for s in release.subjects for member in s.images]
-    if most is None or most >= len(images):
-        return images
-    return [images[len(images) * i // most] for i in range(most)]
+    return images if most is None else [images[i] for i in evenly_spread(len(images), most)]
 
 
 def _image_sizes(
