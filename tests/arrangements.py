@@ -28,6 +28,7 @@ from geogen_hf.sample import subject_cameras
 
 SIZE, VIEWS = 48, 7
 C2W = Convention("camera_to_world", "opencv")
+PYTORCH3D = Convention("world_to_camera", "opencv_turned")
 BLENDER = Convention("camera_to_world", "opengl")
 
 Matrix = NDArray[np.float64]
@@ -267,6 +268,18 @@ def in_lines(matrix: Matrix) -> str:
 
 def rows_in_brackets(matrix: Matrix) -> str:
     return "\n            ".join(f"({', '.join(f'{x:.6f}' for x in row)})" for row in matrix)
+
+
+def pytorch3d(v: View) -> dict[str, Any]:
+    """x left, y up, rows times a rotation; lengths in half images."""
+    turned = np.diag([-1.0, -1, 1])
+    f, g, cx, cy = np.array(v.four) / (SIZE / 2)
+    return {
+        "R": (turned @ v.r).T,
+        "T": turned @ v.t,
+        "focal_length": [f, g],
+        "principal_point": [1 - cx, 1 - cy],
+    }
 
 
 def panel(v: View, **angles: Any) -> dict[str, Any]:
@@ -548,6 +561,33 @@ ARRANGEMENTS: dict[str, Arrangement] = {
             | {"shift_x": 0.5 - v.cx / SIZE, "shift_y": v.cy / SIZE - 0.5},
         },
         convention=BLENDER,
+        shifted=True,
+    ),
+    "PyTorch3D": named(PLAIN, lambda v: {**pytorch3d(v), "in_ndc": True}, convention=PYTORCH3D),
+    "PyTorch3D, pixels": named(
+        PADDED,
+        lambda v: {
+            **pytorch3d(v),
+            "focal_length": [v.f, v.g],
+            "principal_point": [v.cx, v.cy],
+            "in_ndc": False,
+        },
+        convention=PYTORCH3D,
+    ),
+    "CO3D": whole(
+        PADDED,
+        lambda every: [
+            {
+                "sequence_name": h.name,
+                "frame_number": v.number,
+                "image": {"path": v.path, "size": [SIZE, SIZE]},
+                "viewpoint": {**pytorch3d(v), "intrinsics_format": "ndc_isotropic"},
+            }
+            for h in every
+            for v in h.views
+        ],
+        "frame_annotations.json",
+        convention=PYTORCH3D,
         shifted=True,
     ),
     "quaternion in a row": named(

@@ -179,6 +179,9 @@ class Group:
             elif role in INTRINSICS_PARTS and self.intrinsics.form == "absent":
                 expected = f"no {dotted([column.path])}, as in others"
                 self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
+        units = said.pop("units", None)
+        if self.intrinsics.form in ("entries", "focal") and self.intrinsics.units is None:
+            self.intrinsics = replace(self.intrinsics, units=units)
         self.poses = tuple(
             replace(pose, role=replace(pose.role, **{**said, **_claimed(pose, claims)}))
             for pose in self.poses

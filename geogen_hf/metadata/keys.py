@@ -42,7 +42,7 @@ RoleName = Literal[
     "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
     "fov_x", "fov_y", "width", "height", "resolution", "distortion",
     "shift_x", "shift_y",
-    "layout", "column_major", "row_major", "quaternion_order", "axes",
+    "layout", "column_major", "row_major", "quaternion_order", "axes", "ndc",
     "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects", "unknown",
 ]  # fmt: skip
 
@@ -142,6 +142,7 @@ _ROLES: dict[str, Role] = {
     **_spelt(Role("column_major"), "columnmajor colmajor"),
     **_spelt(Role("row_major"), "rowmajor"),
     **_spelt(Role("quaternion_order"), "quaternionorder quatorder qorder"),
+    **_spelt(Role("ndc"), "inndc intrinsicsformat"),  # PyTorch3D's cameras, CO3D's annotations
     **_spelt(Role("axes"), "axes cameraaxes axesconvention cameraconvention convention"),
     **_spelt(
         Role("view"),

@@ -42,7 +42,7 @@ IntrinsicsForm = Literal[
     "matrix", "label", "entries", "focal", "focal_mm", "focal_px", "fov_x", "fov_y", "incomplete",
     "absent",
 ]  # fmt: skip
-Units = Literal["pixels", "normalised"]
+Units = Literal["pixels", "normalised", "ndc"]
 Slots = Mapping[RoleName, Sequence[Column]]
 """Columns by what their keys say they are."""
 

@@ -24,7 +24,7 @@ from geogen_hf.metadata.keys import CameraValueError, dotted
 from geogen_hf.metadata.plan import IntrinsicsPlan, Units
 from geogen_hf.metadata.table import Column
 
-IntrinsicsKind = Literal["pixels", "normalised", "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
+IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
 
 UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
@@ -42,10 +42,10 @@ class StoredIntrinsics:
 
     Attributes:
         kind: What `values` are.
-        values: `(V, 3, 3)` float64 matrices in pixels or divided by the image size; `(V, 2)` focal
-            length and sensor width in mm, or fx and fy in pixels with a centred principal point;
-            `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`. Two columns more
-            are Blender's shift of the principal point.
+        values: `(V, 3, 3)` float64 matrices in pixels, divided by the image size or in NDC;
+            `(V, 2)` focal length and sensor width in mm, or fx and fy in pixels with a centred
+            principal point; `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`.
+            Two columns more are Blender's shift of the principal point.
         size_wh: `(V, 2)` float64 image width and height as the metadata has them, or None.
     """
 
@@ -98,6 +98,10 @@ def pixel_intrinsics(
     if stored.kind in ("pixels", "normalised"):
         unit = scale if stored.kind == "pixels" else size_wh
         return np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
+    if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
+        half, middle = np.minimum(width, height) / 2, size_wh.T / 2
+        fx, fy = half * values[:, [0, 1], [0, 1]].T
+        return intrinsics_matrix(fx, fy, *(middle - half * values[:, :2, 2].T))
     if stored.kind != "absent":
         return _lens(stored, scale, width, height)
     if default_intrinsics is None:
@@ -244,7 +248,7 @@ def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
         row,
         f"{name} in pixels, or divided by the image size with the centre near 0.5",
         f"fx fy cx cy = {fx:.4g} {fy:.4g} {cx:.4g} {cy:.4g}, which could be either or neither",
-        'say it with camera_schema={"intrinsics_units": "pixels"} (or "normalised")',
+        'say it with camera_schema={"intrinsics_units": "pixels"} (or "normalised" or "ndc")',
     )
 
 

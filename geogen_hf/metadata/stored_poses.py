@@ -111,6 +111,13 @@ def read_statement(column: Column, value: object) -> dict[str, Any]:
     word = normalise_key(value) if isinstance(value, str) else value
     if role in ("column_major", "row_major") and isinstance(word, bool):
         return {"column_major": word == (role == "column_major")}
+    if role == "ndc":
+        if word not in (True, False, "ndcisotropic"):
+            expected = f"{dotted([column.path])} to be ndc_isotropic, true or false"
+            raise CameraValueError(None, expected, repr(value)[:60])
+        # PyTorch3D multiplies rows by its rotations.
+        said = {"direction": W2C, "axes": "opencv_turned", "column_major": True}
+        return {"units": "ndc" if word else "pixels", **said}
     if role == "axes" and word in _AXES:
         return {"axes": _AXES[str(word)]}
     if role in ("layout", "quaternion_order") and isinstance(word, str):

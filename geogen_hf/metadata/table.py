@@ -47,7 +47,7 @@ MANY = "*"
 COLLECTIONS = frozenset({"cameras", "subjects"})
 LABELS = frozenset({"view", "file", "name", "subject", "id", "unknown", "wrapper"}) | COLLECTIONS
 """What may be called by a name or number of an identity or a view."""
-STATEMENTS = frozenset({"layout", "column_major", "row_major", "quaternion_order", "axes"})
+STATEMENTS = frozenset({"layout", "column_major", "row_major", "quaternion_order", "axes", "ndc"})
 POSES = frozenset({"pose", "projection", "rotation", "quaternion", "euler", "rodrigues"})
 """Keys that promise a pose: whatever stands there is one, or a fault."""
 
