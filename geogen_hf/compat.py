@@ -26,6 +26,12 @@ Row = tuple[int, Any, dict[str, Any]]
 Reader = Callable[[list[Any], int], Iterator[Row]]
 """Reads shards in their order, without the first so many rows."""
 
+# Public in datasets 5, which then also counts the rows of tables in the states of streams.
+_ORDERED_SHUFFLE = (
+    {"max_buffer_input_shards": 1}
+    if "max_buffer_input_shards" in (inspect.signature(datasets.IterableDataset.shuffle).parameters)
+    else {}
+)
 # All in datasets 3.6 to 5.2; None where a version has them no more.
 _ExamplesIterable: Any = getattr(datasets.iterable_dataset, "ExamplesIterable", None)
 _BufferShuffled: Any = getattr(datasets.iterable_dataset, "BufferShuffledExamplesIterable", None)
@@ -41,10 +47,7 @@ class ResumableShards(_ExamplesIterable or object, Generic[T]):  # type: ignore[
     of `datasets`: the shard, and how many of its rows were given out. Without `ExamplesIterable`
     streams are those of `datasets`, which resumes by reading a shard from its beginning.
 
-    Args:
-        read: Reads shards; picklable.
-        shards: What `read` takes.
-        split: Divides a shard into smaller ones, for `IterableDataset.reshard`.
+    `read` is picklable; `split` divides a shard into smaller ones, for `IterableDataset.reshard`.
     """
 
     def __init__(self, read: Reader, shards: list[T], split: Callable[[T], list[T]]) -> None:
@@ -124,30 +127,20 @@ def raw_stream(
     """Read a stream without encoding and decoding each row by its features, and from any row on.
 
     Uses `_ex_iterable`, `_info` and the builder behind a stream of Parquet files (`datasets` 3.6 to
-    5.2). Without one of them the result is None, and the stream can be iterated as it is.
-
-    Args:
-        stream: An `IterableDataset`.
-        parquet_reader: Makes a reader of Parquet files, given fsspec's options by protocol; its
-            shards are paths and URLs.
-
-    Returns:
-        A stream with the same rows in the same order, images encoded, without features; None unless
-        it comes straight from this package's builder or from Parquet files.
+    5.2). Without one of them, or where the stream does not come straight from this package's
+    builder or from Parquet files, the result is None. Else it has the same rows in the same order,
+    images encoded, without features. `parquet_reader` makes a reader of Parquet files, given
+    fsspec's options by protocol; its shards are paths and URLs.
     """
     rows = getattr(stream, "_ex_iterable", None)
     if not isinstance(rows, ResumableShards):
         rows = _parquet_rows(rows, parquet_reader)
     if rows is None or not hasattr(stream, "_info"):
         return None
-    raw = _copied(stream)
+    # A copy: copy() would share all attributes, as __setstate__ takes the original's dictionary.
+    raw = stream.with_format(None)
     raw._ex_iterable, raw._info = rows, datasets.DatasetInfo()
     return raw
-
-
-def _copied(stream: Any) -> Any:
-    # copy() would share all attributes with the original: its __setstate__ takes the dictionary.
-    return stream.with_format(None)
 
 
 def _parquet_rows(rows: Any, reader: Callable[[Mapping[str, Any]], Reader]) -> Any:
@@ -179,12 +172,10 @@ def in_shuffled_shards(stream: Any, seed: int) -> Any:
     it holds only one; it is taken out by `_ex_iterable` and `BufferShuffledExamplesIterable`.
     Without these names the order is the same, and resuming loses that row.
     """
-    if "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters:
-        # One shard after the other: several at once cannot be resumed.
-        return stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
-    stream = stream.shuffle(seed=seed, buffer_size=1)
+    # One shard after the other: several at once cannot be resumed.
+    stream = stream.shuffle(seed=seed, buffer_size=1, **_ORDERED_SHUFFLE)
     rows = getattr(stream, "_ex_iterable", None)
-    if _BufferShuffled is not None and isinstance(rows, _BufferShuffled):
+    if not _ORDERED_SHUFFLE and _BufferShuffled is not None and isinstance(rows, _BufferShuffled):
         stream._ex_iterable = rows.ex_iterable
     return stream
 
@@ -196,11 +187,9 @@ def counted_by_rows(stream: Any) -> Any:
     `SkipExamplesIterable`. Without this name, or `_ex_iterable`, resuming such a stream leaves out
     the rest of a table. `datasets` 5 counts rows.
     """
-    if "max_buffer_input_shards" in inspect.signature(stream.shuffle).parameters:
+    if _ORDERED_SHUFFLE or _Skip is None or not hasattr(stream, "_ex_iterable"):
         return stream
-    if _Skip is None or not hasattr(stream, "_ex_iterable"):
-        return stream
-    stream = _copied(stream)
+    stream = stream.with_format(None)  # a copy
     stream._ex_iterable = _Skip(
         stream._ex_iterable, 0, block_sources_order_when_shuffling=False, split_when_sharding=True
     )
@@ -225,15 +214,9 @@ def with_features(dataset: datasets.Dataset, features: datasets.Features) -> dat
 def cached_file_name(url: str, etag: str | None) -> str | None:
     """Name the file in the download cache of `datasets` that holds a URL's content.
 
-    `datasets.utils.file_utils.hash_url_to_filename`, seen in 3.6.0 to 5.2.0.
-
-    Args:
-        url: Where the content comes from.
-        etag: Its entity tag, as sent; None where the cache is to ignore it.
-
-    Returns:
-        The file's name; None without that function: then the download manager of `datasets`
-        fetches the parts, which works but starts a broken transfer again from zero.
+    `datasets.utils.file_utils.hash_url_to_filename`, seen in 3.6.0 to 5.2.0. None without that
+    function: then the download manager of `datasets` fetches the parts, which works but starts a
+    broken transfer again from zero. `etag` is as sent; None where the cache is to ignore it.
     """
     try:
         from datasets.utils.file_utils import hash_url_to_filename
@@ -248,10 +231,8 @@ def yaml_of(info: datasets.DatasetInfo) -> dict[str, Any]:
     `DatasetInfo._to_yaml_dict` was seen in datasets 3.6 to 5.2. Without it the card states sizes
     alone; `datasets` takes the features from the Parquet files, where matrices are nested lists.
     """
-    spell = getattr(info, "_to_yaml_dict", None)
-    if spell is None:
-        return {"download_size": info.download_size, "dataset_size": info.dataset_size}
-    values: dict[str, Any] = spell()
+    sizes = {"download_size": info.download_size, "dataset_size": info.dataset_size}
+    values: dict[str, Any] = getattr(info, "_to_yaml_dict", lambda: sizes)()
     return values
 
 

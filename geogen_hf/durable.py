@@ -45,10 +45,6 @@ _DISK_REMEDIES = {
 def write_durably(path: Path, content: bytes) -> None:
     """Replace the content of a file in one step: write beside it, sync, rename.
 
-    Args:
-        path: The file. Its folder exists.
-        content: The new content.
-
     Raises:
         OSError: It cannot be written, or is no file but a folder or a device. What was there is
             kept.
@@ -82,11 +78,9 @@ def sha256_of(path: Path) -> str:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Rename a file or folder within a file system so that the rename survives a power cut.
+    """Rename a synced file or folder so that the rename survives a power cut.
 
-    Args:
-        source: A file or folder whose content is already synced.
-        target: Its new path. An existing file is replaced.
+    Both paths are on one file system. An existing file is replaced.
     """
     source.replace(target)
     sync_folder(target.parent)
@@ -126,14 +120,9 @@ def absolute_path(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def writing(where: object, *, resumes: bool = True) -> Iterator[None]:
-    """Turn the operating system's errors on writing into `OutputError`.
+    """Turn the operating system's errors on writing `where` into `OutputError`.
 
-    Args:
-        where: The file or folder that is written.
-        resumes: Whether the same command resumes what it was writing, as the message then says.
-
-    Raises:
-        OutputError: Instead of any `OSError` that is not an error of this package.
+    With `resumes`, the message says that the same command resumes what it was writing.
 
     Example:
         >>> with writing("data"):
@@ -156,21 +145,13 @@ def writing(where: object, *, resumes: bool = True) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class OutputKind:
-    """How the outputs of one command are recognised.
+    """How the outputs of one command are recognised."""
 
-    Attributes:
-        noun: What the folder holds, for messages.
-        state: Name of the hidden folder that exists while a run is unfinished.
-        manifest: JSON file of a finished output that holds the plan.
-        plan_key: Key of the plan in the manifest.
-        last: File that is written last and removed first: without it an output is incomplete.
-    """
-
-    noun: str
-    state: str
-    manifest: str
-    plan_key: str
-    last: str
+    noun: str  # what the folder holds, for messages
+    state: str  # name of the hidden folder that exists while a run is unfinished
+    manifest: str  # JSON file of a finished output that holds the plan
+    plan_key: str  # key of the plan in the manifest
+    last: str  # file written last and removed first: without it an output is incomplete
 
 
 class OutputFolder:
@@ -179,11 +160,7 @@ class OutputFolder:
     While a run is unfinished, a hidden state folder holds the plan, the lock, the files that are
     not in place yet (`work`), and whatever the command records there. So every file in place is
     whole, and a killed run leaves nothing outside the state folder that a resumed run does not use.
-
-    Attributes:
-        path: The folder, absolute.
-        state: The state folder.
-        work: Folder for unfinished files, on the same file system. Emptied when a run begins.
+    `work` is emptied when a run begins.
     """
 
     def __init__(self, path: str | os.PathLike[str], kind: OutputKind, plan: Plan) -> None:
@@ -206,17 +183,13 @@ class OutputFolder:
         """Lock the folder while the block writes the output.
 
         When the block ends normally, the output is finished and the state folder is removed. When
-        it ends with an exception, the state folder is kept for a resumed run.
-
-        Args:
-            overwrite: Empty a folder that holds another output of this kind, or a finished one of
-                this plan. An unfinished run of this plan is resumed in any case.
+        it ends with an exception, the state folder is kept for a resumed run. With `overwrite`, a
+        folder that holds another output of this kind, or a finished one of this plan, is emptied;
+        an unfinished run of this plan is resumed in any case.
 
         Raises:
             ReleaseError: The folder holds another output or other files, contains links, or
                 another process writes it. Nothing is changed.
-            UsageError: The path names a file.
-            OutputError: The operating system refuses to write.
         """
         with writing(self.path):
             self._refuse_other_content(overwrite)  # before anything is touched
@@ -236,7 +209,9 @@ class OutputFolder:
                     # Worker processes may have been ended in the middle of a file.
                     shutil.rmtree(self.work, ignore_errors=True)
                     raise
-                self._remove_state()
+                # All but the lock, the plan last: until then the run is resumable.
+                _remove_all_but(self.state, _PLAN_FILE, _LOCK_FILE)
+                (self.state / _PLAN_FILE).unlink()
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the output in one step."""
@@ -278,19 +253,16 @@ class OutputFolder:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(str(self.state / _LOCK_FILE))
         try:
-            lock.acquire(timeout=0)
+            held = FileLock(str(self.state / _LOCK_FILE)).acquire(timeout=0)
         except Timeout:
             raise ReleaseError(
                 "another process is writing into this folder",
                 where=self.path,
                 remedy="wait for it, or choose another folder",
             ) from None
-        try:
+        with held:
             yield
-        finally:
-            lock.release()
         # Windows removes no open file, so the lock goes after it is released.
         with suppress(OSError):  # another process has locked it meanwhile
             (self.state / _LOCK_FILE).unlink(missing_ok=True)
@@ -302,11 +274,6 @@ class OutputFolder:
         (self.path / self._kind.last).unlink(missing_ok=True)
         _remove_all_but(self.path, self.state.name)
         _remove_all_but(self.state, _PLAN_FILE, _LOCK_FILE)
-
-    def _remove_state(self) -> None:
-        """Remove all of the state but the lock, the plan last: until then the run is resumable."""
-        _remove_all_but(self.state, _PLAN_FILE, _LOCK_FILE)
-        (self.state / _PLAN_FILE).unlink()
 
 
 def _remove_all_but(folder: Path, *kept: str) -> None:
@@ -320,11 +287,7 @@ def _remove_all_but(folder: Path, *kept: str) -> None:
 
 
 def refuse_source_in(out: str | os.PathLike[str], source: Path) -> None:
-    """Refuse an output folder that contains the source, since starting anew would remove it.
-
-    Raises:
-        UsageError: The source is in the folder.
-    """
+    """Refuse an output folder that contains the source, since starting anew would remove it."""
     # os.path.realpath does not fail on links that lead in circles.
     if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(absolute_path(out))):
         raise UsageError(
@@ -350,11 +313,7 @@ def _refuse_links(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none.
-
-    Raises:
-        OSError: There is a file, but it cannot be read.
-    """
+    """Read a JSON object; None if there is none. A file that cannot be read raises `OSError`."""
     try:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):

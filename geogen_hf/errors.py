@@ -1,8 +1,8 @@
 """The errors that this package raises on purpose, and how their messages are composed.
 
 Each class also subclasses the builtin exception that it resembles, so callers can catch either.
-A message states what is wrong, where, what was expected, what was found and what to do next;
-`explain` composes these in one order. Add an error class here if no existing one fits.
+A message states what is wrong, where, what was expected, what was found and what to do next, in
+this order. Add an error class here if no existing one fits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ class GeoGenError(Exception):
     """Base class of these errors; the command line prints the message and exits with status 1.
 
     Args:
-        what: What is wrong, and the facts, as `explain` takes them.
+        what: What is wrong: one sentence without a full stop.
+        where: The part, member, subject or view concerned.
+        expected: What should have been there.
+        found: What is there.
+        remedy: What the reader can do about it.
+
+    Example:
+        >>> print(GeoGenError("not a zip archive", where="images_batch_3.zip", found="HTML"))
+        not a zip archive
+          where: images_batch_3.zip
+          found: HTML
     """
 
     def __init__(
@@ -31,7 +41,9 @@ class GeoGenError(Exception):
         found: object = None,
         remedy: str | None = None,
     ) -> None:
-        super().__init__(explain(what, where=where, expected=expected, found=found, remedy=remedy))
+        facts = {"where": where, "expected": expected, "found": found, "remedy": remedy}
+        lines = [f"  {label}: {fact}" for label, fact in facts.items() if fact is not None]
+        super().__init__(redact("\n".join([what, *lines])))
 
 
 class UsageError(GeoGenError, ValueError):
@@ -73,37 +85,6 @@ class OutputError(GeoGenError, OSError):
     """An output folder cannot be written: the disk refuses, or the workers died."""
 
 
-def explain(
-    what: str,
-    *,
-    where: object = None,
-    expected: object = None,
-    found: object = None,
-    remedy: str | None = None,
-) -> str:
-    """Compose an error message, with one line for each fact that is known.
-
-    Args:
-        what: What is wrong: one sentence without a full stop.
-        where: The part, member, subject or view concerned.
-        expected: What should have been there.
-        found: What is there.
-        remedy: What the reader can do about it.
-
-    Returns:
-        The message.
-
-    Example:
-        >>> print(explain("not a zip archive", where="images_batch_3.zip", found="an HTML page"))
-        not a zip archive
-          where: images_batch_3.zip
-          found: an HTML page
-    """
-    facts = {"where": where, "expected": expected, "found": found, "remedy": remedy}
-    lines = [f"  {label}: {fact}" for label, fact in facts.items() if fact is not None]
-    return redact("\n".join([what, *lines]))
-
-
 def did_you_mean(name: object, known: Iterable[str]) -> str | None:
     """Suggest, as a remedy, the known name that is most like one that is not known.
 
@@ -139,7 +120,7 @@ def one_line(error: Exception) -> str:
     """Fold an error's message into one line, for a list of problems.
 
     Example:
-        >>> one_line(GeoGenError(explain("not a rotation", found="det -1")))
+        >>> one_line(GeoGenError("not a rotation", found="det -1"))
         'not a rotation; found: det -1'
     """
     return "; ".join(line.strip() for line in str(error).splitlines())

@@ -33,8 +33,6 @@ else:
     except ImportError:
         _decode_png = None
 
-FAST = _decode_png is not None
-"""Whether `kornia_rs` is installed."""
 LONGEST_PX = 2048
 """Images are rendered and scaled to at most so many pixels on the longer side."""
 MAX_PIXELS = LONGEST_PX * LONGEST_PX
@@ -77,18 +75,12 @@ _PILLOW_ERRORS = (
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the first bytes of an encoded image say.
-
-    Attributes:
-        format: The file format.
-        size_wh: Width and height in pixels.
-        plain_mode: `"rgb"` or `"rgba"` for a PNG of 8 bits a channel that is not interlaced; None
-            for any other image.
-    """
+    """What the first bytes of an encoded image say."""
 
     format: Format
     size_wh: Size
     plain_mode: Literal["rgb", "rgba"] | None = None
+    """Of a PNG of 8 bits a channel that is not interlaced; None for any other image."""
 
 
 def read_header(
@@ -100,9 +92,6 @@ def read_header(
         data: The encoded image.
         where: Subject and view, or part and member, for the message.
         expected_wh: Width and height that the image must have; None for any.
-
-    Returns:
-        The header.
 
     Raises:
         ImageError: These bytes are not an image, or it has no pixels, more than `MAX_PIXELS` or
@@ -134,17 +123,9 @@ def read_header(
 
 
 def png_header(data: bytes) -> ImageHeader | None:
-    """Read the header of a PNG, without any check of the size that it claims.
+    """Read the header from a PNG, or at least its first `PNG_HEADER_BYTES`; None if it is not one.
 
-    Args:
-        data: The file, or at least its first `PNG_HEADER_BYTES`.
-
-    Returns:
-        The header; None if this is not a PNG.
-
-    Example:
-        >>> png_header(b"GIF89a") is None
-        True
+    The size that it claims is not checked.
     """
     if len(data) < PNG_HEADER_BYTES:
         return None
@@ -203,11 +184,7 @@ def decode_small(
 ) -> tuple[Pixels, int]:
     """Decode to RGB what is to be looked at; an image longer than 1,024 pixels is reduced.
 
-    Returns:
-        As `decode_rgb`, and the whole factor by which the picture is smaller.
-
-    Raises:
-        ImageError: As `decode_rgb`.
+    As `decode_rgb`; returns also the whole factor by which the picture is smaller.
 
     Example:
         >>> buffer = io.BytesIO()
@@ -258,16 +235,7 @@ def decode_image(
 ) -> Image.Image:
     """Decode a PNG, WebP or JPEG, keeping its mode (alpha, grey, 16 bits, palette) and its texts.
 
-    Args:
-        data: As for `decode_rgb`.
-        where: As for `decode_rgb`.
-        header: As for `decode_rgb`.
-
-    Returns:
-        The image, loaded.
-
-    Raises:
-        ImageError: As `decode_rgb`.
+    Takes and raises what `decode_rgb` does; the image is loaded.
 
     Example:
         >>> buffer = io.BytesIO()

@@ -37,18 +37,11 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Problem:
-    """One structural problem.
-
-    Attributes:
-        kind: The kind of problem.
-        subject_id: The identity that it makes unusable; None if it concerns none, or an unknown
-            one.
-        detail: Where it is, and what was found there.
-    """
+    """One structural problem."""
 
     kind: Kind
-    subject_id: str | None
-    detail: str
+    subject_id: str | None  # the identity that it makes unusable; None for none, or an unknown one
+    detail: str  # where it is, and what was found there
 
 
 @dataclass(frozen=True)
@@ -81,12 +74,7 @@ class Report:
         return "\n".join(lines)
 
     def enforce(self, policy: Policy) -> set[str]:
-        """Apply the failure policy: raise if there are problems, or name identities to leave out.
-
-        Raises:
-            ReleaseError: There are problems and the policy is `"raise"`.
-            UsageError: The policy is neither.
-        """
+        """Raise `ReleaseError` if there are problems, or name the identities to leave out."""
         if policy not in ("raise", "skip"):
             raise UsageError(
                 "unknown on_bad_subject", expected="'raise' or 'skip'", found=repr(policy)

@@ -86,8 +86,8 @@ class Control:
 def stoppable_threads(count: int) -> Iterator[tuple[Executor, Control]]:
     """Start threads, and have them finish, or give up, when the block is left.
 
-    Yields what runs tasks in them, and what the tasks are to watch: left by an exception, Ctrl-C
-    among them, the block tells them to stop, and waits until they have noticed.
+    The tasks watch the `Control`: left by an exception, Ctrl-C among them, the block tells them to
+    stop, and waits until they have noticed.
     """
     control = Control()
     threads = ThreadPoolExecutor(count, thread_name_prefix="geogen")
@@ -176,14 +176,9 @@ def run_all(
     tasks are told to stop and given a moment before it goes on. A thread that is then still waiting
     for a server's answer ends by itself as soon as it has one, without writing anything.
 
-    Args:
-        tasks: By name.
-        jobs: Threads.
-        control: What the tasks watch.
-        tick: Called in this thread ten times a second and at the end.
-
-    Returns:
-        What each task returned, in the tasks' order, and what each that failed raised, by name.
+    Returns what each task returned, in the tasks' order, and what each that failed raised, by name.
+    `control` is what the tasks watch; `tick` is called in this thread ten times a second and at the
+    end.
 
     Example:
         >>> run_all({"a": lambda: 1, "b": lambda: 2}, jobs=2, control=Control())

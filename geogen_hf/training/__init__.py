@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from geogen_hf.errors import explain, install
+from geogen_hf.errors import GeoGenError, install
 
 if find_spec("torch") is None:
-    raise ImportError(explain("geogen_hf.training needs torch", remedy=install("torch,fast")))
+    error = GeoGenError("geogen_hf.training needs torch", remedy=install("torch,fast"))
+    raise ImportError(str(error))
 
 from geogen_hf.images import decode_rgb
 from geogen_hf.training.choices import AllViews, RandomViews, SourceTargetViews
