@@ -21,7 +21,7 @@ import geogen_hf
 from geogen_hf.errors import FetchError
 from geogen_hf.source import files
 from geogen_hf.source.fetch import fetch_parts
-from geogen_hf.source.files import FsspecFile, TransferOptions, open_remote
+from geogen_hf.source.files import TransferOptions, open_remote
 from geogen_hf.source.hf_cache import options_of
 from geogen_hf.source.http_reader import HttpFile, hub_address
 from geogen_hf.source.parts import ALL_PARTS, Location, options_for
@@ -205,7 +205,7 @@ def test_options_of_other_file_systems(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"content")
     where = {"dir": {"path": str(tmp_path), "fo": "file://"}, "file": {"x": 1}}
     remote = open_remote(Location("file:///x", storage_options=where))
-    assert isinstance(remote, FsspecFile)
+    assert not isinstance(remote, HttpFile)
     assert isinstance(open_remote(Location("https://host/x", storage_options=where)), HttpFile)
 
 

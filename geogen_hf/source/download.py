@@ -38,7 +38,6 @@ from geogen_hf.errors import ArchiveError, FetchError, join_failures, one_line, 
 from geogen_hf.source.files import (
     PAGE_REMEDY,
     RemoteFile,
-    TransferOptions,
     TransientError,
     open_file,
 )
@@ -160,7 +159,7 @@ class Job(ABC):
                 self.done = target.stat().st_size
                 logger.info("%s: already here", label)
                 return target
-            with closing(PartialFile(target, self.file.options, control.check)) as part:
+            with closing(PartialFile(target, self.file)) as part:
                 self.file.retry(lambda: self._attempt(part), lambda: part.offset)
         logger.info("%s: complete", label)
         return target
@@ -169,7 +168,7 @@ class Job(ABC):
         self.file.control.check()
         info = self.file.probe()
         self.admit(info)
-        self.done = here = part.resume(self.file.location.address, info)
+        self.done = here = part.resume(info)
         if here == 0 or here != info.size:
             self._transfer(part, here, info)
             if not self.file.probe().same_version(info):
@@ -211,7 +210,7 @@ class Job(ABC):
                     )
                 if part.offset:
                     logger.warning("%s: starts anew, as it cannot be resumed", location.label)
-                part.begin(location.address, info)
+                part.begin(info)
             while data:
                 control.check()
                 part.append(data)
@@ -291,14 +290,14 @@ def resumable_bytes(target: Path, url: str, info: RemoteInfo) -> int:
 class PartialFile:
     """The bytes of one version of one file, as far as they have arrived; to be closed.
 
-    Only one process and thread at a time may hold one for the same target. `check` is called now
-    and then during long reads, and may raise to stop them.
+    Only one process and thread at a time may hold one for the same target.
     """
 
-    def __init__(self, target: Path, options: TransferOptions, check: Callable[[], None]) -> None:
+    def __init__(self, target: Path, source: RemoteFile) -> None:
         self.target, self.path = target, part_path(target)
         self.offset = 0
-        self._options, self._check = options, check
+        self._url, self._options = source.location.address, source.options
+        self._check = source.control.check
         self._origin: dict[str, Any] | None = None
         self._hash: Any = None
         self._synced, self._synced_at = 0, time.monotonic()
@@ -308,26 +307,26 @@ class PartialFile:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
         self._file: BinaryIO = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
 
-    def resume(self, url: str, info: RemoteInfo) -> int:
+    def resume(self, info: RemoteInfo) -> int:
         """Keep what is here of this version, and return the offset from which on bytes are missing.
 
         What cannot be kept stays on disk until `begin`.
         """
-        origin = _origin(url, info)
-        if not self.offset and (here := resumable_bytes(self.target, url, info)):
+        origin = _origin(self._url, info)
+        if not self.offset and (here := resumable_bytes(self.target, self._url, info)):
             self._file.truncate(here)
             self._origin = origin
             self.offset = self._synced = here
         return self.offset if origin is not None and origin == self._origin else 0
 
-    def begin(self, url: str, info: RemoteInfo) -> None:
+    def begin(self, info: RemoteInfo) -> None:
         """Start with an empty file: what was here is dropped."""
         # The sidecar goes first, and durably: it must never describe bytes of another version.
         sidecar_path(self.target).unlink(missing_ok=True)
         sync_folder(self.target.parent)
         self._file.truncate(0)
         self.offset = 0
-        self._origin = _origin(url, info)
+        self._origin = _origin(self._url, info)
         self._hash = hashlib.sha256()
         self._synced, self._synced_at = 0, time.monotonic()
 

@@ -140,8 +140,7 @@ class _FolderJob(Job):
         """Look up the entry that the part has to match, if any; refuse another version."""
         location = self.file.location
         self.entry = entry = read_lock(self.lock_file).get(location.label)
-        found = entry.difference(location.address, info) if entry is not None else None
-        if entry is not None and found is not None:
+        if entry is not None and (found := entry.difference(location.address, info)):
             if not self.accept_changes:
                 known = RemoteInfo(entry.size, entry.etag, entry.last_modified)
                 raise self._refused(str(known), found)
@@ -198,21 +197,13 @@ class _FolderJob(Job):
 
 @dataclass(frozen=True, slots=True)
 class LockEntry:
-    """One part, as first fetched.
+    """One part, as first fetched."""
 
-    Attributes:
-        url: Where it came from, without password and query.
-        size: Bytes.
-        etag: Entity tag there; None where the server sent none.
-        last_modified: Date of its last change there; None where the server sent none.
-        sha256: Of its bytes, hexadecimal.
-    """
-
-    url: str
-    size: int
-    etag: str | None
+    url: str  # without password and query
+    size: int  # bytes
+    etag: str | None  # there; None where the server sent none
     last_modified: str | None
-    sha256: str
+    sha256: str  # of its bytes, hexadecimal
 
     def difference(self, url: str, info: RemoteInfo) -> str | None:
         """Say what a server has instead; None where nothing tells it apart without its bytes.
@@ -236,10 +227,6 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
 
     Raises:
         UsageError: It is not a lock file, or one of a later version.
-
-    Example:
-        >>> read_lock(tmp_path / "parts.lock.json")
-        {}
     """
     try:
         content = path.read_bytes()
@@ -276,12 +263,7 @@ def _entry(fields: Mapping[str, Any]) -> LockEntry:
 
 
 def record(path: Path, name: str, entry: LockEntry) -> None:
-    """Add or replace the entry of a part's file name, keeping what other processes wrote.
-
-    Raises:
-        UsageError: What is there is not a lock file.
-        OSError: It cannot be written.
-    """
+    """Add or replace the entry of a part's file name, keeping what other processes wrote."""
     with FileLock(str(path.with_name(f".{path.name}.lock"))):
         entries = read_lock(path)
         if entries.get(name) == entry:

@@ -2,7 +2,7 @@
 
 Open this for which statuses are worth another request, how long is waited and when it is given up
 (`RETRY`, `TransferOptions`, `RemoteFile.retry`), or for `s3://`, `memory://`, `file://` and all
-else that is not HTTP (`FsspecFile`). `http_reader` holds the other reader.
+else that is not HTTP (`_FsspecFile`). `http_reader` holds the other reader.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def open_file(location: Location) -> ArchiveFile:
         PartsError: It is not on disk any more.
         UsageError: No installed package opens this kind of URL.
     """
-    return open_remote(location) if location.remote else LocalFile(location)
+    return open_remote(location) if location.remote else _LocalFile(location)
 
 
-class LocalFile(ArchiveFile):
+class _LocalFile(ArchiveFile):
     """A file on disk.
 
     It is not mapped into memory: mapped pages count as resident for as long as the mapping lives
@@ -110,19 +110,16 @@ class LocalFile(ArchiveFile):
             ) from error
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """See `ArchiveFile`."""
         with self._lock:
             self._file.seek(start)
             return self._file.read(stop - start)
 
     def read_tail(self, length: int) -> tuple[int, bytes]:
-        """See `ArchiveFile`."""
         size = os.fstat(self._file.fileno()).st_size
         start = max(0, size - length)
         return start, self.read_range(start, size)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
 
@@ -381,10 +378,10 @@ def open_remote(
         from geogen_hf.source.http_reader import HttpFile  # here, since it imports requests
 
         return HttpFile(location, *how)
-    return FsspecFile(location, *how)
+    return _FsspecFile(location, *how)
 
 
-class FsspecFile(RemoteFile):
+class _FsspecFile(RemoteFile):
     """A file behind any URL that fsspec opens, or on disk.
 
     File systems tell no version along with the bytes. So versions are compared before the first
@@ -419,7 +416,6 @@ class FsspecFile(RemoteFile):
             ) from error
 
     def probe(self) -> RemoteInfo:
-        """See `RemoteFile`."""
         found: dict[str, Any] = self._attempt(lambda: self._filesystem.info(self._path))
         size = found.get("size")
         tag, date = (
@@ -429,15 +425,13 @@ class FsspecFile(RemoteFile):
         return RemoteInfo(None if size is None else int(size), tag, date)
 
     def open(self, start: int, known: RemoteInfo) -> Stream:
-        """See `RemoteFile`; a read cannot be aborted, but is short."""
         info = self.probe()
         file: BinaryIO = self._attempt(lambda: self._filesystem.open(self._path, "rb"))
         self._attempt(lambda: file.seek(start))
         read = lambda: self._attempt(lambda: file.read(_READ_BYTES))  # noqa: E731
-        return Stream(info, start, None, read, file.close)
+        return Stream(info, start, None, read, file.close)  # a read is short, and not aborted
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """See `RemoteFile`."""
         stop = min(stop, self._learn_size())
         if start >= stop:
             return b""
@@ -448,7 +442,6 @@ class FsspecFile(RemoteFile):
         return data
 
     def read_tail(self, length: int) -> tuple[int, bytes]:
-        """See `RemoteFile`."""
         size = self._learn_size()
         start = max(0, size - length)
         return start, self.read_range(start, size)

@@ -32,20 +32,14 @@ _THREADS = 4
 def download_parts(
     dl_manager: Any, locations: Mapping[Part, Location], options: TransferOptions | None = None
 ) -> dict[Part, Location]:
-    """Have a download manager of `datasets` provide the parts, resuming what broke before.
+    """Have the download manager of a builder provide the parts, resuming what broke before.
 
     What goes over HTTP is fetched here into the manager's cache. All else is left to the manager:
     what is streamed, local paths, files on the Hugging Face Hub (its client resumes by itself),
     other kinds of URLs, and hosts for which `download_config.storage_options` holds more than
     headers.
 
-    Args:
-        dl_manager: The argument of a builder's `_split_generators`.
-        locations: Where each part is.
-        options: Timeouts, retries and syncs; None for the defaults.
-
-    Returns:
-        The local file of each part; when streaming its URL, with the given options.
+    Returns the local file of each part; when streaming its URL, with the given options.
 
     Raises:
         FetchError: Some parts could not be fetched; what has arrived is kept for the next time.

@@ -1,10 +1,9 @@
 """Read a file over HTTP: from an offset to the end for downloads, or byte ranges for streaming.
 
-Look here for connections and redirects, which version of a file a response is about
-(`remote_info`), where in the file its body lies (`content_range`), which statuses, pages and
-encodings are refused (`HttpFile.check`), and where `hf://` leads (`hub_address`). The rules are
-those of RFC 9110, "HTTP Semantics". Proxies and certificates come from the usual environment
-variables (`HTTPS_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE` …), which `requests` reads.
+Look here for connections, redirects, refused responses (`HttpFile.check`), and where `hf://` leads
+(`hub_address`). The rules are those of RFC 9110, "HTTP Semantics". Proxies and certificates come
+from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE` …), which
+`requests` reads.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -192,13 +191,6 @@ def _is_public(host: str) -> bool:
     except (OSError, UnicodeError):
         return True
     return all(ipaddress.ip_address(str(text).split("%")[0]).is_global for text in found)
-
-
-def _same_host(one: str, other: str) -> bool:
-    """Tell whether headers for one URL may be sent to the other: same scheme, host and port."""
-    first, second = urlsplit(one), urlsplit(other)
-    same = (first.hostname, first.port) == (second.hostname, second.port)
-    return same and (first.scheme == second.scheme or second.scheme == "https")
 
 
 @contextmanager
@@ -432,27 +424,22 @@ class HttpFile(RemoteFile):
     ) -> Stream | None:
         """Send a GET; None where the server refuses the range by one of these statuses."""
         response = self._get(headers)
-        try:
-            if response.status_code not in refusals:
-                return self._stream_of(response)
-        except BaseException:
-            response.close()
-            raise
-        response.close()
-        return None
-
-    def _stream_of(self, response: requests.Response) -> Stream:
+        with ExitStack() as failing:
+            failing.callback(response.close)
+            if response.status_code in refusals:
+                return None
+            info = self.check(response.status_code, response.headers)
+            start, stop, _ = content_range(response.headers)
+            if response.status_code == HTTPStatus.OK:
+                start, stop = 0, None
+            if start is None:
+                raise self.transient(
+                    "the response does not say which bytes it holds",
+                    expected="status 206 with Content-Range",
+                    found=response.headers.get("Content-Range", "no Content-Range"),
+                )
+            failing.pop_all()
         raw, pace = response.raw, response.raw.pace
-        info = self.check(response.status_code, response.headers)
-        start, stop, _ = content_range(response.headers)
-        if response.status_code == HTTPStatus.OK:
-            start, stop = 0, None
-        if start is None:
-            raise self.transient(
-                "the response does not say which bytes it holds",
-                expected="status 206 with Content-Range",
-                found=response.headers.get("Content-Range", "no Content-Range"),
-            )
         pace.start_body()
 
         def read() -> bytes:
@@ -528,7 +515,7 @@ class HttpFile(RemoteFile):
 
     def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
         session = _connections_of(os.getpid()).session
-        own = self._headers if _same_host(self._address, url) else {}
+        own = {} if session.should_strip_auth(self._address, url) else self._headers
         timeout = (_CONNECT_S, self.options.read_s)
         with network_errors(self):
             request = session.prepare_request(requests.Request(method, url, {**own, **headers}))

@@ -216,12 +216,9 @@ def folder_stamp(
 class RemoteInfo:
     """One version of a remote file, as far as its server tells."""
 
-    size: int | None = None
-    """Of the whole file, bytes."""
-    etag: str | None = None
-    """Entity tag as sent, with its quotes and perhaps a leading `W/`."""
-    last_modified: str | None = None
-    """Date of the last change, as sent."""
+    size: int | None = None  # of the whole file, bytes
+    etag: str | None = None  # as sent, with its quotes and perhaps a leading `W/`
+    last_modified: str | None = None  # as sent
 
     def if_range(self) -> str | None:
         """Give the value for `If-Range` (RFC 9110, 13.1.5): a strong ETag, else the date.

@@ -47,29 +47,17 @@ _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in an archive: all that reading it needs, picklable, nothing open.
+    """One file in an archive: all that reading it needs, picklable, nothing open."""
 
-    Attributes:
-        archive: Where the zip lies, and its version when it was listed.
-        name: Its name there; a key, never a path on disk.
-        start: Offset of its local header, bytes from the start of the archive.
-        stop: Where the next record begins; `[start, stop)` holds the whole member.
-        size: Uncompressed size, bytes.
-        compressed_size: Stored size, bytes.
-        crc: CRC-32 of the uncompressed bytes.
-        deflated: Whether the bytes are deflated (else stored as they are).
-        flags: The general purpose bit flag that its local header must repeat (APPNOTE 4.4.4).
-    """
-
-    archive: Location
-    name: str
-    start: int
-    stop: int
-    size: int
-    compressed_size: int
-    crc: int
-    deflated: bool
-    flags: int = 0
+    archive: Location  # with the version that was listed
+    name: str  # a key, never a path on disk
+    start: int  # of its local header, bytes from the start of the archive
+    stop: int  # where the next record begins; `[start, stop)` holds the whole member
+    size: int  # uncompressed, bytes
+    compressed_size: int  # as stored, bytes
+    crc: int  # CRC-32 of the uncompressed bytes
+    deflated: bool  # else stored as they are
+    flags: int = 0  # general purpose bit flag, which its local header must repeat (APPNOTE 4.4.4)
 
     def __str__(self) -> str:
         return f"{self.archive.label}: {self.name!a} (at byte {self.start})"
@@ -84,22 +72,13 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Directory:
-    """The members of one archive.
+    """The members of one archive, less folders and files that desktops leave in zips."""
 
-    Attributes:
-        archive: Where the zip lies, with the version that was listed.
-        size: Of the whole archive, bytes.
-        members: Those that can be read, in the archive's order; folders and files that desktops
-            leave in zips are left out.
-        refused: Those that cannot.
-        sample: Whether the comment says that the zip holds sample heads, rendered by this package.
-    """
-
-    archive: Location
-    size: int
-    members: tuple[Member, ...]
+    archive: Location  # with the version that was listed
+    size: int  # of the whole archive, bytes
+    members: tuple[Member, ...]  # those that can be read, in the archive's order
     refused: tuple[Refused, ...]
-    sample: bool = False
+    sample: bool = False  # whether the comment tells of sample heads, rendered by this package
 
     @property
     def label(self) -> str:
@@ -164,26 +143,12 @@ class _Tail(SeekableFile):
 def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> Directory:
     """List an archive from its central directory: behind a URL in one request, or two for many.
 
-    Args:
-        file: The archive, as `Location.open` gives it.
-        budget: Shared by archives that are listed together; None for an archive alone.
-
-    Returns:
-        Its members; those that cannot be read safely are set apart, with the reason.
+    Members that cannot be read safely are set apart, with the reason. The budget is shared by
+    archives that are listed together; None for an archive alone.
 
     Raises:
         ArchiveError: It is not a whole zip archive.
         FetchError: Its host does not let it be read.
-
-    Example:
-        >>> with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
-        ...     zipped.writestr("17/0.png", b"...")
-        >>> from geogen_hf.source.files import open_file
-        >>> file = open_file(Location(str(tmp_path / "a.zip")))
-        >>> directory = read_directory(file)
-        >>> file.close()
-        >>> [(member.name, member.size) for member in directory.members]
-        [('17/0.png', 3)]
     """
     tail = _Tail(file, budget or DirectoryBudget())
     try:

@@ -15,6 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from geogen_hf.errors import ArchiveError
@@ -29,7 +30,7 @@ MAX_RANGE = 3 * 2**19
 """A range larger than this is cut at the next member, so that several requests share the work."""
 
 Run = Sequence[Member]
-"""Members that are used together: the images of one subject."""
+"""Members that are used together, such as the images of one subject."""
 Record = bytes | bytearray | memoryview
 """A member as it lies in the archive: local header, packed bytes, perhaps a data descriptor."""
 
@@ -52,9 +53,8 @@ def unpack_png(member: Member, record: Record) -> bytes:
 def unpack_member(member: Member, record: Record) -> bytes:
     """Take a member's uncompressed bytes out of its record, as `[start, stop)` of the archive.
 
-    Raises:
-        ArchiveError: The record is cut short, or local header, size or CRC-32 are not as the
-            directory says.
+    Raises `ArchiveError` if the record is cut short, or local header, size or CRC-32 are not as the
+    directory says.
     """
     data_start = _check_header(member, record)
     packed = memoryview(record)[data_start : data_start + member.compressed_size]
@@ -155,11 +155,7 @@ def _damaged(member: Member, expected: str, found: str) -> ArchiveError:
 
 
 def png_size(member: Member, data: bytes) -> tuple[int, int]:
-    """Read width and height, in pixels, from a PNG, or at least its first `PNG_HEADER_BYTES`.
-
-    Raises:
-        ArchiveError: It is not a PNG.
-    """
+    """Read width and height, in pixels, from a PNG, or at least its first `PNG_HEADER_BYTES`."""
     header = png_header(data)
     if header is None:
         raise _damaged(member, "a PNG file", f"a file beginning {data[:16]!r}")
@@ -191,20 +187,15 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far ahead of its use a stream may fetch.
+    """How far ahead of its use a stream may fetch."""
 
-    Attributes:
-        requests: At most so many at a time.
-        held_bytes: Fetched, or being fetched, and not used yet; only a single range may be larger.
-        first_bytes: Subjects are gathered into a window until they have so many bytes: this many in
-            the first, which the first row waits for, and twice as many in each next one …
-        window_bytes: … up to so many.
-    """
-
-    requests: int = 12
+    requests: int = 12  # at a time
     held_bytes: int = 16 * 2**20
+    """Fetched, or being fetched, and not used yet; only a single range may be larger."""
     first_bytes: int = 2**19
     window_bytes: int = 8 * 2**20
+    """Subjects are gathered into windows: until they have `first_bytes` in the first, which the
+    first row waits for, and twice as many in each next one, up to `window_bytes`."""
 
 
 def plan_ranges(
@@ -212,10 +203,8 @@ def plan_ranges(
 ) -> tuple[Range, ...]:
     """Merge members' records into ranges, in the order of first use; each member is in one of them.
 
-    Args:
-        members: In the order in which they will be used; one asked for twice is fetched once.
-        max_gap: Records so many bytes apart, or fewer, are fetched together with what is between.
-        max_range: Nothing is merged into a range of more bytes than this.
+    Records at most `max_gap` bytes apart are fetched together with what is between, unless the
+    range would then have more than `max_range` bytes.
 
     Example:
         >>> zipped = Location("a.zip")
@@ -250,11 +239,7 @@ def plan_ranges(
 
 
 def plan_windows(runs: Iterable[Run], first_bytes: int, window_bytes: int) -> Iterator[list[Run]]:
-    """Gather runs into windows that grow, in their order.
-
-    The first window is full when its records have `first_bytes`, each next one when they have twice
-    as many as the last was to have, but at most `window_bytes`.
-    """
+    """Gather runs into windows that grow, in their order, as `Limits` says."""
     window: list[Run] = []
     gathered, enough = 0, first_bytes
     for run in runs:
@@ -275,12 +260,8 @@ def stream_records(
 ) -> Iterator[list[memoryview]]:
     """Yield the records of each run, as far as the archive has them, fetched ahead of their use.
 
-    Args:
-        runs: Members used together, in the order of their use.
-        fetch: Reads one range; called in the executor's threads. What it raises is raised when its
-            turn comes.
-        executor: Has `limits.requests` threads; stays open.
-        limits: How far ahead to fetch.
+    `fetch` reads one range in a thread of the executor, which has `limits.requests` of them and
+    stays open. What it raises is raised when its turn comes.
     """
     windows = plan_windows(runs, limits.first_bytes, limits.window_bytes)
     planned: deque[list[tuple[Member, Range]]] = deque()
@@ -341,16 +322,13 @@ def stream_records(
             future.cancel()
 
 
-class Archives:
+class Archives(AbstractContextManager["Archives"]):
     """Archives opened when first needed, closed together; a context manager, for one process."""
 
     def __init__(self) -> None:
         self._limits = Limits()
         self._open: dict[Location, ArchiveFile] = {}
         self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> Archives:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -370,16 +348,10 @@ class Archives:
                 reader.close()
 
     def records(self, runs: Sequence[Run]) -> Iterator[Sequence[Record]]:
-        """Read members' records, unchecked: those behind URLs ahead of their use.
+        """Read the records of each run, unchecked: those behind URLs ahead of their use.
 
-        Args:
-            runs: Members used together, such as the images of a subject, in the order of their use.
-
-        Yields:
-            The records of each run, in its order; shorter where an archive ends early.
-
-        Raises:
-            FetchError: A remote archive cannot be read, or was replaced since it was listed.
+        They are shorter where an archive ends early. Raises `FetchError` where a remote archive
+        cannot be read, or was replaced since it was listed.
         """
         readers = {member.archive: self._reader(member) for run in runs for member in run}
         if not any(location.remote for location in readers):
@@ -405,9 +377,6 @@ class Archives:
         """Tell width and height, in pixels, from the first bytes of a member, as of `heads`.
 
         Should its local header be so long that these do not suffice, the rest is read.
-
-        Raises:
-            ArchiveError: The member is damaged or not a PNG.
         """
         if len(head) < _header_bytes(member, head) + min(member.compressed_size, 128):
             head = self._reader(member).read_range(member.start, member.stop)
