@@ -67,15 +67,15 @@ def score_conventions(
     """Score every candidate convention, and say which one is right if that can be said.
 
     Args:
-        matrices: `(V, 4, 4)` for each subject, as stored; or `(N, V, 4, 4)`. V may vary.
+        matrices: `(V, 4, 4)` for each subject, as stored; V may vary.
         images: Asked for a few subjects only, in threads, and only once geometry has left more than
             nothing. Without, there is geometry only, and no winner.
         pictured: Subjects that have pictures; None for all.
         candidates: What to choose from.
         stated_direction: What a key of the metadata says; believed, and checked.
         pixel_subjects: How many subjects' pictures to look at, at most.
-        subject_ids: Names of the subjects, for warnings; their indices without.
-        view_ids: Numbers of the views of each subject, for warnings; their places without.
+        subject_ids: For warnings, as the next.
+        view_ids: Numbers of the views of each subject; their places without.
 
     Raises:
         CameraError: Shapes are wrong or do not fit together.

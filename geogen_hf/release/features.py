@@ -112,13 +112,10 @@ def shard_rows(config: str, shard: Shard) -> Iterator[Row]:
 def subject_rows(
     config: str, subject: Subject, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Row]:
-    """Yield the rows of one identity.
+    """Yield the rows of one identity, V views.
 
-    Args:
-        config: The config of the rows.
-        subject: The identity, V views.
-        images: V encoded images; looked at for `sequences` and `views` only.
-        sizes: V widths and heights in pixels; looked at for `cameras` only.
+    Its V encoded images are looked at for `sequences` and `views` only, the V widths and heights in
+    pixels for `cameras` only.
     """
     row: dict[str, Any] = {"subject_id": subject.subject_id}
     if config == "metadata":
@@ -127,26 +124,18 @@ def subject_rows(
     extrinsics = subject.extrinsics.astype(np.float32)
     intrinsics = subject.intrinsics.astype(np.float32)
     if config == "sequences":
-        row |= {
-            "images": [_encoded(image) for image in images],
-            "view_ids": list(subject.view_ids),
-            "extrinsics": extrinsics,
-            "intrinsics": intrinsics,
-        }
-        yield subject.subject_id, row
+        encoded = [_encoded(image) for image in images]
+        row |= {"images": encoded, "view_ids": list(subject.view_ids)}
+        yield subject.subject_id, row | {"extrinsics": extrinsics, "intrinsics": intrinsics}
         return
     for index, view_id in enumerate(subject.view_ids):
-        row = {
-            "subject_id": subject.subject_id,
-            "view_id": view_id,
-            "extrinsics": extrinsics[index],
-            "intrinsics": intrinsics[index],
-        }
+        cameras = {"extrinsics": extrinsics[index], "intrinsics": intrinsics[index]}
         if config == "views":
-            row["image"] = _encoded(images[index])
+            own = {"view_id": view_id, **cameras, "image": _encoded(images[index])}
         else:
-            row["width"], row["height"] = sizes[index]
-        yield f"{subject.subject_id}/{view_id}", row
+            width, height = sizes[index]
+            own = {"view_id": view_id, **cameras, "width": width, "height": height}
+        yield f"{subject.subject_id}/{view_id}", row | own
 
 
 def _encoded(image: bytes) -> dict[str, bytes | None]:

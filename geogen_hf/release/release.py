@@ -289,15 +289,10 @@ class ReleaseIdentities(Identities):
     Use it in one process only: it holds open files and connections.
     """
 
-    def __init__(
-        self,
-        subjects: Iterable[Subject],
-        camera_convention: ResolvedConvention,
-        split_seed: int = 0,
-    ) -> None:
-        self._subjects = {subject.subject_id: subject for subject in subjects}
+    def __init__(self, release: Release, on_bad_subject: Policy, split_seed: int) -> None:
+        self._subjects = {s.subject_id: s for s in release.sound_subjects(on_bad_subject)}
         self._split_seed = split_seed
-        self.camera_convention = camera_convention
+        self.camera_convention = release.camera_convention
         super().__init__(self._subjects)
         self._archives = Archives()
 
@@ -366,7 +361,4 @@ def open_release(
         (('subj_00000', 'subj_00001', 'subj_00002'), 7, (7, 4, 4))
     """
     locations = locate_parts(place, select_parts(parts), storage_options)
-    release = read_release(locations, cameras)
-    return ReleaseIdentities(
-        release.sound_subjects(on_bad_subject), release.camera_convention, split_seed
-    )
+    return ReleaseIdentities(read_release(locations, cameras), on_bad_subject, split_seed)
