@@ -590,6 +590,20 @@ ARRANGEMENTS: dict[str, Arrangement] = {
         convention=PYTORCH3D,
         shifted=True,
     ),
+    "OpenGL's two matrices": named(
+        PLAIN,
+        lambda v: {
+            "view_matrix": np.diag([1, -1, -1, 1]) @ v.e,
+            "projection_matrix": [
+                [2 * v.f / SIZE, 0, 1 - 2 * v.cx / SIZE, 0],
+                [0, 2 * v.g / SIZE, 2 * v.cy / SIZE - 1, 0],
+                [0, 0, -1.002, -0.2002],
+                [0, 0, -1, 0],
+            ],
+        },
+        convention=Convention("world_to_camera", "opengl"),
+        shifted=True,
+    ),
     "quaternion in a row": named(
         PADDED,
         lambda v: {

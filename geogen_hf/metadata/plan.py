@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geogen_hf.cameras.conventions import Direction
+from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.metadata.keys import (
     ACCEPTED,
@@ -219,6 +221,12 @@ def kind_of_square(column: Column) -> RoleName:
     return "matrix" if upper.mean() > 0.5 else "unknown"
 
 
+def is_clip_space(array: FloatArray) -> NDArray[np.bool_]:
+    """Which matrices are OpenGL's perspective projections: they have 0 0 -1 0 as the last row."""
+    whole = array.reshape(len(array), -1)
+    return np.asarray((whole[:, -4:] == [0, 0, -1, 0]).all(axis=1) & (whole.shape[1] == 16))
+
+
 def _pose_plans(slots: Slots) -> list[PosePlan]:
     """Find poses under known keys; a more specific key outweighs a less specific one."""
     found = [_posed(form_of(column), column) for column in slots.get("pose", ())]
@@ -294,6 +302,7 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
     if part:
         return IntrinsicsPlan("incomplete", part)
     lenses = [each for each in slots.get("unknown", ()) if kind_of_square(each) == "matrix"]
+    lenses = lenses or [p for p in slots.get("projection", ()) if is_clip_space(p.array).all()]
     return plan_intrinsics({"matrix": lenses}) if lenses else IntrinsicsPlan()
 
 

@@ -21,7 +21,7 @@ from geogen_hf.cameras.poses import (
 )
 from geogen_hf.errors import CameraError, UsageError
 from geogen_hf.metadata.keys import CameraValueError, dotted
-from geogen_hf.metadata.plan import IntrinsicsPlan, Units
+from geogen_hf.metadata.plan import IntrinsicsPlan, Units, is_clip_space
 from geogen_hf.metadata.table import Column
 
 IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
@@ -222,6 +222,10 @@ def _matrices(form: str, values: Sequence[FloatArray]) -> FloatArray:
         return intrinsics_matrix(both[:, 0], both[:, 1], values[1][:, 0], values[1][:, 1])
     if first.shape[1:] == (4,):
         return intrinsics_matrix(*first.T)
+    if is_clip_space(first).all():
+        rows = first.reshape(-1, 4, 4)[:, :2] / 2  # of an image from -1 to 1, y up
+        half = 0.5 + np.array([-1, 1]) * rows[:, [0, 1], 2]
+        return intrinsics_matrix(*rows[:, [0, 1], [0, 1]].T, *half.T)
     if first.shape[1:] in ((4, 4), (3, 4), (16,)):
         matrices = first.reshape(len(first), -1, 4)[:, :3, :3]
     else:
