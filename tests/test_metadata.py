@@ -134,6 +134,8 @@ def test_other_files_are_left_alone_where_all_images_have_cameras() -> None:
     with pytest.raises(MetadataError, match="of JSON files, one an identity") as caught:
         read_metadata(others, {"subj_1": range(3)})
     assert left in str(caught.value)
+    with pytest.raises(MetadataError, match="of JSON files, one an identity"):
+        read_metadata([Document("rows", b"1 2\n3 4\n", "subj_1.txt")], {"subj_1": range(3)})
 
 
 # --- arrangements that no schema of the sample writer has

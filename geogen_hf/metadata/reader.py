@@ -190,7 +190,8 @@ class _Search:
         if all(have.get(name, set()) >= set(views) for name, views in self._images.views.items()):
             description += self._left_out
         else:
-            details = [f"{path} is {_NO_JSON}" for path in self._unread]
+            advice = "as cameras have to be: see docs/cameras.md"
+            details = [f"{path} is {_NO_JSON}, {advice}" for path in self._unread]
             problems += [Problem("unreadable name", None, detail) for detail in details]
         logger.info("metadata: %s", description)
         return Metadata(found.cameras, problems, description, found.strangers)
@@ -326,6 +327,8 @@ class _Search:
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
+        elif "{" not in self._documents[0][0]:  # no key could be named
+            remedy = _WRITE_JSON
         elif self._unread:
             remedy = f"{remedy}; or {_WRITE_JSON}"
         return MetadataError(
