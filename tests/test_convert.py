@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import importlib.util
 import io
 import json
 import math
@@ -354,9 +353,6 @@ def test_3dgs_reads_all_but_the_principal_point(
         np.testing.assert_allclose(pixels + ignored, expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed"
-)
 def test_pycolmap_reads_and_projects_the_same(
     sources: dict[FormatName, Path], tmp_path: Path
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,6 @@ def test_the_hull_holds_the_head_and_its_points_are_what_pixels_show() -> None:
         assert np.array_equal(shown[view][row, column], found.rgb[seen])
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pycolmap") is None, reason="needs pycolmap")
 def test_pycolmap_reads_points_that_project_to_their_observations(
     heads: str, tmp_path: Path
 ) -> None:

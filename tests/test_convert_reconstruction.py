@@ -126,7 +126,8 @@ def write_matches(path: Path, model: Any, points: Array) -> dict[int, NDArray[np
 
 
 def test_colmap_triangulates_points_of_the_head_with_the_written_poses(tmp_path: Path) -> None:
-    pycolmap = pytest.importorskip("pycolmap")
+    import pycolmap
+
     write_release(tmp_path / "parts", subjects=1, size=256)
     convert(tmp_path / "parts", tmp_path / "out", "colmap", cameras=NAMED)
     scene = tmp_path / "out" / SUBJECT

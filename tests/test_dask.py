@@ -26,8 +26,6 @@ from geogen_hf.export.tasks import dask_executor
 from geogen_hf.release.release import read_release
 from geogen_hf.source.parts import ALL_PARTS, locate_parts
 
-pytest.importorskip("distributed", reason="dask[distributed] is not installed")
-
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -16,8 +16,6 @@ from warm import Child, run
 
 pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 
-pytest.importorskip("torch")
-
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_pose.py"
 EPOCHS, SAVE_EVERY = 3, 3
 

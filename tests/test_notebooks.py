@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 pytestmark = pytest.mark.slow
 
-nbformat = pytest.importorskip("nbformat")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 
 
 def test_notebooks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other in one kernel, without each other's names and files."""
-    from nbclient import NotebookClient
-
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     together = nbformat.v4.new_notebook()
     for path in NOTEBOOKS:

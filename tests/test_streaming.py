@@ -14,6 +14,7 @@ from conftest import TRAIN, ReleaseMaker
 from datasets.distributed import split_dataset_by_node
 from origin_server import Faults, OriginServer, quick_retry, replace
 from test_contract import rows_of, undecoded
+from torch.utils.data import DataLoader
 from zips import edited
 
 import geogen
@@ -300,8 +301,7 @@ def test_every_row_once_from_workers_that_inherit_nothing(by_subject: Path) -> N
 
 
 def loaded(stream: Any, method: str | None, workers: int) -> list[tuple[str, int]]:
-    torch_data = pytest.importorskip("torch.utils.data")
-    loader = torch_data.DataLoader(
+    loader = DataLoader(
         stream, batch_size=None, num_workers=workers, multiprocessing_context=method
     )
     return sorted(names(loader))
@@ -310,22 +310,20 @@ def loaded(stream: Any, method: str | None, workers: int) -> list[tuple[str, int
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_every_row_once_from_workers_on_nodes(stream: Any) -> None:
-    torch_data = pytest.importorskip("torch.utils.data")
     found: list[tuple[str, int]] = []
     for rank in range(2):
         share = split_dataset_by_node(stream.shuffle(seed=5, buffer_size=9), rank, world_size=2)
-        loader = torch_data.DataLoader(share, batch_size=None, num_workers=2)
+        loader = DataLoader(share, batch_size=None, num_workers=2)
         found += names(loader)
     assert sorted(found) == ALL_NAMES
 
 
 def test_a_loader_resumes(stream: Any) -> None:
-    torch_data = pytest.importorskip("torch.utils.data")
-    whole = names(torch_data.DataLoader(stream, batch_size=None))
-    rows = iter(torch_data.DataLoader(stream, batch_size=None))
+    whole = names(DataLoader(stream, batch_size=None))
+    rows = iter(DataLoader(stream, batch_size=None))
     taken = [next(rows) for _ in range(61)]
     stream.load_state_dict(stream.state_dict())
-    assert names(taken) + names(torch_data.DataLoader(stream, batch_size=None)) == whole
+    assert names(taken) + names(DataLoader(stream, batch_size=None)) == whole
 
 
 def test_arrays_keep_their_shapes(origin: OriginServer) -> None:

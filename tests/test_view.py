@@ -83,7 +83,6 @@ def test_nothing_heavy_is_imported_before_the_viewer_is_asked_for() -> None:
 
 
 def test_a_port_in_use_is_refused_unless_no_port_was_named(parts: Path) -> None:
-    pytest.importorskip("viser")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on port {port}"):
@@ -95,7 +94,6 @@ def test_a_port_in_use_is_refused_unless_no_port_was_named(parts: Path) -> None:
 
 
 def test_the_viewer_is_reached_from_this_machine_only(parts: Path) -> None:
-    pytest.importorskip("viser")
     with geogen_hf.view(parts, subjects=["subj_00002"], port=0) as viewer:
         assert viewer.subject_id == "subj_00002"
         assert f'src="{viewer.url}"' in viewer._repr_html_()
@@ -122,13 +120,11 @@ def test_an_exported_folder_is_opened_and_says_how_its_cameras_were_read(
 
 
 def test_an_unknown_identity_is_refused(parts: Path) -> None:
-    pytest.importorskip("viser")
     with pytest.raises(UnknownSubjectError, match="subj_99999"):
         geogen_hf.view(parts, subjects=["subj_99999"], port=0)
 
 
 def test_ctrl_c_ends_the_command_cleanly(parts: Path) -> None:
-    pytest.importorskip("viser")
     process = Child(*GEOGEN, "view", parts, "--port", 0)
     while not process.stdout.endswith("\n"):
         assert process.poll() is None

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import EXECUTABLE, Page, open_browser
 from numpy.typing import NDArray
 from PIL import Image
-
-pytest.importorskip("viser", reason="needs the extra view")
-
-from chromium import EXECUTABLE, Page, open_browser
 
 import geogen_hf
 from geogen_hf.cameras.poses import intrinsics_from_fov, look_at, project
