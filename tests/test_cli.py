@@ -98,8 +98,6 @@ def test_inspect_reports_problems_and_exits_with_1(maker: ReleaseMaker) -> None:
     ("arguments", "expected"),
     [
         (["inspect", "/nowhere/at/all"], "does not exist"),
-        (["inspect", "."], "parts missing"),
-        (["inspect", ".", "--part", "9"], "no such part"),
         (["preview", ".", "--out", "x.xyz"], "x.png"),
         (["preview", ".", "--out", "/tmp"], "a folder"),
     ],

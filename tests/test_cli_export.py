@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from geogen_hf.cli.export import export
 from geogen_hf.cli.verify import verify
 from geogen_hf.cli.view import preview
-from geogen_hf.errors import GeoGenError, PartsError, ReleaseError, UsageError
+from geogen_hf.errors import GeoGenError, PartsError, ReleaseError
 
 app = typer.Typer()
 for command in (export, verify, preview):
@@ -68,28 +68,6 @@ def test_another_export_needs_overwrite(tiny: Path, tmp_path: Path) -> None:
     assert "options.split_seed" in str(refused.exception)
     assert run(*first, "--split-seed", 1, "--overwrite").exit_code == 0
     assert "0 shards written now" in run(*first, "--split-seed", 1).output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (["--config", "heads"], UsageError),
-        (["--image-size", "3"], UsageError),
-        (["--quality", "100"], UsageError),
-        (["--scheduler", "tcp://127.0.0.1:1"], GeoGenError),
-    ],
-)
-def test_impossible_options_are_refused(
-    by_subject: Path,
-    tmp_path: Path,
-    arguments: list[str],
-    error: type[GeoGenError],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("geogen_hf.export.tasks._DASK_TIMEOUT_S", 1)
-    refused = run("export", by_subject, tmp_path / "x", *arguments)
-    assert isinstance(refused.exception, error)
-    assert not (tmp_path / "x").exists()
 
 
 def test_verify_says_what_it_found_and_exits_with_1_on_damage(

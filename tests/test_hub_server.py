@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from hub_server import Fault, HubServer, hub_environment
+from hub_server import HubServer, hub_environment
 from huggingface_hub import HfFileSystem
 
 SMALL = os.urandom(300_000)
@@ -93,14 +93,6 @@ def test_range_moves_no_more_than_asked(stored: HubServer) -> None:
     assert stored.counters.sent["blob"] == 100
 
 
-def test_commit_onto_another_parent_is_refused(stored: HubServer) -> None:
-    before = stored.repos["lab/x"].commit("main").id
-    assert commit(stored, add_line("a"), parent=before).status_code == 200
-    said = commit(stored, add_line("b"), parent=before)
-    assert said.status_code == 412
-    assert "A commit has happened since" in said.json()["error"]
-
-
 def test_content_with_another_hash_is_refused(hub: HubServer) -> None:
     empty_repo(hub)
     href = batch(hub, SMALL)["actions"]["upload"]["href"]
@@ -137,19 +129,6 @@ def test_storage_urls_expire(stored: HubServer) -> None:
     assert requests.get(later, timeout=10).status_code == 403
 
 
-def test_resolve_is_limited(stored: HubServer) -> None:
-    stored.resolve_limit = (3, 600)
-    head = {"Authorization": f"Bearer {stored.tokens.owner}"}
-    where = f"{stored.url}/datasets/lab/x/resolve/main/data/a.txt"
-    answers = [requests.get(where, headers=head, timeout=10) for _ in range(4)]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-    wait = answers[-1].headers["Retry-After"]
-    assert 0 < int(wait) <= 600
-    assert answers[-1].headers["RateLimit"] == f'"resolvers";r=0;t={wait}'
-    other = f"{stored.url}/api/datasets/lab/x/tree/main"
-    assert requests.get(other, headers=head, timeout=10).status_code == 200
-
-
 def test_contents_of_another_repo_do_not_count(stored: HubServer) -> None:
     empty_repo(stored, "y")
     assert commit(stored, lfs_line(SMALL), repo="lab/y").status_code == 400
@@ -177,21 +156,9 @@ def test_bytes_of_a_broken_upload_are_counted(hub: HubServer) -> None:
     assert not list(hub.folder.glob("incoming*"))
 
 
-def test_a_lost_answer_takes_effect(stored: HubServer) -> None:
-    stored.faults = [Fault("commit", lose_answer=True)]
-    with pytest.raises(requests.ConnectionError):
-        commit(stored, add_line("a"))
-    assert "a" in stored.repos["lab/x"].commit("main").files
-
-
 def test_other_routes_are_not_made_up(hub: HubServer) -> None:
     assert requests.get(f"{hub.url}/api/else", timeout=10).status_code == 404
     assert hub.counters.calls["unknown"] == 1
-
-
-def test_fault_at_a_later_call() -> None:
-    fault = Fault("commit", call=2, times=2)
-    assert [fault.take() for _ in range(4)] == [False, True, True, False]
 
 
 def test_serves_as_a_process(tmp_path: Path) -> None:
