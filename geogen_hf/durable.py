@@ -45,9 +45,7 @@ _DISK_REMEDIES = {
 def write_durably(path: Path, content: bytes) -> None:
     """Replace the content of a file in one step: write beside it, sync, rename.
 
-    Raises:
-        OSError: It cannot be written, or is no file but a folder or a device. What was there is
-            kept.
+    Where that fails, or there is no file but a folder or a device, what was there is kept.
 
     Example:
         >>> write_durably(tmp_path / "a", b"new")
@@ -100,13 +98,8 @@ def sync_folder(folder: Path) -> None:
 def absolute_path(path: str | os.PathLike[str]) -> Path:
     """Make a path absolute, as workers may have another current folder; `~` is expanded.
 
-    Raises:
-        UsageError: No file can have this name, there is no such user, or the name is not UTF-8,
-            which pyarrow and `datasets` cannot open.
-
-    Example:
-        >>> absolute_path("/data/parts").name
-        'parts'
+    A name that no file can have is a `UsageError`, and one that is not UTF-8, which pyarrow and
+    `datasets` cannot open.
     """
     try:
         found = Path(path).expanduser().absolute()
@@ -185,11 +178,8 @@ class OutputFolder:
         When the block ends normally, the output is finished and the state folder is removed. When
         it ends with an exception, the state folder is kept for a resumed run. With `overwrite`, a
         folder that holds another output of this kind, or a finished one of this plan, is emptied;
-        an unfinished run of this plan is resumed in any case.
-
-        Raises:
-            ReleaseError: The folder holds another output or other files, contains links, or
-                another process writes it. Nothing is changed.
+        an unfinished run of this plan is resumed in any case. A folder with other files or links,
+        or that another process writes, is refused and not changed.
         """
         with writing(self.path):
             self._refuse_other_content(overwrite)  # before anything is touched

@@ -88,20 +88,9 @@ def read_header(
 ) -> ImageHeader:
     """Read and check the header of a PNG, WebP or JPEG; nothing is decoded.
 
-    Args:
-        data: The encoded image.
-        where: Subject and view, or part and member, for the message.
-        expected_wh: Width and height that the image must have; None for any.
-
-    Raises:
-        ImageError: These bytes are not an image, or it has no pixels, more than `MAX_PIXELS` or
-            another size than expected.
-
-    Example:
-        >>> buffer = io.BytesIO()
-        >>> Image.new("RGB", (5, 3)).save(buffer, "PNG")
-        >>> read_header(buffer.getvalue())
-        ImageHeader(format='PNG', size_wh=(5, 3), plain_mode='rgb')
+    Raises `ImageError` if these bytes are not an image, or if it has no pixels, more than
+    `MAX_PIXELS` or another width and height than expected. `where` is for the message: subject and
+    view, or part and member.
     """
     header = png_header(data) or _other_header(data, where)
     width, height = header.size_wh
@@ -236,12 +225,6 @@ def decode_image(
     """Decode a PNG, WebP or JPEG, keeping its mode (alpha, grey, 16 bits, palette) and its texts.
 
     Takes and raises what `decode_rgb` does; the image is loaded.
-
-    Example:
-        >>> buffer = io.BytesIO()
-        >>> Image.new("RGBA", (5, 3)).save(buffer, "PNG")
-        >>> decode_image(buffer.getvalue()).mode
-        'RGBA'
     """
     header = header or read_header(data, where=where)
     # Pillow writes some texts into the files that it saves, so those are for it to read.

@@ -106,9 +106,6 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     Left by an exception, Ctrl-C among them, the block ends them at once, whatever they do. They
     are spawned and not forked, because a fork copies the locks of whatever threads the caller runs.
-
-    Raises:
-        GeoGenError: A process died.
     """
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
@@ -237,9 +234,8 @@ def read_ahead(
 
     An error is raised in the place of the item it hit.
 
-    Args:
-        source: Whatever yields them; from here on only that thread runs it.
-        depth: How many are held ready, 1 or more; or what says so, given an item that was ready.
+    From here on only that thread runs the source. `depth` is how many items are held ready, 1 or
+    more, or what says so, given an item that was ready.
 
     Example:
         >>> list(read_ahead(iter("abc")))

@@ -149,9 +149,7 @@ class Job(ABC):
     def run(self, info: RemoteInfo) -> Path:
         """Download the file, unless it is here or another process does it meanwhile.
 
-        Raises:
-            FetchError: It cannot be fetched, or is refused; bytes that may be of use are kept.
-            OutputError: The disk refuses.
+        Where that fails, bytes that may be of use are kept.
         """
         target, label, control = self.target(info), self.file.location.label, self.file.control
         with writing(target), _locked(self.lock_path(target), label, control):
@@ -331,11 +329,7 @@ class PartialFile:
         self._synced, self._synced_at = 0, time.monotonic()
 
     def append(self, data: bytes) -> None:
-        """Add bytes at the end, syncing them to disk every now and then.
-
-        Raises:
-            OSError: The disk is full or broken; `offset` tells how far it came.
-        """
+        """Add bytes at the end, syncing them every now and then; `offset` tells how far it came."""
         digest = self._digest() if self._options.digest else None
         self._file.seek(self.offset)
         rest = memoryview(data)

@@ -223,11 +223,7 @@ class LockEntry:
 
 
 def read_lock(path: Path) -> dict[str, LockEntry]:
-    """Read the entries of a lock file by the part's file name; none where there is no file.
-
-    Raises:
-        UsageError: It is not a lock file, or one of a later version.
-    """
+    """Read the entries of a lock file by the part's file name; none where there is no file."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

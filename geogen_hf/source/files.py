@@ -75,13 +75,7 @@ class ArchiveFile(ABC):
 
 
 def open_file(location: Location) -> ArchiveFile:
-    """Open a file for reads at any offset; behind a URL, nothing is connected to yet.
-
-    Raises:
-        ArchiveError: It is a folder, or cannot be opened.
-        PartsError: It is not on disk any more.
-        UsageError: No installed package opens this kind of URL.
-    """
+    """Open a file for reads at any offset; behind a URL, nothing is connected to yet."""
     return open_remote(location) if location.remote else _LocalFile(location)
 
 
@@ -170,10 +164,8 @@ class SeekableFile(io.RawIOBase):
 def open_parquet(location: Location) -> Iterator[ParquetFile]:
     """Open a Parquet file. Only what is used is read: adjacent columns in one range.
 
-    A file on the Hub is asked for once, because the Hub counts requests that it redirects.
-
-    Raises:
-        GeoGenError: It cannot be opened or read. What pyarrow makes of a damaged file is its own.
+    A file on the Hub is asked for once, because the Hub counts requests that it redirects. What
+    pyarrow raises of a damaged file is its own.
     """
     import pyarrow.parquet as pq  # here: a download needs none
 
@@ -255,12 +247,7 @@ class RemoteFile(ArchiveFile):
 
     @abstractmethod
     def probe(self) -> RemoteInfo:
-        """Ask which version is there.
-
-        Raises:
-            TransientError: It may be there a moment later.
-            FetchError: It is not there.
-        """
+        """Ask which version is there; `TransientError` if it may be there a moment later."""
 
     @abstractmethod
     def open(self, start: int, known: RemoteInfo) -> Stream:
@@ -277,16 +264,9 @@ class RemoteFile(ArchiveFile):
     def retry(self, attempt: Callable[[], T], offset: Callable[[], int] = lambda: 0) -> T:
         """Attempt something until it works, fails for good, or fails too often without progress.
 
-        Which statuses are worth it and the growing waits are those of `urllib3.Retry`; its count
-        starts anew whenever there is progress.
-
-        Args:
-            attempt: What may raise `TransientError`.
-            offset: How far it has come, bytes. Only what was never reached before is progress: a
-                transfer that always starts anew and always breaks at one place comes to an end.
-
-        Raises:
-            FetchError: It failed for good, or was given up.
+        The growing waits are those of `urllib3.Retry`; its count starts anew whenever `offset`, how
+        far it has come in bytes, shows progress. Only what was never reached before is progress: a
+        transfer that always starts anew and always breaks at one place comes to an end.
         """
         policy, farthest = self.options.retry, offset()
         while True:
@@ -365,11 +345,7 @@ def _warn_once(message: str) -> None:
 def open_remote(
     location: Location, options: TransferOptions | None = None, control: Control | None = None
 ) -> RemoteFile:
-    """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec, also on disk.
-
-    Raises:
-        UsageError: No installed package opens this kind of URL.
-    """
+    """Choose the reader of a URL: HTTP for `http(s)://` and `hf://`, else fsspec, also on disk."""
     how = options or OPTIONS, control or Control()
     scheme, _, rest = location.address.partition("://")
     # Other options of HTTP than headers are those of fsspec's own client; buckets have no address.

@@ -39,10 +39,8 @@ def download_parts(
     other kinds of URLs, and hosts for which `download_config.storage_options` holds more than
     headers.
 
-    Returns the local file of each part; when streaming its URL, with the given options.
-
-    Raises:
-        FetchError: Some parts could not be fetched; what has arrived is kept for the next time.
+    Returns the local file of each part; when streaming its URL, with the given options. Where some
+    cannot be fetched, what has arrived is kept for the next time.
     """
     config = dl_manager.download_config
     if dl_manager.is_streaming:

@@ -273,9 +273,6 @@ def hub_address(url: str, options: Mapping[str, Any]) -> tuple[str, dict[str, st
     like all others and do not pass through its cache on disk. `options` are as for `HfFileSystem`:
     its `token` is sent (False: none is; None or True: that of whoever is logged in), to its
     `endpoint`.
-
-    Raises:
-        UsageError: It names no file in a repository.
     """
     # Here, since the import is slow and seldom needed.
     from huggingface_hub import get_token, hf_hub_url
@@ -525,9 +522,7 @@ class HttpFile(RemoteFile):
     def check(self, status: int, headers: Mapping[str, str]) -> RemoteInfo:
         """Refuse a response that does not carry bytes of the file; return the version that it has.
 
-        Raises:
-            TransientError: Another request may succeed.
-            FetchError: It will not, for example because nothing is there (404).
+        It is a `TransientError` where another request may succeed.
         """
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             raise self._refused_status(status, headers)

@@ -43,9 +43,6 @@ ALL_PARTS = (*IMAGE_PARTS, METADATA_PART)
 def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
     """Choose parts by number, None for all eight; the camera metadata always comes along, last.
 
-    Raises:
-        UsageError: A number is none of 1 … 8, no image part is named, or it is a bare number.
-
     Example:
         >>> [part.number for part in select_parts([3, 1])]
         [1, 3, 8]
@@ -59,11 +56,7 @@ def select_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
 
 
 def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
-    """Choose exactly the parts of these numbers, 1 … 8, to download them; None for all eight.
-
-    Raises:
-        UsageError: A number is none of 1 … 8, or it is a bare number.
-    """
+    """Choose exactly the parts of these numbers, 1 … 8, to download them; None for all eight."""
     if numbers is None:
         return ALL_PARTS
     if not isinstance(numbers, Iterable):
@@ -82,13 +75,8 @@ def named_parts(numbers: Iterable[int] | None = None) -> tuple[Part, ...]:
 def resolve_place(place: Place = None) -> Path | str:
     """Decide whether a place is a folder or a URL.
 
-    Returns:
-        An absolute `Path` for a folder (`~` is expanded), which need not exist, or the URL as a
-        `str`: that of the publisher's host for None.
-
-    Raises:
-        UsageError: It looks like a URL but is none, or no folder can have this name.
-        PartsError: The file system does not let it be looked up.
+    Returns an absolute `Path` for a folder (`~` is expanded), which need not exist, or the URL as a
+    `str`: that of the publisher's host for None.
 
     Example:
         >>> resolve_place("hf://datasets/me/parts/"), resolve_place("file:///data/parts")
@@ -116,17 +104,12 @@ def locate_parts(
     parts: Sequence[Part] = ALL_PARTS,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[Part, Location]:
-    """Say where each part is: files of a folder exist; URLs were not asked for.
+    """Say where each part is, under its upstream name; URLs are not asked for.
 
-    Args:
-        place: The folder that holds the parts under their upstream names, or the base URL below
-            which they are served; None for the publisher's host.
-        parts: Which parts are needed.
-        storage_options: Credentials by protocol, for places that are URLs (see `options_for`).
+    Storage options are credentials by protocol, for places that are URLs (see `options_for`).
 
     Raises:
         PartsError: The folder does not exist or lacks some of the parts; all of them are named.
-        UsageError: The place is no valid URL.
 
     Example:
         >>> locate_parts("https://host/raw?sig=x", select_parts([1]))[METADATA_PART].address
@@ -234,11 +217,6 @@ class RemoteInfo:
 
         Sizes are compared where both are known; then ETags or, where one of the two has none, the
         dates. A tag that a proxy turned into a weak one still matches.
-
-        Example:
-            >>> first = RemoteInfo(9, '"a1"', "Mon, 06 Jan 2025 00:00:00 GMT")
-            >>> first.same_version(RemoteInfo(9, 'W/"a1"')), first.same_version(RemoteInfo(8))
-            (True, False)
         """
         if None not in (self.size, other.size) and self.size != other.size:
             return False

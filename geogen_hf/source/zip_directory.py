@@ -145,10 +145,6 @@ def read_directory(file: ArchiveFile, budget: DirectoryBudget | None = None) -> 
 
     Members that cannot be read safely are set apart, with the reason. The budget is shared by
     archives that are listed together; None for an archive alone.
-
-    Raises:
-        ArchiveError: It is not a whole zip archive.
-        FetchError: Its host does not let it be read.
     """
     tail = _Tail(file, budget or DirectoryBudget())
     try:

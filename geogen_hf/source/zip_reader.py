@@ -205,13 +205,6 @@ def plan_ranges(
 
     Records at most `max_gap` bytes apart are fetched together with what is between, unless the
     range would then have more than `max_range` bytes.
-
-    Example:
-        >>> zipped = Location("a.zip")
-        >>> at = lambda start, stop: Member(zipped, str(start), start, stop, 1, 1, 0, False)
-        >>> ranges = plan_ranges([at(500, 600), at(0, 100), at(110, 200)], max_gap=10)
-        >>> [(r.start, r.stop, len(r.members)) for r in ranges]
-        [(500, 600, 1), (0, 200, 2)]
     """
     first_use: dict[Member, int] = {}
     for member in members:
