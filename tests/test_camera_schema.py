@@ -87,7 +87,7 @@ CAMERA = {"extrinsics": EXTRINSICS[0].tolist(), "K": INTRINSICS[0].tolist()}
     ("camera", "schema"),
     [
         ({"pose": EXTRINSICS[1].tolist()}, {"extrinsics": "Extrinsics"}),
-        ({"intrinsics": CAMERA["K"]}, {"intrinsics": "K"}),
+        ({"intrinsics": INTRINSICS[1].tolist()}, {"intrinsics": "K"}),
         ({"view": "left"}, {"view": "order of cameras"}),
         ({"fx": 3}, {}),
     ],

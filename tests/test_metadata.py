@@ -423,7 +423,10 @@ TINY_K = [[6, 0, 1.1], [0, 6, 1.1], [0, 0, 1]]
             ["extrinsics, pose", '{"extrinsics": "ex'],
         ),
         ({"w2c": POSE, "c2w": POSE, "K": K}, ["w2c, c2w", '{"extrinsics": "w2c"}']),
-        ({"pose": POSE, "K": K, "intrinsics": K}, ["keys K, intrinsics", '{"intrinsics": "K"}']),
+        (
+            {"pose": POSE, "K": K, "intrinsics": TINY_K},
+            ["keys K, intrinsics", '{"intrinsics": "K"}'],
+        ),
         ({"q": [1, 0, 0, 0], "t": [1, 2, 3], "K": K}, ["quaternion_order"]),
         ({"q_wxyz": [1, 1, 0, 0], "t": [1, 2, 3], "K": K}, ["view 0", "length 1.414"]),
         ({"pose": POSE, "fx": 100, "cx": 50}, ["only fx", "camera_schema"]),

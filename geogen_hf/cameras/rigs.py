@@ -27,7 +27,7 @@ LEAST_VIEWS = 3
 #: that look past one another, or at a target that moves, are rigs. Measured on the sample (target
 #: jittered by 1 % of the distance): miss 0.007, distance spread 0.01, up agreement 0.98. Read in
 #: the wrong direction: no distance at all, or a miss of 0.4 and more, or ups that agree to 0.3.
-MOST_MISS, _LEAST_NEAREST, _LEAST_UP_AGREEMENT = 0.2, 0.3, 0.4
+MOST_MISS, _LEAST_NEAREST, LEAST_UP_AGREEMENT = 0.2, 0.3, 0.4
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Rigs:
             (self.views >= LEAST_VIEWS)
             & (self.miss <= MOST_MISS)
             & (self.nearest >= _LEAST_NEAREST)
-            & (self.up_agreement >= _LEAST_UP_AGREEMENT)
+            & (self.up_agreement >= LEAST_UP_AGREEMENT)
         )
 
 

@@ -19,6 +19,7 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.metadata.keys import (
     ACCEPTED,
     C2W,
+    W2C,
     CameraValueError,
     Path,
     Role,
@@ -169,7 +170,7 @@ class Group:
             self._size = (slots["width"][0], slots["height"][0])
         for column in [*in_pose, *self.intrinsics.columns, *self._size]:
             self._check(column)
-        said: dict[str, Any] = {}
+        said: dict[str, str] = {}
         for column in columns:
             role = column.role.name
             if role == "distortion" or (role in SHIFTS and not self.intrinsics.shift):
@@ -182,10 +183,8 @@ class Group:
         units = said.pop("units", None)
         if self.intrinsics.form in ("entries", "focal") and self.intrinsics.units is None:
             self.intrinsics = replace(self.intrinsics, units=units)
-        self.poses = tuple(
-            replace(pose, role=replace(pose.role, **{**said, **_claimed(pose, claims)}))
-            for pose in self.poses
-        )
+        said |= {key: word for key, word in claims.items() if key != "intrinsics_units"}
+        self.poses = tuple(replace(pose, role=pose.role.saying(**said)) for pose in self.poses)
 
     def _rows_of(self, column: Column) -> IntArray:
         """For each camera, the row of its value in a column; -1 for none."""
@@ -251,7 +250,7 @@ class Group:
             found = str(column.array[wrong][:1].tolist())[1:-1][:60]
             self._fail((rows >= 0) & wrong[rows], CameraValueError(None, expected, found))
 
-    def _read(self, column: Column) -> dict[str, Any]:
+    def _read(self, column: Column) -> dict[str, str]:
         """Read what most cameras say in words; a camera that says something else is reported."""
         rows = self._rows_of(column).tolist()
         words = [column.values[row] if row >= 0 else None for row in rows]
@@ -433,27 +432,14 @@ def _stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path,
             demand_shape(part, key)
     except CameraValueError as fault:
         return (), True, fault
+    said: dict[str, str] = {}
     if form == "matrix":
         form = form_of(parts[0])
     if form == "label":
-        return (PosePlan("label", tuple(parts), Role("pose", C2W, "opencv")),), False, None
-    role = Role("pose", "world_to_camera" if form in ("look_at", "spherical") else None)
-    role = replace(role, axes="opencv" if form == "look_at" else None)
-    return (PosePlan(form, tuple(parts), role),), False, None
-
-
-def _claimed(pose: PosePlan, said: Any) -> dict[str, Any]:
-    """What `camera_schema` says of a pose, as fields of its role."""
-    claims: dict[str, Any] = {key: said[key] for key in ("direction", "axes") if key in said}
-    if "layout" in said:
-        claims["column_major"] = said["layout"] == "column-major"
-    if "euler_units" in said:
-        claims["degrees"] = said["euler_units"] == "degrees"
-    orders = {"euler": "euler_order", "look_at": "world_up"}
-    order = orders.get(pose.form, "quaternion_order")
-    if order in said:
-        claims["order"] = said[order]
-    return claims
+        said = {"direction": C2W, "axes": "opencv"}
+    elif form in ("look_at", "spherical"):
+        said = {"direction": W2C} | ({"axes": "opencv"} if form == "look_at" else {})
+    return (PosePlan(form, tuple(parts), Role("pose", said)),), False, None
 
 
 def _filled(pattern: Path, keys: Trail) -> Trail:

@@ -8,15 +8,15 @@ axes only where its name leaves no doubt; everything else is left to evidence.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from geogen_hf.cameras.conventions import CameraAxes, Direction
+from geogen_hf.cameras.conventions import Direction
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import GeoGenError
 
@@ -37,8 +37,8 @@ _WORDED = re.compile(
 """What Python prints: `<Matrix 4x4 (…)>`, `Vector((…))`, `array([…], dtype=float32)`."""
 
 RoleName = Literal[
-    "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation",
-    "location", "target", "forward", "up", "azimuth", "elevation", "distance",
+    "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation", "yaw",
+    "pitch", "roll", "location", "target", "forward", "up", "azimuth", "elevation", "distance",
     "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
     "fov_x", "fov_y", "width", "height", "resolution", "distortion",
     "shift_x", "shift_y",
@@ -52,116 +52,126 @@ C2W: Direction = "camera_to_world"
 
 @dataclass(frozen=True)
 class Role:
-    """What a key holds, and what its name claims.
-
-    Attributes:
-        name: What it holds.
-        direction: Of the matrix, where the key says so.
-        axes: Of the camera, where the key belongs to one tool only.
-        column_major: True where the key says that flat numbers go column by column.
-        order: Of a quaternion's numbers or of turns by angles, or the world's up, where said.
-        degrees: Of an angle: True or False where the key says so.
-    """
+    """What a key holds, and what its name claims: words that `camera_schema` has too."""
 
     name: RoleName
-    direction: Direction | None = None
-    axes: CameraAxes | None = None
-    column_major: bool | None = None
-    order: str | None = None
-    degrees: bool | None = None
+    said: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which way a pose maps, where that is said."""
+        return cast("Direction | None", self.said.get("direction"))
+
+    @property
+    def degrees(self) -> bool | None:
+        """Whether an angle is in degrees, where that is said."""
+        return self.said["euler_units"] == "degrees" if "euler_units" in self.said else None
+
+    def saying(self, **words: str) -> Role:
+        """The same, with more words."""
+        return Role(self.name, {**self.said, **words})
 
 
-def _spelt(role: Role, spellings: str) -> dict[str, Role]:
-    return dict.fromkeys(spellings.split(), role)
+def _spelt(name: RoleName, spellings: str, **said: str) -> dict[str, Role]:
+    return dict.fromkeys(spellings.split(), Role(name, said))
 
 
+_BLENDER: dict[str, str] = {"direction": C2W, "axes": "opengl"}
+_OPENCV: dict[str, str] = {"direction": W2C, "axes": "opencv"}
 _ROLES: dict[str, Role] = {
     **_spelt(
-        Role("pose", W2C),
+        "pose",
         "worldtocamera world2camera worldtocam world2cam w2c worldtoview world2view worldview "
         "worldviewtransform viewmatrix camerafromworld camfromworld",
+        direction=W2C,
     ),
     **_spelt(
-        Role("pose", C2W),
+        "pose",
         "cameratoworld camera2world camtoworld cam2world c2w viewtoworld view2world "
         "worldfromcamera worldfromcam transformmatrix",
+        direction=C2W,
     ),
-    **_spelt(Role("pose", C2W, "opengl"), "matrixworld"),  # a property of Blender's objects
+    **_spelt("pose", "matrixworld", **_BLENDER),  # a property of Blender's objects
     **_spelt(
-        Role("pose"),
+        "pose",
         "extrinsics extrinsic ext rt pose poses transform transformation matrix transforms",
     ),
-    **_spelt(Role("projection"), "p projection proj projmat projectionmatrix worldtoimage"),
-    **_spelt(Role("rotation"), "r rot rotation rotationmatrix"),
-    **_spelt(Role("translation"), "t trans translation translationvector"),
+    **_spelt("projection", "p projection proj projmat projectionmatrix worldtoimage"),
+    **_spelt("rotation", "r rot rotation rotationmatrix orientation attitude"),
+    **_spelt("translation", "t trans translation translationvector xyz"),
     # COLMAP's names for the pose in images.txt: world-to-camera, w first.
-    **_spelt(Role("quaternion", W2C, "opencv", order="wxyz"), "qvec"),
-    **_spelt(Role("translation", W2C, "opencv"), "tvec"),
-    **_spelt(Role("quaternion"), "q quat quaternion"),
+    **_spelt("quaternion", "qvec", **_OPENCV, quaternion_order="wxyz"),
+    **_spelt("translation", "tvec", **_OPENCV),
+    **_spelt("quaternion", "q quat quaternion"),
+    **_spelt("quaternion", "wxyz", quaternion_order="wxyz"),
+    **_spelt("quaternion", "xyzw", quaternion_order="xyzw"),
     # Blender's names for the pose of an object: camera-to-world, w first, radians.
-    **_spelt(Role("quaternion", C2W, "opengl", order="wxyz"), "rotationquaternion"),
-    **_spelt(Role("euler", C2W, "opengl", degrees=False), "rotationeuler"),
-    **_spelt(Role("euler"), "euler eulerangles eulerxyz rotationxyz angles"),
-    **_spelt(Role("rodrigues", W2C, "opencv"), "rvec"),  # OpenCV's name beside tvec
-    **_spelt(Role("rodrigues"), "rodrigues axisangle rotvec"),
-    **_spelt(Role("location", C2W), "location position pos loc centre center origin eye from"),
-    **_spelt(Role("target"), "target lookat lookatpoint at to interest focus centerofinterest"),
-    **_spelt(Role("forward"), "forward viewdir viewdirection lookdir direction"),
-    **_spelt(Role("up"), "up upvector viewup vup updirection"),
-    **_spelt(Role("azimuth"), "azimuth azimuthangle azim az"),
-    **_spelt(Role("elevation"), "elevation elevationangle elev el"),
-    **_spelt(Role("distance"), "distance dist radius"),
+    **_spelt("quaternion", "rotationquaternion", **_BLENDER, quaternion_order="wxyz"),
+    **_spelt("euler", "rotationeuler", **_BLENDER, euler_units="radians"),
+    **_spelt("euler", "euler eulerangles eulerxyz rotationxyz angles"),
+    **_spelt("rodrigues", "rvec", **_OPENCV),  # OpenCV's name beside tvec
+    **_spelt("rodrigues", "rodrigues axisangle rotvec"),
+    **_spelt("yaw", "yaw heading pan"),
+    **_spelt("pitch", "pitch tilt"),
+    **_spelt("roll", "roll bank"),
+    **_spelt("location", "location position pos loc centre center origin eye from", direction=C2W),
+    **_spelt("target", "target lookat lookatpoint at to interest focus centerofinterest"),
+    **_spelt("forward", "forward viewdir viewdirection lookdir direction"),
+    **_spelt("up", "up upvector viewup vup updirection"),
+    **_spelt("azimuth", "azimuth azimuthangle azim az"),
+    **_spelt("elevation", "elevation elevationangle elev el"),
+    **_spelt("distance", "distance dist radius"),
     **_spelt(
-        Role("matrix"), "k intrinsics intrinsic intr cameratoimage camera2image calibration cammat"
+        "matrix",
+        "k intrinsics intrinsic intr cameratoimage camera2image calibration cammat cameramatrix",
     ),
-    **_spelt(Role("matrix"), "cameramatrix"),  # OpenCV's name for K
-    **_spelt(Role("fx"), "fx flx focalx focallengthx"),
-    **_spelt(Role("fy"), "fy fly focaly focallengthy"),
-    **_spelt(Role("cx"), "cx ppx principalpointx"),
-    **_spelt(Role("cy"), "cy ppy principalpointy"),
-    **_spelt(Role("focal"), "f focal focallength"),
-    **_spelt(Role("principal"), "c pp principal principalpoint"),
-    **_spelt(Role("focal_mm"), "focalmm focallengthmm fmm lens lensmm"),
-    **_spelt(Role("focal_px"), "focalpx focallengthpx focalpixels fpx"),
-    **_spelt(Role("sensor_mm"), "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
-    **_spelt(Role("fov_x", degrees=False), "cameraanglex anglex"),
-    **_spelt(Role("fov_x"), "fovx fov fieldofview hfov angle xfov"),
-    **_spelt(Role("fov_y", degrees=False), "cameraangley angley"),
-    **_spelt(Role("fov_y"), "fovy vfov yfov"),
-    **_spelt(Role("width"), "w width imagewidth imgwidth resolutionx"),
-    **_spelt(Role("height"), "h height imageheight imgheight resolutiony"),
-    **_spelt(Role("resolution"), "resolution imagesize imgsize imageresolution"),
+    **_spelt("fx", "fx flx focalx focallengthx"),
+    **_spelt("fy", "fy fly focaly focallengthy"),
+    **_spelt("cx", "cx ppx principalpointx"),
+    **_spelt("cy", "cy ppy principalpointy"),
+    **_spelt("focal", "f focal focallength"),
+    **_spelt("principal", "c pp principal principalpoint"),
+    **_spelt("focal_mm", "focalmm focallengthmm fmm lens lensmm"),
+    **_spelt("focal_px", "focalpx focallengthpx focalpixels fpx"),
+    **_spelt("sensor_mm", "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
+    **_spelt("fov_x", "cameraanglex anglex", euler_units="radians"),
+    **_spelt("fov_x", "fovx fov fieldofview hfov angle xfov"),
+    **_spelt("fov_y", "cameraangley angley", euler_units="radians"),
+    **_spelt("fov_y", "fovy vfov yfov"),
+    **_spelt("width", "w width imagewidth imgwidth resolutionx"),
+    **_spelt("height", "h height imageheight imgheight resolutiony"),
+    **_spelt("resolution", "resolution imagesize imgsize imageresolution"),
     **_spelt(
-        Role("distortion"),
+        "distortion",
         "k1 k2 k3 k4 k5 k6 p1 p2 distortion distortioncoefficients distcoeffs distortionparams "
         "skew",
     ),
-    **_spelt(Role("shift_x"), "shiftx"),  # of a camera in Blender
-    **_spelt(Role("shift_y"), "shifty"),
-    **_spelt(Role("layout"), "layout order storageorder matrixorder memoryorder major"),
-    **_spelt(Role("column_major"), "columnmajor colmajor"),
-    **_spelt(Role("row_major"), "rowmajor"),
-    **_spelt(Role("quaternion_order"), "quaternionorder quatorder qorder"),
-    **_spelt(Role("ndc"), "inndc intrinsicsformat"),  # PyTorch3D's cameras, CO3D's annotations
-    **_spelt(Role("axes"), "axes cameraaxes axesconvention cameraconvention convention"),
+    **_spelt("shift_x", "shiftx"),  # of a camera in Blender
+    **_spelt("shift_y", "shifty"),
+    **_spelt("layout", "layout order storageorder matrixorder memoryorder major"),
+    **_spelt("column_major", "columnmajor colmajor"),
+    **_spelt("row_major", "rowmajor"),
+    **_spelt("quaternion_order", "quaternionorder quatorder qorder"),
+    **_spelt("ndc", "inndc intrinsicsformat"),  # PyTorch3D's cameras, CO3D's annotations
+    **_spelt("axes", "axes cameraaxes axesconvention cameraconvention convention"),
     **_spelt(
-        Role("view"),
+        "view",
         "view viewid viewindex viewidx viewno viewnumber index idx cameraid camid cameraindex "
         "camidx frameid frameindex imageid imageindex",
     ),
     **_spelt(
-        Role("file"),
+        "file",
         "file filename filepath image imagename imagepath imagefile imagefilename img imgpath path",
     ),
-    **_spelt(Role("name"), "name"),
-    **_spelt(Role("id"), "id"),
+    **_spelt("name", "name"),
+    **_spelt("id", "id"),
     **_spelt(
-        Role("subject"),
+        "subject",
         "subject subjectid subjectname subj subjid identity identityid person personid",
     ),
-    **_spelt(Role("wrapper"), "camera cam params parameters cameraparams cameraparameters calib"),
-    **_spelt(Role("cameras"), "cameras cams views frames images labels"),
-    **_spelt(Role("subjects"), "subjects identities people"),
+    **_spelt("wrapper", "camera cam params parameters cameraparams cameraparameters calib"),
+    **_spelt("cameras", "cameras cams views frames images labels"),
+    **_spelt("subjects", "subjects identities people"),
 }
 
 _MATRICES: tuple[Dims, ...] = ((4, 4), (3, 4), (4, 3), (16,), (12,))
@@ -185,15 +195,15 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     "principal": _PAIRS,
     "resolution": (*_PAIRS, *_VECTORS, ()),
     **dict.fromkeys(
-        ("azimuth", "elevation", "distance", "fx", "fy", "cx", "cy", "focal_mm", "sensor_mm",
-         "fov_x", "fov_y", "width", "height", "shift_x", "shift_y"),
+        ("yaw", "pitch", "roll", "azimuth", "elevation", "distance", "fx", "fy", "cx", "cy",
+         "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height", "shift_x", "shift_y"),
         _NUMBERS,
     ),
 }  # fmt: skip
 """What a value of each role may look like."""
 
 OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
-    "c": (_VECTORS, Role("location", C2W)),
+    "c": (_VECTORS, Role("location", {"direction": C2W})),
     "r": (_NUMBERS, Role("distance")),
 }
 """What letters hold, where their numbers are not what they mostly stand for."""
@@ -201,7 +211,7 @@ OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
 _NOISE = re.compile(r"[-_.\s]+")
 _ORDER = re.compile(r"(wxyz|xyzw)$")
 _UNIT = re.compile(r"(deg|degrees|rad|radians)$")
-_ANGLES = ("fov_x", "fov_y", "euler", "azimuth", "elevation")
+_ANGLES = ("fov_x", "fov_y", "euler", "yaw", "pitch", "roll", "azimuth", "elevation")
 _MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
 _TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3|norm|normali[sz]ed)$")
 _HEAD = re.compile(r"^(camera|cam)(?=.)")
@@ -223,12 +233,9 @@ def role_of(key: str) -> Role | None:
 
     Example:
         >>> role_of("World-To-Camera")
-        Role(name='pose', direction='world_to_camera', axes=None, column_major=None, order=None, \
-degrees=None)
-        >>> role_of("camera_extrinsics_column_major").column_major
-        True
-        >>> role_of("quaternion_xyzw").order, role_of("landmarks")
-        ('xyzw', None)
+        Role(name='pose', said={'direction': 'world_to_camera'})
+        >>> role_of("camera_extrinsics_column_major").said, role_of("landmarks")
+        ({'layout': 'column-major'}, None)
     """
     word = normalise_key(key)
     if len(word) > 64:
@@ -237,12 +244,13 @@ degrees=None)
     if known is not None:
         return known
     if (order := _ORDER.search(word)) and (role := _known(word[: order.start()])):
-        quaternion = replace(role, name="quaternion", order=order[1])
+        quaternion = Role("quaternion", {**role.said, "quaternion_order": order[1]})
         return quaternion if role.name in ("quaternion", "rotation") else None
     if (unit := _UNIT.search(word)) and (role := _known(word[: unit.start()])):
-        return replace(role, degrees=unit[1][0] == "d") if role.name in _ANGLES else None
+        unit_word = "degrees" if unit[1][0] == "d" else "radians"
+        return role.saying(euler_units=unit_word) if role.name in _ANGLES else None
     if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):
-        return replace(role, column_major=major[1] != "rowmajor")
+        return role.saying(layout="row-major" if major[1] == "rowmajor" else "column-major")
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +38,7 @@ from geogen_hf.metadata.table import COLLECTIONS, MANY, POSES, Column
 
 PoseForm = Literal[
     "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at",
-    "spherical",
+    "spherical", "attitude",
 ]  # fmt: skip
 IntrinsicsForm = Literal[
     "matrix", "label", "entries", "focal", "focal_mm", "focal_px", "fov_x", "fov_y", "incomplete",
@@ -53,6 +53,7 @@ POSE_KEYS: Mapping[PoseForm, tuple[str, ...]] = {
     **{form: (form, "translation") for form in ("rotation", "quaternion", "euler", "rodrigues")},
     "look_at": ("eye", "target", "up"),
     "spherical": SPHERICAL,
+    "attitude": ("yaw", "pitch", "roll", "translation"),
 }
 """What `camera_schema` calls the values of a pose, in the order of `PosePlan.columns`."""
 
@@ -72,7 +73,8 @@ INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
 _ROLE_OF = {"extrinsics": "pose", "eye": "location"}
 _TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
 POSE_PARTS = POSES | {
-    "translation", "location", "target", "forward", "up", *SPHERICAL, "unknown",
+    "translation", "location", "target", "forward", "up", *SPHERICAL, "yaw", "pitch", "roll",
+    "unknown",
 }  # fmt: skip
 SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
 INTRINSICS_PARTS = frozenset({role for _, roles in INTRINSICS_KEYS for role in roles})
@@ -93,7 +95,7 @@ class PosePlan:
 
     form: PoseForm
     columns: tuple[Column, ...]
-    role: Role
+    role: Role = field(compare=False)
     placed: bool = False
     forward: bool = False
 
@@ -154,7 +156,7 @@ def camera_of(pattern: Path, depth: int = 1) -> Path:
     collects = depth == 1 and steps and (r := role_of(steps[-1])) and r.name in COLLECTIONS
     steps = steps if collects else steps[: len(steps) - depth]
     while steps and steps[-1] != MANY and (role := role_of(steps[-1])):
-        if role.name not in ("wrapper", "pose", "matrix", "projection"):
+        if role.name not in ("wrapper", "pose", "matrix", "projection", "rotation", "euler"):
             break
         steps.pop()
     return (*steps, *[MANY] * stars)
@@ -189,7 +191,7 @@ def plan_poses(
         return (_posed(form_of(whole[0]), whole[0]),), True, None
     parts = [column for role in SPHERICAL for column in slots.get(role, ())]
     if [column.role.name for column in parts] == list(SPHERICAL):
-        role = replace(parts[0].role, direction=W2C)
+        role = parts[0].role.saying(direction=W2C)
         return (PosePlan("spherical", tuple(parts), role),), False, None
     turns = [column for column in unknown if kind_of_square(column) == "rotation"]
     vectors = [column for column in unknown if column.dims in ACCEPTED["translation"]]
@@ -241,6 +243,7 @@ def _pose_plans(slots: Slots) -> list[PosePlan]:
             )
             found += [_posed(form, turn, offset) for offset in beside or places[:1]]
     found += [view for view in _look_at(slots) if view.columns[2:]]
+    found = found or _attitude(slots)
     # A key that says its direction counts for more than one that does not, and one inside `camera`
     # for more than one beside it: that may be the pose of a body.
     found = [pose for pose in found if pose.direction is not None] or found
@@ -257,17 +260,25 @@ def _look_at(slots: Slots) -> list[PosePlan]:
     if len(places) != 1 or len(targets) != 1 or len(ups) > 1:
         return []
     ahead = targets[0].role.name == "forward"
-    role = Role("pose", W2C, "opencv")
+    role = Role("pose", {"direction": W2C, "axes": "opencv"})
     return [PosePlan("look_at", (places[0], targets[0], *ups), role, forward=ahead)]
+
+
+def _attitude(slots: Slots) -> list[PosePlan]:
+    """A place and angles: yaw or azimuth, pitch or elevation, and roll if there is one."""
+    yaws = slots.get("yaw") or slots.get("azimuth", ())
+    pitches = slots.get("pitch") or slots.get("elevation", ())
+    rolls, places = slots.get("roll", ()), slots.get("location") or slots.get("translation", ())
+    if not len(yaws) == len(pitches) == len(places) == 1 >= len(rolls) or "distance" in slots:
+        return []
+    return [_posed("attitude", *yaws, *pitches, *rolls, *places)]
 
 
 def _posed(form: PoseForm, *columns: Column) -> PosePlan:
     role = columns[0].role
-    if form == "label":
-        role = Role("pose", C2W, "opencv")
-    if form == "projection":
-        role = Role("pose", W2C, "opencv")
-    placed = len(columns) > 1 and columns[1].role.name == "location"
+    if form in ("label", "projection"):
+        role = Role("pose", {"direction": C2W if form == "label" else W2C, "axes": "opencv"})
+    placed = len(columns) > 1 and columns[-1].role.name == "location"
     return PosePlan(form, columns, role, placed)
 
 
@@ -289,7 +300,7 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
             continue  # two focal lengths
         degrees = by_role[roles[0]][0].role.degrees
         for role in roles:
-            if len(by_role[role]) > 1:
+            if not all(map(by_role[role][0].is_same, by_role[role][1:])):
                 named: dict[str, str] = {each: dotted([by_role[each][0].path]) for each in roles}
                 if form in ("fov_x", "fov_y") and degrees is not False:
                     named = {f"{form}_deg": named[role]}

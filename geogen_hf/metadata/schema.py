@@ -18,6 +18,7 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `quaternion`        PATH to four numbers; with `translation` and `quaternion_order`
 `euler`             PATH to three angles about x, y and z; with `translation`
 `rodrigues`         PATH to three numbers, axis times angle; with `translation`
+`yaw`               PATH to one angle; with `pitch`, `translation` and, if there is one, `roll`
 `eye`               PATH to a camera's place; with `target`, and `up` or `world_up`
 `azimuth`           PATH to an angle about y, from z towards x; with `elevation` and `distance`
 `elevation`         PATH to an angle above the plane of x and z, or (beyond 90°) from y, of a camera
@@ -25,9 +26,15 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `distance`          PATH to its distance from there
 `translation`       PATH to three numbers
 `quaternion_order`  `"wxyz"` or `"xyzw"`
+`pose_order`        `"position first"` or `"quaternion first"`, of 7 numbers
 `euler_units`       `"radians"` or `"degrees"`, of all angles of a pose
 `euler_order`       about which of the world's axes cameras turn first, second and third, as Blender
                     writes it: `"XYZ"`, …
+`turns`             about which axes yaw, pitch and roll turn. `"+y-x+z"`: rolled about z, then
+                    pitched about x the other way, then yawed about the world's y; the camera looks
+                    along the axis of its roll, and that of its pitch is to its right. `"zyx XYZ"`:
+                    yaw, pitch and roll are the angles about z, y and x of a rotation matrix, by
+                    `euler_order`
 `world_up`          the direction that is up in all images: `"+y"`, `"-z"`, …
 `direction`         `"world_to_camera"` or `"camera_to_world"`
 `axes`              `"opencv"`, `"opengl"` or another of `geogen_hf.cameras.conventions.AXES_SIGNS`
@@ -53,7 +60,14 @@ from geogen_hf.cameras.conventions import CameraAxes, Direction, QuaternionOrder
 from geogen_hf.errors import UsageError
 from geogen_hf.metadata.keys import MAX_KEYS_DEEP, Path, RoleName
 from geogen_hf.metadata.plan import INTRINSICS_KEYS, POSE_KEYS, IntrinsicsForm, PoseForm, Units
-from geogen_hf.metadata.stored_poses import EULER_ORDERS, WORLD_UPS
+from geogen_hf.metadata.stored_poses import (
+    EULER_ORDERS,
+    LAYOUTS,
+    POSE_ORDERS,
+    TURNS,
+    UNITS,
+    WORLD_UPS,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,12 +78,14 @@ _PLACES = ("cameras", "subject", "view")
 _PATHS = tuple(dict.fromkeys(key for keys in POSE_KEYS.values() for key in keys))
 _CHOICES: dict[str, tuple[str, ...]] = {
     "quaternion_order": get_args(QuaternionOrder),
-    "euler_units": ("radians", "degrees"),
+    "pose_order": POSE_ORDERS,
+    "euler_units": UNITS,
     "euler_order": EULER_ORDERS,
+    "turns": TURNS,
     "world_up": tuple(WORLD_UPS),
     "direction": get_args(Direction),
     "axes": get_args(CameraAxes),
-    "layout": ("row-major", "column-major"),
+    "layout": LAYOUTS,
     "intrinsics_units": get_args(Units),
 }
 _KEYS = (*_PLACES, *_PATHS, "intrinsics", *_CHOICES)
@@ -152,7 +168,8 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
         raise _wrong("camera_schema has unknown keys", ", ".join(_KEYS), unknown, where)
     for key, choices in _CHOICES.items():
         if key in given and given[key] not in choices:
-            raise _wrong(f"camera_schema: unknown {key}", " or ".join(choices), given[key], where)
+            some = " or ".join(choices[:8]) + (", …" if choices[8:] else "")
+            raise _wrong(f"camera_schema: unknown {key}", some, given[key], where)
     places: dict[str, str | None] = {}
     for key in _PLACES:
         value = given.get(key)
@@ -173,7 +190,7 @@ def _pose(paths: Mapping[str, Path]) -> tuple[PoseForm, tuple[Path, ...]] | None
     if not paths:
         return None
     for form, keys in POSE_KEYS.items():
-        if set(paths) in (set(keys), set(keys) - {"up"}):
+        if set(paths) in (set(keys), set(keys) - {"up", "roll"}):
             return form, tuple(paths[key] for key in keys if key in paths)
     expected = "; or ".join(" and ".join(keys) for keys in POSE_KEYS.values())
     raise _wrong("camera_schema does not say one pose", expected, ", ".join(paths))

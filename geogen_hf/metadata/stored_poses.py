@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import permutations
-from typing import Any, get_args
+from itertools import permutations, product
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,27 +26,43 @@ from geogen_hf.cameras.conventions import (
     QuaternionOrder,
     rotation_from_quaternion,
 )
-from geogen_hf.cameras.poses import FloatArray, compose_rigid, invert_rigid, look_at
-from geogen_hf.cameras.rigs import MOST_MISS, measure_rigs
+from geogen_hf.cameras.poses import (
+    FloatArray,
+    camera_centre,
+    compose_rigid,
+    invert_rigid,
+    look_at,
+)
+from geogen_hf.cameras.rigs import LEAST_UP_AGREEMENT, LEAST_VIEWS, MOST_MISS, measure_rigs
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
 from geogen_hf.metadata.keys import C2W, W2C, CameraValueError, dotted, normalise_key
-from geogen_hf.metadata.plan import POSE_KEYS, PosePlan
+from geogen_hf.metadata.plan import POSE_KEYS, PoseForm, PosePlan
 from geogen_hf.metadata.table import Column
 
 EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
 """About which of the world's axes cameras turn first, second and third, as Blender writes it."""
 
-WORLD_UPS = {
+TURNS = (
+    *("".join(each) for each in product("+-", "xyz", "+-", "xyz", "+-", "xyz")
+      if each[3] not in (each[1], each[5])),
+    *(f"{axes} {order}" for axes in ("zyx", "yxz", "zxy") for order in EULER_ORDERS),
+)  # fmt: skip
+"""About which axes yaw, pitch and roll turn, see `camera_schema`."""
+
+WORLD_UPS: dict[str, FloatArray] = {
     f"{sign}{axis}": float(f"{sign}1") * np.eye(3)["xyz".index(axis)]
     for axis in "yzx"
     for sign in "+-"
 }
 """What is up in all images, where cameras have a target and no up of their own."""
 
+POSE_ORDERS = ("position first", "quaternion first")
+LAYOUTS = ("row-major", "column-major")
+UNITS = ("radians", "degrees")
 _LAYOUTS = {
-    **dict.fromkeys(("columnmajor", "column", "col", "colmajor", "f", "fortran"), True),
-    **dict.fromkeys(("rowmajor", "row", "c"), False),
+    **dict.fromkeys(("columnmajor", "column", "col", "colmajor", "f", "fortran"), LAYOUTS[1]),
+    **dict.fromkeys(("rowmajor", "row", "c"), LAYOUTS[0]),
 }
 _AXES: dict[str, CameraAxes] = {
     **{normalise_key(name): name for name in AXES_SIGNS},
@@ -56,7 +72,8 @@ _AXES: dict[str, CameraAxes] = {
 }
 _CLEARLY = 0.25  # of any other reading's miss: then this one is right
 _LEAST_MISS = 1e-3  # of the distance: less than that says nothing against a reading
-_SAMPLE = 7000  # cameras that readings are tried on
+_ALIKE = 1e-4  # readings that differ by less are one
+_SAMPLE = 700  # cameras that readings are tried on
 
 
 @dataclass(frozen=True)
@@ -105,26 +122,26 @@ class Poses:
     faults: Mapping[int, CameraValueError]
 
 
-def read_statement(column: Column, value: object) -> dict[str, Any]:
-    """Read what is said in words of layout, quaternion order and axes: fields of a `Role`."""
+def read_statement(column: Column, value: object) -> dict[str, str]:
+    """Read what is said of layout, quaternion order and axes, in the words of `camera_schema`."""
     role = column.role.name
     word = normalise_key(value) if isinstance(value, str) else value
     if role in ("column_major", "row_major") and isinstance(word, bool):
-        return {"column_major": word == (role == "column_major")}
+        return {"layout": LAYOUTS[word == (role == "column_major")]}
     if role == "ndc":
         if word not in (True, False, "ndcisotropic"):
             expected = f"{dotted([column.path])} to be ndc_isotropic, true or false"
             raise CameraValueError(None, expected, repr(value)[:60])
         # PyTorch3D multiplies rows by its rotations.
-        said = {"direction": W2C, "axes": "opencv_turned", "column_major": True}
+        said = {"direction": W2C, "axes": "opencv_turned", "layout": LAYOUTS[1]}
         return {"units": "ndc" if word else "pixels", **said}
     if role == "axes" and word in _AXES:
         return {"axes": _AXES[str(word)]}
     if role in ("layout", "quaternion_order") and isinstance(word, str):
         if word in get_args(QuaternionOrder):
-            return {"order": word}
+            return {"quaternion_order": word}
         if role == "layout" and word in _LAYOUTS:
-            return {"column_major": _LAYOUTS[word]}
+            return {"layout": _LAYOUTS[word]}
         expected = f"{dotted([column.path])} to be row-major, column-major, wxyz or xyzw"
         raise CameraValueError(None, expected, repr(value)[:60])
     return {}  # such as the order of the views
@@ -137,48 +154,53 @@ def compose_poses(
 ) -> Poses:
     """Make matrices of poses in any form, and check that a pose given twice is the same.
 
+    Where two differ, one may be no camera's: then its cameras look at nothing in common.
     `subjects` has the index of each camera's identity. CameraValueError if it cannot be told what
     the numbers mean.
     """
-    first, *others = [
-        _compose(pose, each, subjects) for pose, each in zip(plans, values, strict=True)
-    ]
-    faults = dict(first.faults)
-    for pose, other in zip(plans[1:], others, strict=True):
-        directions = (first.claims.direction, other.claims.direction)
-        agree = _same_pose(first.matrices, other.matrices, directions)
-        if agree.mean() < 0.5:
-            both = [path for each in (plans[0], pose) for path in each.paths]
+    found = [_compose(pose, each, subjects) for pose, each in zip(plans, values, strict=True)]
+    best, faults = 0, dict[int, CameraValueError]()
+    for at in range(1, len(found)):
+        agree = _same_pose(found[best], found[at])
+        if agree.mean() >= 0.5:
+            for row in np.flatnonzero(~agree).tolist():
+                keys = dotted([plans[best].paths[0], plans[at].paths[0]])
+                faults.setdefault(row, CameraValueError(row, f"{keys} to agree", "two poses"))
+            continue
+        rows, starts = _sample(subjects)
+        misses = [
+            _miss(found[each].matrices[rows], found[each].claims.direction, starts)[0]
+            for each in (best, at)
+        ]
+        if not _is_clear(*sorted(misses)):
+            both = [path for pose in (plans[best], plans[at]) for path in pose.paths]
             raise CameraValueError(
                 None,
                 "one pose a camera, or the same pose twice",
                 f"{dotted(both)}, which differ",
-                f"say which with camera_schema={{{_statement(plans[0])}}} or "
-                f"camera_schema={{{_statement(pose)}}}",
+                f"say which with camera_schema={{{_statement(plans[best])}}} or "
+                f"camera_schema={{{_statement(plans[at])}}}",
             )
-        for row in np.flatnonzero(~agree).tolist():
-            keys = dotted([plans[0].paths[0], pose.paths[0]])
-            faults.setdefault(row, CameraValueError(row, f"{keys} to agree", "two poses"))
-    return Poses(first.matrices, first.claims, first.intrinsics, faults)
+        if misses[1] < misses[0]:
+            best, faults = at, {}
+    return replace(found[best], faults={**faults, **found[best].faults})
 
 
 def _statement(pose: PosePlan) -> str:
     names = POSE_KEYS[pose.form if pose.paths[1:] else "matrix"]
-    return ", ".join(f'"{n}": "{dotted([p])}"' for n, p in zip(names, pose.paths, strict=True))
+    return ", ".join(f'"{n}": "{dotted([p])}"' for n, p in zip(names, pose.paths, strict=False))
 
 
-def _same_pose(
-    one: FloatArray, other: FloatArray, directions: tuple[Direction | None, Direction | None]
-) -> NDArray[np.bool_]:
+def _same_pose(one: Poses, other: Poses) -> NDArray[np.bool_]:
     """Whether matrices are the same or inverse, as directions say, but for the signs of axes."""
-    agree = np.zeros(len(one), dtype=bool)
-    reach = 1e-3 * (1 + np.abs(one[:, :3, 3]).max(axis=1))
-    if None in directions:
-        ways = [one, invert_rigid(one)]
-    else:
-        ways = [invert_rigid(one) if directions[0] == directions[1] else one]
+    agree = np.zeros(len(one.matrices), dtype=bool)
+    reach = 1e-3 * (1 + np.abs(one.matrices[:, :3, 3]).max(axis=1))
+    directions = (one.claims.direction, other.claims.direction)
+    ways = [one.matrices, invert_rigid(one.matrices)]
+    if None not in directions:
+        ways = ways[1:] if directions[0] == directions[1] else ways[:1]
     for first in ways:
-        joined = first @ other
+        joined = first @ other.matrices
         beside = np.abs(joined - np.eye(4) * joined).max(axis=(1, 2))
         signs = np.abs(np.abs(np.diagonal(joined, axis1=1, axis2=2)) - 1).max(axis=1)
         agree |= (beside <= reach) & (signs <= 1e-3)
@@ -186,131 +208,188 @@ def _same_pose(
 
 
 def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.int64]) -> Poses:
-    role, first = pose.role, values[0]
-    claims = Claims(pose.direction, role.axes, False)
+    said, first, what = pose.role.said, values[0], dotted(pose.paths)
+    claims = Claims(pose.direction, cast("CameraAxes | None", said.get("axes")), False)
     if pose.form == "label":
         return Poses(first[:, :16].reshape(-1, 4, 4), claims, None, {})
     if pose.form == "projection":
         return _decomposed(first, claims)
     if pose.form == "spherical":
         return Poses(_from_spherical(pose, *values), claims, None, {})
-    if pose.form == "look_at":
-        eye, target, *ups = (each.reshape(-1, 3) for each in values)
-        if not ups and role.order not in WORLD_UPS:
-            stated = " or ".join(json.dumps({"world_up": each}) for each in WORLD_UPS)
-            expected = f"{dotted(pose.paths)} and an up"
-            raise CameraValueError(
-                None, expected, "none in the metadata", f"say it with camera_schema={stated}"
-            )
-        up = ups[0] if ups else WORLD_UPS[str(role.order)]
-        try:
-            matrices = look_at(eye, eye + target if pose.forward else target, up)
-        except CameraError as error:
-            raise CameraValueError(
-                None, f"{dotted(pose.paths)} to span a view", str(error)
-            ) from error
-        return Poses(matrices, claims, None, {})
     if pose.form == "matrix":
-        matrices, transposed = _whole(first, dotted(pose.paths), role.column_major)
+        layout = said.get("layout")
+        matrices, transposed = _whole(first, what, None if layout is None else layout == LAYOUTS[1])
         if _is_projection(matrices):
             return _decomposed(matrices, Claims(W2C, "opencv", False))
         return Poses(matrices, replace(claims, transposed=transposed), None, {})
-    faults: dict[int, CameraValueError] = {}
-    if len(values) == 1:
-        values = _parted(first, dotted(pose.paths))
-        first = values[0]
-    if pose.form == "quaternion":
-        length = np.linalg.norm(first, axis=1)
-        what = f"{dotted(pose.paths[:1])} to have length 1"
-        bad = np.flatnonzero(np.abs(length - 1.0) > REPAIR_LIMIT).tolist()
-        faults = {row: CameraValueError(row, what, f"length {length[row]:.4g}") for row in bad}
-        first = np.where(np.isin(np.arange(len(first)), bad)[:, None], [1.0, 0, 0, 0], first)
-    offset = values[1].reshape(-1, 3)
-    turn = _clearest(pose, _readings(pose, first), first, offset, subjects)
-    return Poses(compose_rigid(turn(first), offset), claims, None, faults)
+    if pose.form == "look_at":
+        eye, target, *ups = (each.reshape(-1, 3) for each in values)
+        target = eye + target if pose.forward else target
+        if not ups and "world_up" not in said:
+            claims = replace(claims, axes=None)  # which end of it is up, images tell
+        up = ups[0] if ups else _world_up(eye - target, what, said.get("world_up"))
+        try:
+            return Poses(look_at(eye, target, up), claims, None, {})
+        except CameraError as error:
+            raise CameraValueError(None, f"{what} to span a view", str(error)) from error
+    chosen = _clearest(pose, _readings(pose, values), subjects)
+    return Poses(chosen.poses(slice(None)), claims, None, chosen.faults)
 
 
-def _parted(seven: FloatArray, what: str) -> tuple[FloatArray, FloatArray]:
-    """The quaternion, which has length 1, and the position before or after it."""
-    ways = [(seven[:, 3:], seven[:, :3]), (seven[:, :4], seven[:, 4:])]
-    unit = [np.median(np.abs(np.linalg.norm(way[0], axis=1) - 1)) <= 1e-3 for way in ways]
-    if sum(unit) != 1:
-        expected = f"{what} to be a position and a quaternion of length 1"
-        raise CameraValueError(None, expected, "two" if all(unit) else "none")
-    return ways[unit.index(True)]
+def _world_up(outward: FloatArray, what: str, stated: str | None) -> FloatArray:
+    """The axis of the world round which cameras stand: along it they are spread the least."""
+    if stated is not None:
+        return WORLD_UPS[stated]
+    length = np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
+    spread = (outward / length).var(axis=0)
+    least, second, _ = np.argsort(spread).tolist()
+    if len(outward) < 2 * LEAST_VIEWS or spread[least] > _CLEARLY * spread[second]:
+        raise CameraValueError(
+            None,
+            f"{what} and an up",
+            "none in the metadata, and cameras that do not stand round one of the world's axes",
+            "say it with camera_schema="
+            + " or ".join(json.dumps({"world_up": each}) for each in WORLD_UPS),
+        )
+    return WORLD_UPS["+" + "xyz"[least]]
 
 
 _Turn = Callable[[FloatArray], FloatArray]
 """Makes `(N, 3, 3)` rotations of numbers as they are stored."""
 
 
-def _readings(pose: PosePlan, array: FloatArray) -> list[tuple[dict[str, str], _Turn]]:
-    """All open ways to read the rotations, each with the `camera_schema` that states it."""
-    role = pose.role
-    found: list[tuple[dict[str, str], _Turn]]
-    if pose.form == "quaternion":
-        found = [
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """A way to read poses, with the `camera_schema` that states it."""
+
+    said: dict[str, str]
+    turn: _Turn
+    numbers: FloatArray
+    offset: FloatArray
+    faults: Mapping[int, CameraValueError]
+
+    def poses(self, rows: slice | NDArray[np.intp]) -> FloatArray:
+        """The `(N, 4, 4)` matrices of some cameras."""
+        return compose_rigid(self.turn(self.numbers[rows]), self.offset[rows])
+
+
+def _readings(pose: PosePlan, values: Sequence[FloatArray]) -> list[_Reading]:
+    """All ways to read rotations and offsets that contradict nothing that is said."""
+    said, what = pose.role.said, dotted(pose.paths[:1])
+    *parts, offset = values
+    held = [(dict[str, str](), parts[0] if parts else offset, offset)]
+    if pose.form == "attitude":  # without a roll, it is zero
+        angles = [each.reshape(-1) for each in (*parts, 0 * parts[0])[:3]]
+        held = [({}, np.stack(angles, axis=1), offset)]
+    elif not parts:
+        held = _of_seven(offset, what, said.get("pose_order"))
+    found = []
+    for at, numbers, place in held:
+        faults: dict[int, CameraValueError] = {}
+        if pose.form == "quaternion":
+            numbers, faults = _unit_quaternions(numbers, what)
+        ways = _turns(pose.form, numbers, said)
+        if pose.placed:
+            ways = [
+                ({**words, "direction": direction}, partial(_turned, turn, direction))
+                for direction in (C2W, W2C)
+                for words, turn in ways
+                if direction == C2W or " " in words.get("turns", " ")  # else a camera's own turns
+            ]
+        found += [
+            _Reading({**at, **words}, turn, numbers, place.reshape(-1, 3), faults)
+            for words, turn in ways
+            if all(said.get(key, word) == word for key, word in words.items())
+        ]
+    return found
+
+
+def _turned(turn: _Turn, direction: Direction, numbers: FloatArray) -> FloatArray:
+    turns = turn(numbers)
+    return turns if direction == C2W else turns.swapaxes(1, 2)
+
+
+def _turns(
+    form: PoseForm, numbers: FloatArray, said: Mapping[str, str]
+) -> list[tuple[dict[str, str], _Turn]]:
+    """All ways to make rotations of numbers, with the words that state each."""
+    if form == "quaternion":
+        return [
             ({"quaternion_order": order}, partial(rotation_from_quaternion, order=order))
             for order in get_args(QuaternionOrder)
-            if role.order in (None, order)
         ]
-    elif pose.form == "euler":
-        degrees = True if np.abs(array).max() > 4 * np.pi else role.degrees
-        found = [
-            ({"euler_units": unit, "euler_order": order}, partial(_from_euler, order, size))
-            for unit, size in (("radians", 1.0), ("degrees", np.pi / 180))
-            for order in EULER_ORDERS
-            if degrees in (None, unit == "degrees") and role.order in (None, order)
-        ]
-    elif pose.form == "rodrigues":
-        found = [({}, _from_rodrigues)]
-    else:
-        order = (0, 2, 1) if role.column_major else (0, 1, 2)
-        found = [({}, lambda stored: stored.reshape(-1, 3, 3).transpose(order))]
-    if not pose.placed:
-        return found
-    placed = [({**said, "direction": C2W}, turn) for said, turn in found if role.direction != W2C]
-    return placed + [
-        ({**said, "direction": W2C}, lambda stored, turn=turn: turn(stored).swapaxes(1, 2))
-        for said, turn in found
-        if role.direction != C2W
+    if form == "rodrigues":
+        return [({}, _from_rodrigues)]
+    if form == "rotation":
+        axes = (0, 2, 1) if said.get("layout") == LAYOUTS[1] else (0, 1, 2)
+        return [({}, lambda stored: stored.reshape(-1, 3, 3).transpose(axes))]
+    key, words = ("euler_order", EULER_ORDERS) if form == "euler" else ("turns", TURNS)
+    make = _from_euler if form == "euler" else _from_turns
+    large = bool(np.abs(numbers).max() > 4 * np.pi)
+    units = zip(UNITS, (1.0, np.pi / 180), strict=True)
+    return [
+        ({key: word} | ({} if large else {"euler_units": unit}), partial(make, word, size))
+        for unit, size in [*units][large:]
+        for word in words
     ]
 
 
+def _of_seven(
+    seven: FloatArray, what: str, stated: str | None
+) -> list[tuple[dict[str, str], FloatArray, FloatArray]]:
+    """Quaternions, which have length 1, and the positions before or after them."""
+    ways = [(seven[:, 3:], seven[:, :3]), (seven[:, :4], seven[:, 4:])]
+    held = [
+        ({"pose_order": order}, *way)
+        for order, way in zip(POSE_ORDERS, ways, strict=True)
+        if stated == order
+        or (not stated and np.median(np.abs(np.linalg.norm(way[0], axis=1) - 1)) <= 1e-3)
+    ]
+    if not held:
+        expected = f"{what} to be a position and a quaternion of length 1"
+        raise CameraValueError(None, expected, "none")
+    return held
+
+
+def _unit_quaternions(
+    quaternions: FloatArray, what: str
+) -> tuple[FloatArray, dict[int, CameraValueError]]:
+    """The quaternions, with another in the place of those that have not length 1."""
+    length = np.linalg.norm(quaternions, axis=1)
+    bad = np.abs(length - 1.0) > REPAIR_LIMIT
+    faults = {
+        row: CameraValueError(row, f"{what} to have length 1", f"length {length[row]:.4g}")
+        for row in np.flatnonzero(bad).tolist()
+    }
+    return np.where(bad[:, None], [1.0, 0, 0, 0], quaternions), faults
+
+
 def _clearest(
-    pose: PosePlan,
-    readings: Sequence[tuple[dict[str, str], _Turn]],
-    array: FloatArray,
-    offset: FloatArray,
-    subjects: NDArray[np.int64],
-) -> _Turn:
+    pose: PosePlan, readings: Sequence[_Reading], subjects: NDArray[np.int64]
+) -> _Reading:
     """The one reading in which the cameras of each subject look at one point.
 
-    Readings that give the same rotations are one. CameraValueError where another fits as well.
+    Readings that give the same matrices are one, also those that differ by the camera's axes alone,
+    which the images tell; of others that fit as well, those count in which cameras stand alike.
+    CameraValueError where more than one is left.
     """
     if len(readings) == 1:
-        return readings[0][1]
-    rows = np.argsort(subjects, kind="stable")[:_SAMPLE]
-    starts = np.flatnonzero(np.diff(subjects[rows], prepend=-2))
-    made: list[FloatArray] = []
-    found: list[tuple[float, dict[str, str], _Turn]] = []
-    for said, turn in readings:
-        turns = turn(array[rows])
-        if any(np.allclose(turns, other, rtol=0, atol=1e-6) for other in made):
-            continue
-        made.append(turns)
-        poses = compose_rigid(turns, offset[rows])
-        ways = [poses] if pose.direction != C2W else []
-        ways += [invert_rigid(poses)] if pose.direction != W2C else []
-        # How far optical axes pass by their common point, of the distance; the median subject.
-        miss = min(float(np.median(measure_rigs(way, starts).miss)) for way in ways)
-        found.append((miss, said, turn))
-    found.sort(key=lambda each: each[0])
-    (least, said, turn), *others = found
-    if not others or (least <= MOST_MISS and others[0][0] > max(least / _CLEARLY, _LEAST_MISS)):
-        return turn
-    open_ = [key for key in said if any(each[key] != said[key] for each, _ in readings)]
-    stated = [{key: each[key] for key in open_} for _, each, _ in found]
+        return readings[0]
+    rows, starts = _sample(subjects)
+    tried = []
+    for reading in readings:
+        tried.append((*_miss(reading.poses(rows), pose.direction, starts), reading))
+    tried.sort(key=lambda each: each[0])
+    near = [each for each in tried if not _is_clear(tried[0][0], each[0])]
+    near = [each for each in near if each[1]] or near
+    best = near[0][2].poses(rows)
+    near[1:] = [each for each in near[1:] if not _is_same(pose, best, each[2].poses(rows))]
+    if len(near) == 1 and near[0][0] <= MOST_MISS:
+        return near[0][2]
+    found = [*near, *(each for each in tried if each not in near)]
+    first = readings[0].said.items()
+    open_ = [key for key, word in first if any(each.said[key] != word for each in readings)]
+    stated = [{key: each.said[key] for key in open_} for _, _, each in found]
     raise CameraValueError(
         None,
         f"{dotted(pose.paths)} to be cameras that look at one point, in one way to read them",
@@ -318,8 +397,57 @@ def _clearest(
             f"a miss of {miss:.2g} of the distance with {' and '.join(each.values())}"
             for (miss, _, _), each in zip(found[:3], stated, strict=False)
         ),
-        f"say it with camera_schema={' or '.join(map(json.dumps, stated[:4]))}",
+        f"say it with camera_schema={' or '.join(map(json.dumps, stated[:8]))}",
     )
+
+
+def _is_same(pose: PosePlan, one: FloatArray, other: FloatArray) -> bool:
+    """Whether poses are the same, but for the signs of axes where nothing is said of these."""
+    if pose.direction is not None and "axes" not in pose.role.said:
+        across = 1 if pose.direction == C2W else 2
+        signs = [*np.sign((one * other)[:, :3, :3].sum(axis=(0, across))), 1.0]
+        one = one * (np.array(signs) if across == 1 else np.array(signs)[:, None])
+    return np.allclose(one, other, rtol=0, atol=_ALIKE)
+
+
+def _sample(subjects: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The cameras that readings are tried on, and where each subject's start among them."""
+    rows = np.argsort(subjects, kind="stable")[:_SAMPLE]
+    return rows, np.flatnonzero(np.diff(subjects[rows], prepend=-2))
+
+
+def _miss(
+    matrices: FloatArray, direction: Direction | None, starts: NDArray[np.intp]
+) -> tuple[float, bool]:
+    """How far optical axes pass by their common point, and whether all look at it and are upright.
+
+    The first as a part of how far apart the cameras stand: axes that are nearly parallel meet far
+    away. Of the median subject, in the better direction; infinite where no matrices are rigid.
+    """
+    if np.abs(matrices[:, 3] - [0, 0, 0, 1]).max() > 1e-4:
+        matrices = matrices.swapaxes(1, 2)
+    affine = np.abs(matrices[:, 3] - [0, 0, 0, 1]).max(axis=1) <= 1e-4
+    if (affine & is_rotation(matrices[:, :3, :3], REPAIR_LIMIT)).mean() <= 0.5:
+        return np.inf, False
+    ways = [matrices] if direction != C2W else []
+    ways += [invert_rigid(matrices)] if direction != W2C else []
+    found = []
+    for way in ways:
+        rigs, eye = measure_rigs(way, starts), camera_centre(way)
+        middle = np.add.reduceat(eye, starts) / rigs.views[:, None]
+        away, apart = (
+            np.add.reduceat(((eye - point.repeat(rigs.views, axis=0)) ** 2).sum(axis=1), starts)
+            for point in (rigs.centre, middle)
+        )
+        miss = rigs.miss * np.sqrt(away / np.maximum(apart, 1e-24))
+        alike = (rigs.up_agreement >= LEAST_UP_AGREEMENT) & (np.abs(rigs.ahead - 0.5) >= 0.4)
+        found.append((float(np.median(miss)), bool(np.median(alike) > 0.5)))
+    return min(found)
+
+
+def _is_clear(least: float, other: float) -> bool:
+    """Whether a reading with the least miss is far better than another."""
+    return least <= MOST_MISS and other > max(least / _CLEARLY, _LEAST_MISS)
 
 
 def _from_spherical(
@@ -360,15 +488,22 @@ def _from_euler(order: str, unit: float, angles: FloatArray) -> FloatArray:
     Blender's manual, "Rotation Modes"; `mathutils.Euler.to_matrix` gives the same. A unit is given
     in radians.
     """
-    turns: FloatArray = np.eye(3)[None]
+    angles, turns = angles.reshape(-1, 3) * unit, np.eye(3)[None]
     for axis in map("XYZ".index, order):
-        angle = angles.reshape(-1, 3)[:, axis] * unit
-        one, other = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.tile(np.eye(3), (len(angles), 1, 1))
-        turn[:, one, one] = turn[:, other, other] = np.cos(angle)
-        turn[:, other, one] = np.sin(angle)
-        turn[:, one, other] = -np.sin(angle)
-        turns = turn @ turns
+        turns = _from_rodrigues(angles[:, axis, None] * np.eye(3)[axis]) @ turns
+    return turns
+
+
+def _from_turns(word: str, unit: float, angles: FloatArray) -> FloatArray:
+    """Camera-to-world rotations by yaw, pitch and roll, as a word of `TURNS` says."""
+    axes, _, order = word.partition(" ")
+    if order:
+        return _from_euler(order, unit, angles[:, [axes.index(axis) for axis in "xyz"]])
+    over, right, ahead = np.eye(3)[["xyz".index(axis) for axis in axes[1::2]]]
+    turns = np.stack([right, np.cross(ahead, right), ahead], axis=1)[None]
+    for at, axis in ((2, ahead), (1, right), (0, over)):
+        size = float(f"{axes[2 * at]}1") * unit
+        turns = _from_rodrigues(angles[:, at, None] * size * axis) @ turns
     return turns
 
 

@@ -13,7 +13,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
@@ -184,6 +183,11 @@ class Column:
         keys = self.pattern if self.pattern[-1:] != (MANY,) else self.path
         return list(map(normalise_key, keys[-len(path) :])) == list(map(normalise_key, path))
 
+    def is_same(self, other: Column) -> bool:
+        """Whether another column has the same numbers at the same places."""
+        places = (self.documents, self.keys) == (other.documents, other.keys)
+        return places and np.array_equal(self.array, other.array)
+
     def take_numbers(self) -> None:
         """Make arrays of the values at hand; of single bad ones, keep the fault."""
         values, self.values = self.values, []
@@ -304,7 +308,7 @@ class Table:
             self._put(value, pattern, keys, None)
         accepted = ACCEPTED.get(role.name)
         if type(value) is dict and len(value) == 4:
-            role = replace(role, order="wxyz")
+            role = role.saying(quaternion_order="wxyz")
         stated = self._stated and pattern and normalise_key(pattern[-1]) in self._stated
         if role.name == "distortion" or dims in (accepted or ()):
             self._put(value, pattern, keys, role)
@@ -428,10 +432,14 @@ def _joined(node: dict[str, Any]) -> dict[str, Any]:
         if type(value) in (float, int, str) and (part := _part(key)):
             families.setdefault(part[1], {})[part[2]] = key
     for word, keys in families.items():
+        if word == "" and "h" in node:
+            keys.pop("w", None)  # then it is a width
         if len(keys) < 3:
             continue
         joined: Any = {part: node[key] for part, key in keys.items()}
-        if keys.keys() not in ({*"xyz"}, {*"wxyz"}):
+        if keys.keys() in ({*"xyz"}, {*"wxyz"}):
+            word = word or "".join(sorted(keys))
+        else:
             rows, columns = ("".join(sorted({part[at] for part in keys})) for at in (0, -1))
             if len(keys) != len(rows) * len(columns) or not {rows, columns} <= _COUNTS:
                 continue
@@ -450,7 +458,5 @@ def _inside(role: Role, above: Role | None) -> Role:
     if above.name == "matrix":
         return Role("matrix") if role.name == "pose" and role.direction is None else role
     if role.name in POSES or role.name == "translation":
-        return replace(
-            role, direction=role.direction or above.direction, axes=role.axes or above.axes
-        )
+        return Role(role.name, {**above.said, **role.said})
     return role
