@@ -371,6 +371,17 @@ def test_intrinsics_follow_a_resize_of_the_images() -> None:
     np.testing.assert_allclose(pixel_intrinsics(found, 213, 120), thirds)
 
 
+def test_a_size_that_is_not_of_the_intrinsics_is_refused() -> None:
+    value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [1280, 720]}]}
+    with pytest.raises(CameraError, match="not that of its intrinsics") as caught:
+        pixel_intrinsics(read(value).intrinsics, 640, 360)
+    assert 'camera_schema={"intrinsics_units": "pixels"}' in str(caught.value)
+    schema = load_camera_schema({"intrinsics_units": "pixels"})
+    found = read_metadata(files_of({"subj_1.json": value}), {"subj_1": [0]}, schema=schema)
+    lens = found.cameras["subj_1"].intrinsics
+    np.testing.assert_array_equal(pixel_intrinsics(lens, 640, 360), INTRINSICS[:1])
+
+
 def test_a_crop_is_refused_until_its_intrinsics_are_stated() -> None:
     value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]}
     with pytest.raises(CameraError, match="images of another aspect") as caught:

@@ -162,8 +162,8 @@ class Group:
             shift = tuple(slots[role][0] for role in SHIFTS if role in slots)
             self.intrinsics = replace(self.intrinsics, shift=shift if len(shift) == 2 else ())
         parts = self.intrinsics.parts
-        if parts and all(isinstance(part, float) for part in parts):
-            pass  # numbers that were stated are of the images as they are
+        if "intrinsics_units" in claims or (parts and all(isinstance(p, float) for p in parts)):
+            pass  # what was stated is of the images as they are
         elif "resolution" in slots:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:

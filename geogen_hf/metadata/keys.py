@@ -324,7 +324,7 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
     if kind is float or kind is int:
         return dims
     if kind is str:
-        worded = _WORDED.fullmatch(inner[:2000])
+        worded = _WORDED.fullmatch(inner[:2000]) if inner[-1:] in ")>" else None
         text = worded[1] if worded else inner
         count = len(re.findall(_DIGITS, text)) if _NUMBERS_TEXT.fullmatch(text[:2000]) else 0
         if count > (2 if worded else 0):  # `Camera (3)` is a name

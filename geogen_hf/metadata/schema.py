@@ -43,7 +43,8 @@ names stand, in the words of the description that `inspect` shows and of refusal
                     with the keys `fx fy cx cy`, `fx fy`, `focal principal`, `focal cx cy`,
                     `focal_mm sensor_mm`, `focal_px`, `fov_x` or `fov_y` (radians), `fov_x_deg`
                     or `fov_y_deg`; or an empty table where there are none to be read
-`intrinsics_units`  `"pixels"`, `"normalised"` (divided by the image size) or `"ndc"` (PyTorch3D's)
+`intrinsics_units`  `"pixels"` of the images as they are, `"normalised"` (divided by the image
+                    size) or `"ndc"` (PyTorch3D's)
 =================== ==============================================================================
 """
 

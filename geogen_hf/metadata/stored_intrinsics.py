@@ -97,7 +97,17 @@ def pixel_intrinsics(
     scale = _scale(stored, size_wh)
     if stored.kind in ("pixels", "normalised"):
         unit = scale if stored.kind == "pixels" else size_wh
-        return np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
+        found = np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
+        off, unscaled = (np.abs(k[:, :2, 2] / size_wh - 0.5).mean() for k in (found, values))
+        if stored.kind == "pixels" and off > unscaled:
+            raise CameraError(
+                "the image size that the metadata names is not that of its intrinsics",
+                expected="a principal point near the middle once they are scaled",
+                found=f"{found[0, :2, 2]} in an image of {size_wh[0]} pixels",
+                remedy="if they are of the images as they are, "
+                'camera_schema={"intrinsics_units": "pixels"}',
+            )
+        return found
     if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
         half, middle = np.minimum(width, height) / 2, size_wh.T / 2
         fx, fy = half * values[:, [0, 1], [0, 1]].T

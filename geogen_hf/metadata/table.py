@@ -414,6 +414,8 @@ def _holds(dims: Dims, accepted: Collection[Dims]) -> bool:
 
 def _vector(node: dict[str, Any]) -> dict[str, Any]:
     """The numbers under `x y z` or `w x y z`, if all else is words (three.js's `_order`)."""
+    if not ("x" in node or "X" in node or "_x" in node):
+        return {}
     found = {key.strip("_").lower(): value for key, value in node.items() if len(key) < 3}
     words = sum(type(value) in (str, bool) for key, value in node.items() if len(key) > 2)
     whole = found.keys() in ({*"xyz"}, {*"wxyz"}) and len(found) + words == len(node)
