@@ -250,8 +250,7 @@ def bytes_of_descriptor(descriptor: int, size: int) -> Any:
     """Map a file in memory as a `(size,)` uint8 tensor that other processes get without a copy.
 
     `UntypedStorage._new_shared_fd_cpu` (seen in torch 2.2 to 2.13) is what PyTorch calls when
-    shared memory arrives from another process. Where it is missing, `maps_descriptors` says so, and
-    batches are made in fresh memory each time.
+    shared memory arrives from another process. Without it, each batch is made in fresh memory.
     """
     import torch
 

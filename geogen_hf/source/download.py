@@ -24,7 +24,7 @@ import os
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -41,7 +41,7 @@ from geogen_hf.source.files import (
     TransientError,
     open_file,
 )
-from geogen_hf.source.parts import Location, RemoteInfo
+from geogen_hf.source.parts import Location, Part, RemoteInfo
 from geogen_hf.source.zip_directory import read_directory
 from geogen_hf.threads import Control, run_all
 
@@ -54,13 +54,13 @@ _READ_BYTES = 2**20
 
 
 def download(
-    jobs: Sequence[Job],
+    jobs: Mapping[Part, Job],
     folder: Path,
     control: Control,
     *,
     threads: int,
     progress: Progress | None = None,
-) -> list[Path]:
+) -> dict[Part, Path]:
     """Run jobs, so many at a time; return the paths. One that fails leaves the others alone.
 
     `folder` exists, and `control` is that of the jobs' files. `progress` is called in this thread.
@@ -69,7 +69,7 @@ def download(
         FetchError: Some files could not be fetched, or the disk has too little space for what is
             missing. The other files are complete, and what has arrived of these is kept.
     """
-    labels = {job.file.location.label: job for job in jobs}
+    labels = {part.name: job for part, job in jobs.items()}
     probes = {label: job.probe for label, job in labels.items()}
     # All at a time, so that an unreachable host is given up once, and not once for each thread.
     infos, failures = run_all(probes, jobs=len(jobs), control=control)
@@ -97,7 +97,7 @@ def download(
         text = join_failures({label: failures[label] for label in sorted(failures)})
         kept = f"{len(paths)} of {len(jobs)} parts are complete; run again to fetch the rest"
         raise FetchError(f"{text}\n{kept}")  # the causes of eight failures would fill a screen
-    return list(paths.values())
+    return {part: paths[part.name] for part in jobs}
 
 
 @dataclass

@@ -122,8 +122,7 @@ def fetch_parts(
             raise UsageError(what, where=location, remedy=remedy)
         file = open_remote(location, options, control)
         work[part] = _FolderJob(file, path, lock_file, accept_changes, verify)
-    paths = download(list(work.values()), root, control, threads=jobs, progress=progress)
-    return dict(zip(work, paths, strict=True))
+    return download(work, root, control, threads=jobs, progress=progress)
 
 
 @dataclass

@@ -115,9 +115,8 @@ def _fill_cache(
             bar.total = total
             bar.update(done - bar.n)
 
-        work = list(jobs.values())
-        found = download(work, folder, control, threads=_THREADS, progress=progress)
-    return paths | {part: str(path) for part, path in zip(jobs, found, strict=True)}
+        found = download(jobs, folder, control, threads=_THREADS, progress=progress)
+    return paths | {part: str(path) for part, path in found.items()}
 
 
 @dataclass
