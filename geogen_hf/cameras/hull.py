@@ -19,7 +19,7 @@ or too low in all views alike (it moves the hull, nearly).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from geogen_hf.cameras.silhouettes import Mask, Silhouette, evenly_spread, outli
 FARTHEST_PX = 8.0
 """Larger misfits of a pixel count as this: how wrong a wrong camera is does not matter."""
 
+_BLOCK = 256  # rays at a time
 _DEPTHS = 32  # points tried along a ray
 _LEAST_DEPTH = np.float32(1e-9)  # what is nearer to a camera, or behind it, it does not see
 _MOST_PIXELS = 90  # of an outline, evenly spread
@@ -121,7 +122,13 @@ class Silhouettes:
         pixels = [np.argwhere(mask)[:, ::-1] + np.float64(0.5) for mask in within]
         reached = [mask.copy() for mask in within]
         for mask, own in zip(reached, self._rays(rig, self._intrinsics, pixels), strict=True):
-            mask[mask] = self._outside(own).max(axis=0).min(axis=1) <= 1.0
+            # So few at a time that their points stay in the cache: all at once take twice as long.
+            blocks = (
+                replace(own, towards=own.towards[:, :, start : start + _BLOCK])
+                for start in range(0, max(1, len(own.pixels)), _BLOCK)
+            )
+            fits = [self._outside(block).max(axis=0).min(axis=1) <= 1.0 for block in blocks]
+            mask[mask] = np.concatenate(fits)
         return reached
 
     def _evaluate(self, rig: Rig, corrections: FloatArray) -> tuple[FloatArray, FloatArray]:
