@@ -244,44 +244,26 @@ def test_without_proof_of_the_version_another_run_starts_anew(site: Site) -> Non
     assert site.origin.bytes_sent == len(site.content[FIRST])
 
 
-def longer_than_synced(part: Path, sidecar: Path) -> None:
-    part.write_bytes(part.read_bytes() + bytes(90_000))
+DAMAGE: dict[str, tuple[Callable[[Path, Path], object], int]] = {
+    "longer than synced": (
+        lambda part, _: part.write_bytes(part.read_bytes() + bytes(90_000)),
+        CUT,
+    ),
+    "shorter than synced": (lambda part, _: os.truncate(part, 90_000), 90_000),
+    "no note": (lambda _, note: note.unlink(), 0),
+    "no part": (lambda part, _: part.unlink(), 0),
+    "a torn note": (lambda _, note: note.write_bytes(note.read_bytes()[:20]), 0),
+    "a note of another URL": (
+        lambda _, note: note.write_text(note.read_text().replace("http://", "http://mirror.")),
+        0,
+    ),
+}
+"""What happens to a part and the note beside it, and how much of the part is kept."""
 
 
-def shorter_than_synced(part: Path, sidecar: Path) -> None:
-    os.truncate(part, 90_000)
-
-
-def no_sidecar(part: Path, sidecar: Path) -> None:
-    sidecar.unlink()
-
-
-def no_part(part: Path, sidecar: Path) -> None:
-    part.unlink()
-
-
-def torn_sidecar(part: Path, sidecar: Path) -> None:
-    sidecar.write_bytes(sidecar.read_bytes()[:20])
-
-
-def sidecar_of_another_url(part: Path, sidecar: Path) -> None:
-    sidecar.write_text(sidecar.read_text().replace("http://", "http://mirror."))
-
-
-@pytest.mark.parametrize(
-    ("damage", "kept"),
-    [
-        (longer_than_synced, CUT),
-        (shorter_than_synced, 90_000),
-        (no_sidecar, 0),
-        (no_part, 0),
-        (torn_sidecar, 0),
-        (sidecar_of_another_url, 0),
-    ],
-)
-def test_no_more_is_trusted_than_is_sure(
-    site: Site, damage: Callable[[Path, Path], None], kept: int
-) -> None:
+@pytest.mark.parametrize("name", DAMAGE)
+def test_no_more_is_trusted_than_is_sure(site: Site, name: str) -> None:
+    damage, kept = DAMAGE[name]
     sidecar = interrupted(site)
     damage(sidecar.with_suffix(""), sidecar)
     site.fetch_right()
