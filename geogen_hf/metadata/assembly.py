@@ -86,13 +86,7 @@ def canonical_extrinsics(cameras: SubjectCameras, convention: Convention) -> Flo
 
 
 class Assembly:
-    """Gives each identity its cameras.
-
-    Attributes:
-        cameras: By identity.
-        problems: Of single cameras and identities.
-        strangers: Names without images, with where they are.
-    """
+    """Gives each identity its cameras; `strangers` are names without images, and where they are."""
 
     def __init__(
         self,

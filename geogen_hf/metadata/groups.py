@@ -70,18 +70,11 @@ class Composed:
 
 
 class Group:
-    """Cameras with values in the same columns.
+    """Cameras with values in the same columns, each by its code in `Table.codes`.
 
-    Attributes:
-        pattern: The path to each.
-        codes: Of each, document and keys as `Table.codes` has them.
-        poses: Where the pose is; empty where a fault is all there is.
-        guessed: Whether only numbers tell that it is a pose.
-        intrinsics: Where the intrinsics are.
-        faults: What is wrong with single cameras, by row.
-        lent: Intrinsics of each that stand elsewhere, where that is so.
-        start: The first of its cameras among all that were chosen.
-        composed: Their numbers, where they can be read.
+    `poses` are empty where a fault is all there is; `guessed` are those that only numbers tell to
+    be poses; `faults` concern single cameras, by row; `lent` intrinsics stand elsewhere; `start` is
+    the first of these cameras among all that were chosen.
     """
 
     def __init__(
@@ -311,11 +304,8 @@ class Group:
     def compose(self, subjects: IntArray) -> Composed:
         """Make poses and intrinsics of all numbers; a fault of a single camera is set aside.
 
-        Args:
-            subjects: Index of the identity of each camera.
-
-        Raises:
-            CameraValueError: It cannot be told what the numbers mean.
+        `subjects` has the index of each camera's identity. CameraValueError if it cannot be told
+        what the numbers mean.
         """
         while True:
             good = np.setdiff1d(np.arange(len(self)), list(self.faults))

@@ -274,14 +274,7 @@ def _known(word: str) -> Role | None:
 
 
 class CameraValueError(GeoGenError):
-    """A camera's value is not what its key says.
-
-    Attributes:
-        row: Which of the cameras; None where it concerns all.
-        expected: What should have been there.
-        found: What was there.
-        remedy: What the reader can do, or None.
-    """
+    """The value of one camera, or (without a row) of all, is not what its key says."""
 
     def __init__(
         self, row: int | None, expected: str, found: str, remedy: str | None = None
@@ -336,16 +329,8 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
 def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> FloatArray:
     """Read one value of every camera: finite numbers, or text of such, all of one of these shapes.
 
-    Args:
-        values: One a camera.
-        what: The key, for messages.
-        shapes: Those accepted; `()` is a plain number.
-
-    Returns:
-        `(V, *shape)` float64; a column or a row of N numbers has the shape `(N,)`.
-
-    Raises:
-        CameraValueError: Anything else, of which words and true/false are examples.
+    `()` is a plain number. Returns `(V, *shape)` float64; a column or a row of N numbers has the
+    shape `(N,)`. CameraValueError for anything else, such as words and true/false.
 
     Example:
         >>> numbers([[[1], [2], [3]], [[4], [5], [6.5]]], "t", [(3,), (3, 1)]).shape

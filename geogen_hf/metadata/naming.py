@@ -117,39 +117,26 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Hole:
-    """Subjects or views as one place gives them.
-
-    Attributes:
-        values: For each camera the identity's index or the view's number; -1 for none.
-        named: Whether labels hold whole names, rather than numbers in them.
-        ranked: Whether values only put a subject's views in order.
-    """
+    """Subjects or views as one place gives them."""
 
     place: str
     tier: int
-    values: IntArray
+    values: IntArray  # for each camera the identity's index or the view's number; -1 for none
     labels: Sequence[Label]
-    named: bool = False
-    ranked: bool = False
+    named: bool = False  # labels hold whole names, rather than numbers in them
+    ranked: bool = False  # values only put a subject's views in order
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Which image each camera belongs to, by one place for subjects and one for views.
-
-    Attributes:
-        views: View number, by camera; -1 for none.
-        exact: Share of the identities that have exactly the cameras they need.
-        covered: Share of the images that have one camera.
-        doubtful: Which cameras another reading, that agrees otherwise, gives another image.
-    """
+    """Which image each camera belongs to, by one place for subjects and one for views."""
 
     subject: Hole
     view: str
-    views: IntArray
-    exact: float
-    covered: float
-    doubtful: NDArray[np.bool_]
+    views: IntArray  # view number, by camera; -1 for none
+    exact: float  # share of the identities that have exactly the cameras they need
+    covered: float  # share of the images that have one camera
+    doubtful: NDArray[np.bool_]  # another reading, that agrees otherwise, gives another image
 
     @property
     def subjects(self) -> IntArray:
@@ -188,12 +175,9 @@ def find_readings(
 ) -> list[Reading]:
     """Find the likeliest reading, and others that fit as well and disagree with it.
 
-    Args:
-        columns: The labels of all cameras.
-        images: What they are to be mapped onto.
-        subject: The only place to take subjects from, where that is stated.
-        view: Likewise for views.
-        any_order: Whether identities may be told by order too, and by the order of any names.
+    `columns` are the labels of all cameras; `subject` and `view` are the only places to take these
+    from, where stated. With `any_order`, identities may be told by order too, and by that of any
+    names.
 
     Example:
         >>> files = Labels("file", ["cam_1.json", "cam_1.json", "cam_2.json", "cam_2.json"], NAMED)

@@ -82,22 +82,13 @@ INTRINSICS_PARTS = frozenset({role for _, roles in INTRINSICS_KEYS for role in r
 
 @dataclass(frozen=True)
 class PosePlan:
-    """Where a pose is, and what its keys claim.
-
-    Attributes:
-        form: What the values are.
-        columns: The whole pose; rotation and translation; eye, target (or forward) and up, if
-            there is one; or azimuth, elevation and distance.
-        role: Of the first, with its claims.
-        placed: Whether the translation is the camera's place in the world.
-        forward: Whether the second value of a look-at is a direction and no point.
-    """
+    """Where a pose is: in the columns that `POSE_KEYS` has for its form."""
 
     form: PoseForm
     columns: tuple[Column, ...]
-    role: Role = field(compare=False)
-    placed: bool = False
-    forward: bool = False
+    role: Role = field(compare=False)  # of the first, with what is said of the pose
+    placed: bool = False  # the translation is the camera's place in the world
+    forward: bool = False  # the second value of a look-at is a direction and no point
 
     @property
     def paths(self) -> list[Path]:
@@ -114,17 +105,13 @@ class PosePlan:
 class IntrinsicsPlan:
     """Where intrinsics are: in a matrix, in fx fy cx cy, in focal length and sensor, in an angle.
 
-    Attributes:
-        form: Which of these.
-        parts: The columns, in the order just said; a number stands for itself.
-        units: Where they are stated; else the values decide.
-        degrees: Of an angle, where it is said.
-        shift: Blender's `shift_x` and `shift_y` beside a lens with a centred principal point.
+    `parts` are as `INTRINSICS_KEYS` has them; a number stands for itself. `shift` is Blender's
+    `shift_x` and `shift_y` beside a lens with a centred principal point.
     """
 
     form: IntrinsicsForm = "absent"
     parts: tuple[Column | float, ...] = ()
-    units: Units | None = None
+    units: Units | None = None  # else the values decide
     degrees: bool | None = None
     shift: tuple[Column | float, ...] = ()
 
@@ -174,8 +161,7 @@ def plan_poses(
 ) -> tuple[tuple[PosePlan, ...], bool, CameraValueError | None]:
     """Every way these columns give a pose, the most telling first.
 
-    Returns:
-        The plans; whether only numbers tell that they are poses; and why there is none.
+    Returns the plans; whether only numbers tell that they are poses; and why there is none.
     """
     slots = slots_of(columns)
     poses = _pose_plans(slots)

@@ -48,28 +48,19 @@ _WRITE_JSON = (
 
 @dataclass(frozen=True)
 class Document:
-    """One metadata file.
+    """One metadata file, unpacked."""
 
-    Attributes:
-        name: Where it is, for messages.
-        text: Its bytes, unpacked.
-        path: Its name in the archive.
-    """
-
-    name: str
+    name: str  # where it is, for messages
     text: bytes
-    path: str
+    path: str  # its name in the archive
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the metadata part holds.
+    """What the metadata part holds: cameras by identity, and what could not be read or is double.
 
-    Attributes:
-        cameras: By identity.
-        problems: What could not be read, or names an identity or a view again.
-        description: What was taken for subject, view, pose and intrinsics, in a line.
-        strangers: Names of identities that have no image, and where they are.
+    `description` says what was taken for subject, view, pose and intrinsics, in a line; `strangers`
+    are names of identities that have no image, and where they are.
     """
 
     cameras: dict[str, SubjectCameras]
@@ -87,19 +78,10 @@ def read_metadata(
 ) -> Metadata:
     """Read all documents and give each image its camera.
 
-    Args:
-        documents: The files of the metadata part.
-        views: View numbers of the images, by identity: what cameras are mapped onto.
-        complete: Whether these are all images of the release.
-        schema: What is stated of the metadata; None leaves all to the search.
-
-    Returns:
-        The cameras by identity, and the problems of single ones.
-
-    Raises:
-        MetadataError: No cameras are found, they do not map onto the images, they do in several
-            ways that disagree, or their numbers leave a doubt. The message names the
-            `camera_schema` that settles it.
+    `views` are the numbers of the images, by identity, that cameras are mapped onto, and `complete`
+    says whether these are all images of the release. MetadataError where no cameras are found, they
+    do not map onto the images, they do in several ways that disagree, or their numbers leave a
+    doubt: the message names the `camera_schema` that settles it.
 
     Example:
         >>> text = b'{"1": {"w2c": [0,0,1,7, 1,0,0,8, 0,1,0,9], "camera_angle_x": 0.7}}'

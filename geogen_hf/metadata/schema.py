@@ -110,15 +110,9 @@ class StatedIntrinsics:
 
 @dataclass(frozen=True)
 class CameraSchema:
-    """A checked `camera_schema`.
+    """A checked `camera_schema`; what is None is left to the search.
 
-    Attributes:
-        cameras: Pattern of the cameras' collection; None leaves it to the search.
-        subject: Place of the subjects' names; likewise.
-        view: Place of the views' numbers; likewise.
-        pose: Paths and form of the pose; None leaves it to the keys.
-        intrinsics: Likewise.
-        claims: What it says in one of a few words: direction, axes, layout and so on.
+    `claims` are what it says in one of a few words: direction, axes, layout and so on.
     """
 
     cameras: str | None = None

@@ -78,26 +78,14 @@ _SAMPLE = 700  # cameras that readings are tried on
 
 @dataclass(frozen=True)
 class Claims:
-    """What keys say of the matrices; evidence has to agree, and decides the rest.
-
-    Attributes:
-        direction: Which way they map, or None.
-        axes: The camera frame, or None.
-        transposed: Whether the 4x4 is stored with rows and columns exchanged, where the keys or
-            the form of the numbers settle that; else None.
-    """
+    """What keys say of the matrices, or None; evidence has to agree, and decides the rest."""
 
     direction: Direction | None = None
     axes: CameraAxes | None = None
-    transposed: bool | None = None
+    transposed: bool | None = None  # also where the form of the numbers settles it
 
     def allow(self, convention: Convention) -> bool:
-        """Whether a convention contradicts nothing that was said.
-
-        Example:
-            >>> Claims("camera_to_world").allow(Convention("world_to_camera", "opencv"))
-            False
-        """
+        """Whether a convention contradicts nothing that was said."""
         return (
             self.direction in (None, convention.direction)
             and self.axes in (None, convention.axes)
@@ -107,18 +95,11 @@ class Claims:
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """Poses of cameras with the same plan.
+    """Poses of cameras with the same plan, and what is wrong with single ones, by row."""
 
-    Attributes:
-        matrices: `(N, 4, 4)` float64 as stored.
-        claims: What keys and form say of them.
-        intrinsics: `(N, 3, 3)` float64 pixels, where the pose was a projection matrix.
-        faults: What is wrong with single cameras, by row.
-    """
-
-    matrices: FloatArray
+    matrices: FloatArray  # (N, 4, 4) float64 as stored
     claims: Claims
-    intrinsics: FloatArray | None
+    intrinsics: FloatArray | None  # (N, 3, 3) pixels, where the pose was a projection matrix
     faults: Mapping[int, CameraValueError]
 
 

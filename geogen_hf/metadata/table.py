@@ -126,17 +126,11 @@ def join_texts(texts: Sequence[str]) -> str:
 
 
 class Column:
-    """What stands at one pattern.
+    """What stands at one pattern: numbers, or labels and statements.
 
-    Attributes:
-        pattern: The path, with `*`.
-        role: What the keys say it is.
-        numeric: Whether the values are numbers, and no labels or statements.
-        documents: Of each value, the number of its document.
-        keys: Of each, the number of its keys in `Table.keys`.
-        values: Labels and statements as they are; of numbers, those that are yet to be taken.
-        dims: Of numbers; None where none could be taken.
-        faults: What is wrong with single values, by row.
+    `documents` and `keys` have, for each value, the number of its document, and that of its keys in
+    `Table.keys`. `values` are labels and statements as they are; of numbers, those that are yet to
+    be taken.
     """
 
     def __init__(self, pattern: Path, role: Role, *, numeric: bool) -> None:
@@ -144,7 +138,7 @@ class Column:
         self.documents: list[int] = []
         self.keys: list[int] = []
         self.values: list[Any] = []
-        self.dims: Dims | None = None
+        self.dims: Dims | None = None  # of no numbers that could be taken
         self.faults: dict[int, CameraValueError] = {}
         self._taken: list[FloatArray] = []
 
@@ -223,13 +217,9 @@ class Column:
 class Table:
     """The columns of all documents.
 
-    Args:
-        names: Identities, which are no words of a schema.
-        stated: Keys whose values are numbers that matter, whatever they look like.
-
-    Attributes:
-        columns: By pattern and, of numbers that no key names, dimensions.
-        keys: What stood for the `*`, each once.
+    `names` are identities, which are no words of a schema; the values of `stated` keys are numbers
+    that matter, whatever they look like. `columns` are by pattern and, for numbers without a known
+    key, dimensions; `keys` has what stood for the `*`, each once.
 
     Example:
         >>> table = Table()
