@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pushing import digests, exported
+from conftest import digests
+from pushing import exported
 
 from geogen_hf import export_release
 
