@@ -48,7 +48,7 @@ class CameraOptions:
         convention: `"auto"` takes what the data proves, or stops; a name such as
             `"camera_to_world opengl"` (see `geogen_hf.cameras.conventions`) is taken unless the
             data clearly contradicts it; with `" unchecked"` appended it is taken in any case.
-        schema: What `geogen_hf.metadata.load_camera_schema` reads, where the keys of the
+        schema: What `geogen_hf.metadata.schema.load_camera_schema` reads, where the keys of the
             metadata do not speak for themselves; None lets them.
         default_intrinsics: `"upstream"` puts the publisher's average lens, 50 mm on a 36 mm sensor,
             where the metadata has none; None refuses that.
