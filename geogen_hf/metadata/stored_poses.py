@@ -33,7 +33,7 @@ from geogen_hf.cameras.poses import (
     invert_rigid,
     look_at,
 )
-from geogen_hf.cameras.rigs import LEAST_UP_AGREEMENT, LEAST_VIEWS, MOST_MISS, measure_rigs
+from geogen_hf.cameras.rigs import LEAST_UP_AGREEMENT, MOST_MISS, measure_rigs
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
 from geogen_hf.metadata.keys import C2W, W2C, CameraValueError, dotted, normalise_key
@@ -72,6 +72,7 @@ _AXES: dict[str, CameraAxes] = {
 }
 _CLEARLY = 0.25  # of any other reading's miss: then this one is right
 _LEAST_MISS = 1e-3  # of the distance: less than that says nothing against a reading
+_MOST_GAP = np.pi / 3  # between cameras that stand all round an axis
 _ALIKE = 1e-4  # readings that differ by less are one
 _SAMPLE = 700  # cameras that readings are tried on
 
@@ -224,7 +225,9 @@ def _world_up(outward: FloatArray, what: str, stated: str | None) -> FloatArray:
     length = np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
     spread = (outward / length).var(axis=0)
     least, second, _ = np.argsort(spread).tolist()
-    if len(outward) < 2 * LEAST_VIEWS or spread[least] > _CLEARLY * spread[second]:
+    angles = np.sort(np.arctan2(*np.delete(outward, least, axis=1).T))
+    gap = np.diff(angles, append=angles[0] + 2 * np.pi).max()
+    if gap > _MOST_GAP or spread[least] > _CLEARLY * spread[second]:
         raise CameraValueError(
             None,
             f"{what} and an up",
