@@ -21,7 +21,7 @@ from geogen_hf.cameras.conventions import (
     express,
     quaternion_from_rotation,
 )
-from geogen_hf.errors import MetadataError
+from geogen_hf.errors import CameraError, MetadataError
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.sample import subject_cameras
@@ -204,20 +204,20 @@ def outcome(arrangement: Arrangement) -> tuple[str, str]:
     files = documents(arrangement, every)
     try:
         found = read_metadata(files, views)
-    except MetadataError as error:
+        wrong, missing = wrong_cameras(arrangement, every, found)
+    except (MetadataError, CameraError) as error:
         for text in re.findall(
-            r"(?:camera_schema=|or )(\{.*?\}\}?)(?= or|;|,? or |$| \()", str(error)
+            r"(?:camera_schema=|or |; )(\{.*?\}\}?)(?= or|;|,? or |$| \(| if )", str(error)
         ):
             try:
                 schema = load_camera_schema(json.loads(text))
                 found = read_metadata(files, views, schema=schema)
-            except (ValueError, MetadataError):
+                wrong, missing = wrong_cameras(arrangement, every, found)
+            except (ValueError, MetadataError, CameraError):
                 continue
-            wrong, missing = wrong_cameras(arrangement, every, found)
             if not wrong and not missing and not found.problems:
                 return "remedied", f"{text}\n{error}"
         return "refused", str(error)
-    wrong, missing = wrong_cameras(arrangement, every, found)
     if wrong:
         return "wrong", f"{wrong[:4]} {found.description}"
     if missing or found.problems:

@@ -15,7 +15,7 @@ from geogen_hf.errors import CameraError, MetadataError, UsageError
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
-from geogen_hf.metadata.stored_intrinsics import pixel_intrinsics
+from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics, pixel_intrinsics
 from geogen_hf.metadata.stored_poses import EULER_ORDERS
 from geogen_hf.sample import subject_cameras
 
@@ -361,36 +361,53 @@ def test_intrinsics_by_columns_are_recognised_by_their_form() -> None:
 # --- intrinsics, once the image is known
 
 
-def test_intrinsics_follow_a_resize_of_the_images() -> None:
-    value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]}
-    found = read(value).intrinsics
-    np.testing.assert_array_equal(pixel_intrinsics(found, 640, 360), INTRINSICS[:1])
-    halves = INTRINSICS[:1] * [[0.5], [0.5], [1]]
-    np.testing.assert_allclose(pixel_intrinsics(found, 320, 180), halves)
-    thirds = INTRINSICS[:1] * [[213 / 640], [120 / 360], [1]]
-    np.testing.assert_allclose(pixel_intrinsics(found, 213, 120), thirds)
+def lens_of(camera: dict[str, object], stated: dict[str, object] | None = None) -> StoredIntrinsics:
+    documents = files_of({"subj_1.json": {"name": "subj_1", "cameras": [camera]}})
+    schema = load_camera_schema(stated) if stated else None
+    return read_metadata(documents, {"subj_1": [0]}, schema=schema).cameras["subj_1"].intrinsics
 
 
-def test_a_size_that_is_not_of_the_intrinsics_is_refused() -> None:
-    value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [1280, 720]}]}
-    with pytest.raises(CameraError, match="not that of its intrinsics") as caught:
-        pixel_intrinsics(read(value).intrinsics, 640, 360)
+@pytest.mark.parametrize(
+    "own", [{}, {"K": [[0.7, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]}, {"fov_x_deg": 40.0}]
+)
+def test_a_resize_of_the_images_has_to_be_said(own: dict[str, object]) -> None:
+    """A crop looks the same, and no silhouette shows a focal length that all views share."""
+    camera = {"extrinsics": POSE, "resolution": [640, 360], **(own or {"K": K})}
+    expected = pixel_intrinsics(lens_of(camera), 640, 360)
+    for size in ((320, 180), (213, 120)):
+        with pytest.raises(CameraError, match="images of another size") as caught:
+            pixel_intrinsics(lens_of(camera), *size)
+        assert '{"intrinsics_units": "resized"}' in str(caught.value)
+        found = pixel_intrinsics(lens_of(camera, {"intrinsics_units": "resized"}), *size)
+        scale = np.array([[size[0] / 640], [size[1] / 360], [1]])
+        np.testing.assert_allclose(found, expected * scale, rtol=2e-3 if own else 1e-12)
+
+
+def test_intrinsics_can_be_of_the_images_as_they_are() -> None:
+    camera = {**CAMERA, "resolution": [1280, 720]}
+    with pytest.raises(CameraError, match="images of another size") as caught:
+        pixel_intrinsics(lens_of(camera), 640, 360)
     assert 'camera_schema={"intrinsics_units": "pixels"}' in str(caught.value)
-    schema = load_camera_schema({"intrinsics_units": "pixels"})
-    found = read_metadata(files_of({"subj_1.json": value}), {"subj_1": [0]}, schema=schema)
-    lens = found.cameras["subj_1"].intrinsics
+    lens = lens_of(camera, {"intrinsics_units": "pixels"})
     np.testing.assert_array_equal(pixel_intrinsics(lens, 640, 360), INTRINSICS[:1])
 
 
-def test_a_crop_is_refused_until_its_intrinsics_are_stated() -> None:
-    value = {"name": "subj_1", "cameras": [{**CAMERA, "resolution": [640, 360]}]}
+def test_a_resize_from_no_size_is_refused() -> None:
+    with pytest.raises(MetadataError, match="the size that images were resized from"):
+        lens_of(dict(CAMERA), {"intrinsics_units": "resized"})
+
+
+@pytest.mark.parametrize("stated", [None, {"intrinsics_units": "resized"}])
+def test_a_crop_is_refused_until_its_intrinsics_are_stated(
+    stated: dict[str, object] | None,
+) -> None:
+    camera = {**CAMERA, "resolution": [640, 360]}
     with pytest.raises(CameraError, match="images of another aspect") as caught:
-        pixel_intrinsics(read(value).intrinsics, 360, 360)
+        pixel_intrinsics(lens_of(camera, stated), 360, 360)
     assert '{"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}' in str(caught.value)
-    schema = load_camera_schema({"intrinsics": {"fx": 500, "fy": 501, "cx": 180, "cy": 181}})
-    found = read_metadata(files_of({"subj_1.json": value}), {"subj_1": [0]}, schema=schema)
-    stated = pixel_intrinsics(found.cameras["subj_1"].intrinsics, 360, 360)
-    np.testing.assert_array_equal(stated[0], [[500, 0, 180], [0, 501, 181], [0, 0, 1]])
+    lens = lens_of(camera, {"intrinsics": {"fx": 500, "fy": 501, "cx": 180, "cy": 181}})
+    in_pixels = pixel_intrinsics(lens, 360, 360)
+    np.testing.assert_array_equal(in_pixels[0], [[500, 0, 180], [0, 501, 181], [0, 0, 1]])
 
 
 def test_normalised_intrinsics_take_the_size_of_each_image() -> None:

@@ -321,7 +321,7 @@ def test_intrinsics_of_another_resolution_are_refused_before_a_load(maker: Relea
         opened(maker.write())
 
 
-def test_images_of_another_size_than_the_metadata_names_are_taken_for_resized(
+def test_images_of_another_size_than_the_metadata_names_are_said_to_be_resized(
     maker: ReleaseMaker,
 ) -> None:
     side = 2 * SIZE
@@ -333,11 +333,13 @@ def test_images_of_another_size_than_the_metadata_names_are_taken_for_resized(
     (expected, *_), *_ = read_images(Shard(opened(maker.write()).subjects))
     for subject in range(7):
         edit_json(maker, subject, of_twice_the_size)
-    release = opened(maker.write())
+    folder = maker.write()
+    with pytest.raises(CameraError, match="images of another size"):
+        opened(folder)
+    options = CameraOptions(schema={"intrinsics_units": "resized"})
+    release = read_release(locate_parts(folder), options)
     (found, *_), *_ = read_images(Shard(release.subjects))
     np.testing.assert_allclose(found.intrinsics, expected.intrinsics)
-    (warning,) = (w for w in release.camera_convention.warnings if w.kind == "resized")
-    assert f"images of {side} × {side} pixels, and these have {SIZE} × {SIZE}" in warning.text
 
 
 def test_one_subject_of_another_resolution_is_bad_alone(

@@ -148,19 +148,24 @@ class Group:
             unsaid = self.intrinsics.form in ("absent", "incomplete")
             if unsaid and self.poses and self.poses[0].form == "label":
                 self.intrinsics = IntrinsicsPlan("label", self.poses[0].columns, "normalised")
-        if "intrinsics_units" in claims:
-            units: Any = claims["intrinsics_units"]
-            self.intrinsics = replace(self.intrinsics, units=units)
+        stated_units: Any = claims.get("intrinsics_units")
+        self._resized = stated_units == "resized"
+        if stated_units and not self._resized:
+            self.intrinsics = replace(self.intrinsics, units=stated_units)
         if self.intrinsics.form in ("focal_mm", "focal_px", "fov_x", "fov_y"):
             shift = tuple(slots[role][0] for role in SHIFTS if role in slots)
             self.intrinsics = replace(self.intrinsics, shift=shift if len(shift) == 2 else ())
         parts = self.intrinsics.parts
-        if "intrinsics_units" in claims or (parts and all(isinstance(p, float) for p in parts)):
+        numbers_stated = bool(parts) and all(isinstance(part, float) for part in parts)
+        if (stated_units or numbers_stated) and not self._resized:
             pass  # what was stated is of the images as they are
         elif "resolution" in slots:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:
             self._size = (slots["width"][0], slots["height"][0])
+        elif self._resized:
+            missing = CameraValueError(None, "the size that images were resized from", "none")
+            self._fail(np.ones(len(self), dtype=np.bool_), missing)
         for column in [*in_pose, *self.intrinsics.columns, *self._size]:
             self._check(column)
         said: dict[str, str] = {}
@@ -173,7 +178,7 @@ class Group:
             elif role in INTRINSICS_PARTS and self.intrinsics.form == "absent":
                 expected = f"no {dotted([column.path])}, as in others"
                 self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
-        units = said.pop("units", None)
+        units: Any = said.pop("units", None)
         if self.intrinsics.form in ("entries", "focal") and self.intrinsics.units is None:
             self.intrinsics = replace(self.intrinsics, units=units)
         said |= {key: word for key, word in claims.items() if key != "intrinsics_units"}
@@ -333,7 +338,8 @@ class Group:
             for part in (*self.intrinsics.parts, *self.intrinsics.shift)
         ]
         size = [self._of(column, rows) for column in self._size]
-        return compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
+        found = compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
+        return replace(found, resized=self._resized)
 
     def _of(self, column: Column, rows: IntArray) -> FloatArray:
         places = self._rows_of(column)[rows]

@@ -43,8 +43,9 @@ names stand, in the words of the description that `inspect` shows and of refusal
                     with the keys `fx fy cx cy`, `fx fy`, `focal principal`, `focal cx cy`,
                     `focal_mm sensor_mm`, `focal_px`, `fov_x` or `fov_y` (radians), `fov_x_deg`
                     or `fov_y_deg`; or an empty table where there are none to be read
-`intrinsics_units`  `"pixels"` of the images as they are, `"normalised"` (divided by the image
-                    size) or `"ndc"` (PyTorch3D's)
+`intrinsics_units`  `"pixels"` of the images as they are, `"resized"` for images that have been
+                    resized from the size that the metadata names, `"normalised"` (divided by the
+                    image size) or `"ndc"` (PyTorch3D's)
 =================== ==============================================================================
 """
 
@@ -87,7 +88,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "direction": get_args(Direction),
     "axes": get_args(CameraAxes),
     "layout": LAYOUTS,
-    "intrinsics_units": get_args(Units),
+    "intrinsics_units": (*get_args(Units), "resized"),
 }
 _KEYS = (*_PLACES, *_PATHS, "intrinsics", *_CHOICES)
 _OVERRULED: dict[str, tuple[RoleName, ...]] = {
@@ -208,7 +209,8 @@ def _intrinsics(given: Mapping[str, Any]) -> StatedIntrinsics | None:
                 for key in keys
             )
             degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
-            if "intrinsics_units" in given and form not in ("entries", "focal"):
+            units = given.get("intrinsics_units", "resized")
+            if units != "resized" and form not in ("entries", "focal"):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
             return StatedIntrinsics(form, paths, degrees)

@@ -7,7 +7,7 @@ understood.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -47,16 +47,18 @@ class StoredIntrinsics:
             principal point; `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`.
             Two columns more are Blender's shift of the principal point.
         size_wh: `(V, 2)` float64 image width and height as the metadata has them, or None.
+        resized: Whether the images have been resized from that size, as the user says.
     """
 
     kind: IntrinsicsKind
     values: FloatArray
     size_wh: FloatArray | None = None
+    resized: bool = False
 
     def at(self, rows: slice | Sequence[int] | NDArray[np.intp]) -> StoredIntrinsics:
         """The same for some of the views, in this order."""
         size_wh = None if self.size_wh is None else self.size_wh[rows]
-        return StoredIntrinsics(self.kind, self.values[rows], size_wh)
+        return replace(self, values=self.values[rows], size_wh=size_wh)
 
 
 def pixel_intrinsics(
@@ -79,7 +81,7 @@ def pixel_intrinsics(
 
     Raises:
         CameraError: There are no intrinsics and no default is to be used, or the metadata is of
-            images of another aspect.
+            images of another size.
         UsageError: An unknown default.
 
     Example:
@@ -97,17 +99,7 @@ def pixel_intrinsics(
     scale = _scale(stored, size_wh)
     if stored.kind in ("pixels", "normalised"):
         unit = scale if stored.kind == "pixels" else size_wh
-        found = np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
-        off, unscaled = (np.abs(k[:, :2, 2] / size_wh - 0.5).mean() for k in (found, values))
-        if stored.kind == "pixels" and off > unscaled:
-            raise CameraError(
-                "the image size that the metadata names is not that of its intrinsics",
-                expected="a principal point near the middle once they are scaled",
-                found=f"{found[0, :2, 2]} in an image of {size_wh[0]} pixels",
-                remedy="if they are of the images as they are, "
-                'camera_schema={"intrinsics_units": "pixels"}',
-            )
-        return found
+        return np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
     if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
         half, middle = np.minimum(width, height) / 2, size_wh.T / 2
         fx, fy = half * values[:, [0, 1], [0, 1]].T
@@ -151,25 +143,29 @@ def _lens(
 def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     """What a resize has multiplied x and y by, from the size that the metadata names in any order.
 
-    It keeps the aspect but for half a pixel: images of another one have been cropped.
+    Whether there was one has to be said: cropped images look the same, and no silhouette shows a
+    focal length that is wrong in all views alike. It keeps the aspect but for half a pixel.
     """
     if stored.size_wh is None:
         return np.ones_like(size_wh)
     turned = np.diff(stored.size_wh) * np.diff(size_wh) < 0
-    scale = size_wh / np.where(turned, stored.size_wh[:, ::-1], stored.size_wh)
-    off = np.abs(size_wh * (1 - scale[:, ::-1] / scale)).min(axis=1)
-    if (off > 0.5).any():
-        row = int(np.argmax(off))
+    named_wh = np.where(turned, stored.size_wh[:, ::-1], stored.size_wh)
+    scale = size_wh / named_wh
+    off = np.abs(size_wh * (1 - scale[:, ::-1] / scale)).min(axis=1) > 0.5
+    bad = off if stored.resized else (size_wh != named_wh).any(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
+        numbers = '{"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}'
         raise CameraError(
-            "the metadata is of images of another aspect",
+            f"the metadata is of images of another {'aspect' if off[row] else 'size'}",
             where=f"row {row}",
-            expected="{:g} × {:g} pixels, as the image has, or the same aspect".format(
-                *size_wh[row]
-            ),
-            found="{:g} × {:g}".format(*stored.size_wh[row]),
-            remedy="state the intrinsics of the images as they are, in pixels, with "
-            'camera_schema={"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, '
-            '"cy": <number>}}, or write them into the metadata',
+            expected=f"{image} pixels, as the image has",
+            found=named,
+            remedy='camera_schema={"intrinsics_units": "pixels"} if the intrinsics are of the '
+            "images as they are; "
+            + (f'else state them with {{"intrinsics": {numbers}}}' if off[row] else "")
+            + ("" if off[row] else '{"intrinsics_units": "resized"} if the images were resized'),
         )
     return scale
 

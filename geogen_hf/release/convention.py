@@ -29,7 +29,7 @@ from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics
 from geogen_hf.release.subjects import ImageIndex, decode_for_eye, join_subject, read_subject
-from geogen_hf.source.zip_reader import Archives, png_size
+from geogen_hf.source.zip_reader import Archives
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,6 @@ def _prove(
 ) -> ConventionResult:
     sound: set[int] = set()
     faults: dict[int, CameraError] = {}
-    resized: list[CameraWarning] = []  # that pictures have not the size the metadata names, once
 
     def read(index: int) -> tuple[list[Pixels], FloatArray] | None:
         """Read pictures and intrinsics; None where one is damaged or does not go with the other."""
@@ -199,9 +198,6 @@ def _prove(
             subject = join_subject(found, images[found.subject_id], None, default)
             with Archives() as archives:  # not shared: several threads ask at a time
                 subject, encoded = read_subject(archives, subject)
-            named, size = subject.lens.size_wh, png_size(subject.images[0], encoded[0])
-            if not resized and named is not None and sorted(named[0]) != sorted(size):
-                resized.append(_resized(named[0].tolist(), size))
             shown = decode_for_eye(encoded, subject.images, subject.intrinsics)
         except CameraError as error:
             logger.info("%s: not asked for the cameras: %s", found.subject_id, one_line(error))
@@ -234,7 +230,7 @@ def _prove(
     # A few bad subjects are left to `on_bad_subject`; where all are, the release is not readable.
     if faults and not sound:
         raise faults[min(faults)]
-    return replace(proof, warnings=(*proof.warnings, *resized))
+    return proof
 
 
 def _denied_by_keys(
@@ -252,16 +248,6 @@ def _denied_by_keys(
         f"{len(subjects):,} subjects."
     )
     return (CameraWarning("denied_by_keys", text),)
-
-
-def _resized(named: Sequence[float], size: Sequence[int]) -> CameraWarning:
-    was, now = ("{:g} × {:g}".format(*each) for each in (named, size))
-    text = (
-        f"The metadata is of images of {was} pixels, and these have {now}: they are taken for "
-        "resized, and intrinsics in pixels are scaled with them. If they were cropped, the "
-        "intrinsics are wrong."
-    )
-    return CameraWarning("resized", text, {"named_wh": list(named), "stored_wh": list(size)})
 
 
 def _memory_of(
