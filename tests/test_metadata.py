@@ -410,6 +410,51 @@ def test_a_crop_is_refused_until_its_intrinsics_are_stated(
     np.testing.assert_array_equal(in_pixels[0], [[500, 0, 180], [0, 501, 181], [0, 0, 1]])
 
 
+FX, FY, CX, CY = 800.0, 800.0, 310.0, 190.0
+OFF_CENTRE = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "centre",
+    [
+        {"cx": CX, "cy": CY},
+        {"principal_point": [CX, CY]},
+        {"principal_point": [CX / 640, CY / 360]},
+    ],
+    ids=["cx cy", "a point", "a point, normalised"],
+)
+@pytest.mark.parametrize(
+    ("lens", "stated"),
+    [
+        ({"lens": 50.0, "sensor_width": 40.0}, {"focal_mm": "lens", "sensor_mm": "sensor_width"}),
+        ({"focal_length": 50.0, "sensor_width": 40.0}, None),
+        ({"focal_length_px": FX}, {"focal_px": "focal_length_px"}),
+        ({"fx": FX, "fy": FY}, {"fx": "fx", "fy": "fy"}),
+        ({"fov_x": 2 * np.arctan(320 / FX)}, {"fov_x": "fov_x"}),
+        ({"fov_y": np.degrees(2 * np.arctan(180 / FY))}, {"fov_y_deg": "fov_y"}),
+    ],
+    ids=["mm", "mm by its sensor", "pixels", "fx fy", "fov_x", "fov_y"],
+)
+def test_a_principal_point_beside_a_lens_counts(
+    lens: dict[str, float], centre: dict[str, object], stated: dict[str, str] | None
+) -> None:
+    camera = {"extrinsics": POSE, **lens, **centre}
+    if FX in lens.values() and "principal_point" in centre:
+        camera["principal_point"] = [CX, CY]  # beside focal lengths in pixels
+    found = pixel_intrinsics(lens_of(camera), 640, 360)
+    np.testing.assert_allclose(found[0], OFF_CENTRE, rtol=1e-9)
+    if stated is not None:
+        point = {key: key for key in ("cx", "cy") if key in camera}
+        point = point or {"principal": "principal_point"}
+        said = lens_of(camera, {"intrinsics": {**stated, **point}})
+        np.testing.assert_allclose(pixel_intrinsics(said, 640, 360)[0], OFF_CENTRE, rtol=1e-9)
+
+
+def test_half_a_principal_point_beside_a_lens_is_refused() -> None:
+    with pytest.raises(MetadataError, match="cx and cy beside a lens, both or neither"):
+        lens_of({"extrinsics": POSE, "fov_x": 0.7, "cx": CX})
+
+
 def test_normalised_intrinsics_take_the_size_of_each_image() -> None:
     sides = np.array([[640.0], [360.0], [1.0]])
     cameras = [{"pose": POSE, "K": (k / sides).tolist()} for k in INTRINSICS]

@@ -33,6 +33,7 @@ from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label
 from geogen_hf.metadata.plan import (
     INTRINSICS_KEYS,
     INTRINSICS_PARTS,
+    LENSES,
     POSE_KEYS,
     POSE_PARTS,
     SHIFTS,
@@ -152,7 +153,7 @@ class Group:
         self._resized = stated_units == "resized"
         if stated_units and not self._resized:
             self.intrinsics = replace(self.intrinsics, units=stated_units)
-        if self.intrinsics.form in ("focal_mm", "focal_px", "fov_x", "fov_y"):
+        if self.intrinsics.form in LENSES and not self.intrinsics.parts[self.intrinsics.lens :]:
             shift = tuple(slots[role][0] for role in SHIFTS if role in slots)
             self.intrinsics = replace(self.intrinsics, shift=shift if len(shift) == 2 else ())
         parts = self.intrinsics.parts

@@ -57,16 +57,20 @@ POSE_KEYS: Mapping[PoseForm, tuple[str, ...]] = {
 }
 """What `camera_schema` calls the values of a pose, in the order of `PosePlan.columns`."""
 
+_CENTRES: tuple[tuple[RoleName, ...], ...] = (("cx", "cy"), ("principal",), ())
 INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
     ("matrix", ("matrix",)),
     ("entries", ("fx", "fy", "cx", "cy")),
-    ("focal_mm", ("focal_mm", "sensor_mm")),
+    *(("focal_mm", ("focal_mm", "sensor_mm", *centre)) for centre in _CENTRES),
     ("focal", ("focal", "principal")),
+    ("focal", ("focal_px", "principal")),
     ("entries", ("focal", "focal", "cx", "cy")),
+    ("entries", ("focal_px", "focal_px", "cx", "cy")),
+    ("focal_px", ("fx", "fy", "principal")),
     ("focal_px", ("fx", "fy")),
     ("focal_px", ("focal_px",)),
-    ("fov_x", ("fov_x",)),
-    ("fov_y", ("fov_y",)),
+    *(("fov_x", ("fov_x", *centre)) for centre in _CENTRES),
+    *(("fov_y", ("fov_y", *centre)) for centre in _CENTRES),
 )
 """What `camera_schema` calls the values of intrinsics, the most direct description first."""
 
@@ -76,6 +80,8 @@ POSE_PARTS = POSES | {
     "translation", "location", "target", "forward", "up", *SPHERICAL, "yaw", "pitch", "roll",
     "unknown",
 }  # fmt: skip
+LENSES: tuple[IntrinsicsForm, ...] = ("focal_mm", "focal_px", "fov_x", "fov_y")
+"""Forms in which the principal point is in the middle of the image if nothing else is said."""
 SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
 INTRINSICS_PARTS = frozenset({role for _, roles in INTRINSICS_KEYS for role in roles})
 
@@ -106,7 +112,7 @@ class IntrinsicsPlan:
     """Where intrinsics are: in a matrix, in fx fy cx cy, in focal length and sensor, in an angle.
 
     `parts` are as `INTRINSICS_KEYS` has them; a number stands for itself. `shift` is Blender's
-    `shift_x` and `shift_y` beside a lens with a centred principal point.
+    `shift_x` and `shift_y` beside a lens of which no principal point is given.
     """
 
     form: IntrinsicsForm = "absent"
@@ -114,6 +120,11 @@ class IntrinsicsPlan:
     units: Units | None = None  # else the values decide
     degrees: bool | None = None
     shift: tuple[Column | float, ...] = ()
+
+    @property
+    def lens(self) -> int:
+        """How many of the parts are the lens, with the principal point in the others."""
+        return 1 if self.form in ("fov_x", "fov_y") or len(self.parts) == 1 else 2
 
     @property
     def columns(self) -> list[Column]:
@@ -280,8 +291,9 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
     for form, roles in INTRINSICS_KEYS:
         if any(role not in by_role for role in roles):
             continue
-        if form == "focal_px" and ("cx" in by_role or "cy" in by_role):
-            continue
+        if form in LENSES and ("cx" in by_role) != ("cy" in by_role):
+            one = dotted([by_role["cx" if "cx" in by_role else "cy"][0].path])
+            raise CameraValueError(None, "cx and cy beside a lens, both or neither", f"only {one}")
         if form in ("entries", "focal_mm") and by_role[roles[0]][0].dims:
             continue  # two focal lengths
         degrees = by_role[roles[0]][0].role.degrees

@@ -40,9 +40,10 @@ names stand, in the words of the description that `inspect` shows and of refusal
 `axes`              `"opencv"`, `"opengl"` or another of `geogen_hf.cameras.conventions.AXES_SIGNS`
 `layout`            `"row-major"` or `"column-major"`, of the numbers of matrices
 `intrinsics`        PATH to a 3x3 matrix or 9 numbers; or a table of PATHs (or numbers, for all)
-                    with the keys `fx fy cx cy`, `fx fy`, `focal principal`, `focal cx cy`,
-                    `focal_mm sensor_mm`, `focal_px`, `fov_x` or `fov_y` (radians), `fov_x_deg`
-                    or `fov_y_deg`; or an empty table where there are none to be read
+                    with the keys `fx fy`, `focal`, `focal_px`, `focal_mm sensor_mm`, `fov_x` or
+                    `fov_y` (radians), `fov_x_deg` or `fov_y_deg`; with `cx cy` or `principal`, or
+                    without where that is in the middle of the image; or an empty table where there
+                    are none to be read
 `intrinsics_units`  `"pixels"` of the images as they are, `"resized"` for images that have been
                     resized from the size that the metadata names, `"normalised"` (divided by the
                     image size) or `"ndc"` (PyTorch3D's)
@@ -210,7 +211,7 @@ def _intrinsics(given: Mapping[str, Any]) -> StatedIntrinsics | None:
             )
             degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
             units = given.get("intrinsics_units", "resized")
-            if units != "resized" and form not in ("entries", "focal"):
+            if units != "resized" and not {"cx", "principal"} & names.keys():
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
             return StatedIntrinsics(form, paths, degrees)

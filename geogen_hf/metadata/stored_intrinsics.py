@@ -21,7 +21,7 @@ from geogen_hf.cameras.poses import (
 )
 from geogen_hf.errors import CameraError, UsageError
 from geogen_hf.metadata.keys import CameraValueError, dotted
-from geogen_hf.metadata.plan import IntrinsicsPlan, Units, is_clip_space
+from geogen_hf.metadata.plan import LENSES, IntrinsicsPlan, Units, is_clip_space
 from geogen_hf.metadata.table import Column
 
 IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
@@ -43,9 +43,10 @@ class StoredIntrinsics:
     Attributes:
         kind: What `values` are.
         values: `(V, 3, 3)` float64 matrices in pixels, divided by the image size or in NDC;
-            `(V, 2)` focal length and sensor width in mm, or fx and fy in pixels with a centred
-            principal point; `(V, 1)` horizontal or vertical field of view in radians; or `(V, 0)`.
-            Two columns more are Blender's shift of the principal point.
+            `(V, 2)` focal length and sensor width in mm, or fx and fy in pixels; `(V, 1)`
+            horizontal or vertical field of view in radians; or `(V, 0)`.
+        centre: `(V, 2)` principal points beside a lens; None for the middle of the image.
+        centre_kind: In pixels, divided by the image size, or Blender's shift from the middle.
         size_wh: `(V, 2)` float64 image width and height as the metadata has them, or None.
         resized: Whether the images have been resized from that size, as the user says.
     """
@@ -54,11 +55,14 @@ class StoredIntrinsics:
     values: FloatArray
     size_wh: FloatArray | None = None
     resized: bool = False
+    centre: FloatArray | None = None
+    centre_kind: Literal[Units, "shift"] = "shift"
 
     def at(self, rows: slice | Sequence[int] | NDArray[np.intp]) -> StoredIntrinsics:
         """The same for some of the views, in this order."""
         size_wh = None if self.size_wh is None else self.size_wh[rows]
-        return replace(self, values=self.values[rows], size_wh=size_wh)
+        centre = None if self.centre is None else self.centre[rows]
+        return replace(self, values=self.values[rows], size_wh=size_wh, centre=centre)
 
 
 def pixel_intrinsics(
@@ -120,23 +124,25 @@ def pixel_intrinsics(
 def _lens(
     stored: StoredIntrinsics, scale: FloatArray, width: FloatArray, height: FloatArray
 ) -> FloatArray:
-    """Intrinsics of a lens whose principal point is in the middle, but for Blender's shift.
+    """Intrinsics of a lens, with its principal point in the middle if no other is given.
 
-    That is in units of the image's longer side, x to the left and y downwards (Blender's manual,
-    "Cameras": positive numbers move the view to the right and up).
+    Blender's shift of it is in units of the image's longer side, x to the left and y downwards
+    (Blender's manual, "Cameras": positive numbers move the view to the right and up).
     """
-    fov = stored.kind in ("fov_x", "fov_y")
-    lens, shift = np.split(stored.values, [1 if fov else 2], axis=1)
+    values, centre = stored.values, stored.centre
     if stored.kind == "focal_mm":
-        intrinsics = intrinsics_from_focal_mm(lens[:, 0], lens[:, 1], width, height)
+        intrinsics = intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
     elif stored.kind == "focal_px":
-        fx, fy = (lens * scale).T
+        fx, fy = (values * scale).T
         intrinsics = intrinsics_matrix(fx, fy, width / 2, height / 2)
     else:
-        tangent = np.tan(lens[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
+        tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
         intrinsics = intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
-    if shift.size:
-        intrinsics[:, :2, 2] += shift * [-1.0, 1.0] * np.maximum(width, height)[:, None]
+    if centre is not None and stored.centre_kind == "shift":
+        intrinsics[:, :2, 2] += centre * [-1.0, 1.0] * np.maximum(width, height)[:, None]
+    elif centre is not None:
+        unit = scale if stored.centre_kind == "pixels" else np.stack([width, height], axis=-1)
+        intrinsics[:, :2, 2] = centre * unit
     return intrinsics
 
 
@@ -192,23 +198,34 @@ def compose_intrinsics(
             f'"{names[0]}"}}}}',
         )
     size = _size(size_columns, sizes)
-    shift = [each[:, None] for each in values[len(said.parts) :]]
     if said.form == "absent":
         return StoredIntrinsics("absent", np.zeros((count, 0)), size)
+    if said.form not in LENSES:
+        matrices = _matrices(said.form, values)
+        return StoredIntrinsics(_unit(matrices, said.units, names[0]), matrices, size)
+    kind: Any = said.form
+    lens, beside = values[: said.lens], values[said.lens :]
     if said.form in ("fov_x", "fov_y"):
-        degrees = bool(values[0].max() > np.pi) if said.degrees is None else said.degrees
-        angle = np.radians(values[0]) if degrees else values[0]
+        degrees = bool(lens[0].max() > np.pi) if said.degrees is None else said.degrees
+        angle = np.radians(lens[0]) if degrees else lens[0]
         good = (angle > 0) & (angle < np.pi)
-        _require(good, names[0], "an angle between 0 and 180 degrees", values[0])
-        return StoredIntrinsics(said.form, np.hstack([angle[:, None], *shift]), size)
-    if said.form in ("focal_mm", "focal_px"):
-        lens = values[: len(said.parts)]
+        _require(good, names[0], "an angle between 0 and 180 degrees", lens[0])
+        found = StoredIntrinsics(kind, angle[:, None], size)
+    else:
         pair = [each if each.ndim == 2 else each[:, None] for each in lens]
         both = np.concatenate([*pair, *pair][: 2 // pair[0].shape[1]], axis=1)
         _require((both > 0).all(axis=1), names[0], "lengths > 0", both)
-        return StoredIntrinsics(said.form, np.hstack([both, *shift]), size)
-    matrices = _matrices(said.form, values)
-    return StoredIntrinsics(_unit(matrices, said.units, names[0]), matrices, size)
+        found = StoredIntrinsics(kind, both, size)
+    if not beside:
+        return found
+    centre = np.column_stack(beside)
+    near = ((centre >= _NORMALISED_CENTRE[0]) & (centre <= _NORMALISED_CENTRE[1])).all()
+    unit: Any = "shift" if said.shift else said.units or ("normalised" if near else "pixels")
+    if unit in ("pixels", "ndc"):
+        expected = "the principal point in pixels, or divided by the image size and near 0.5"
+        good = (centre >= _LEAST_CENTRE_PX).all(axis=1) & (unit == "pixels")
+        _require(good, names[said.lens], expected, centre)
+    return replace(found, centre=centre, centre_kind=unit)
 
 
 def _require(good: Any, name: str, expected: str, values: FloatArray) -> None:

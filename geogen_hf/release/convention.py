@@ -259,8 +259,8 @@ def _memory_of(
     digest = hashlib.sha256(f"{_ALGORITHM} {__version__} {options}".encode())
     for subject_id, found in cameras.items():
         digest.update(f"{subject_id} {found.view_ids} {found.claims}".encode())
-        digest.update(np.ascontiguousarray(found.matrices).tobytes())
-        digest.update(np.ascontiguousarray(found.intrinsics.values).tobytes())
+        for numbers in (found.matrices, found.intrinsics.values, found.intrinsics.centre):
+            digest.update(b"" if numbers is None else np.ascontiguousarray(numbers).tobytes())
         views = images.get(subject_id, {})
         digest.update(str(sorted((view, member.crc) for view, member in views.items())).encode())
     return options.memory / f"{digest.hexdigest()[:32]}.json"
