@@ -95,7 +95,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
         pytest.skip("cannot mount a small file system here (needs root)")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    # Lazily: another process may be looking through /tmp.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture
