@@ -30,25 +30,18 @@ from geogen_hf.report import Kind, Problem
 class SubjectCameras:
     """The cameras of one identity as its metadata gives them.
 
-    Attributes:
-        subject_id: The identity's name, as the images have it.
-        view_ids: V view numbers, ascending.
-        matrices: `(V, 4, 4)` float64 poses, in the convention they came in.
-        intrinsics: Of V views, in the unit they came in.
-        claims: What the keys say of the convention.
-        text: The identity's JSON as it was written: the file; of a file with several subjects,
-            the value that is this one's, or its cameras as an array or object (what the file says
-            of all subjects is left out); of one file an image, those files as an array.
-        source: Where it is, for messages.
+    `text` is its JSON as it was written: the file; of a file with several subjects, the value that
+    is this one's, or its cameras as an array or object (what the file says of all subjects is left
+    out); of one file an image, those files as an array.
     """
 
-    subject_id: str
-    view_ids: tuple[int, ...]
-    matrices: FloatArray
+    subject_id: str  # as the images have it
+    view_ids: tuple[int, ...]  # ascending
+    matrices: FloatArray  # (V, 4, 4) float64, in the convention they came in
     intrinsics: StoredIntrinsics
     claims: Claims
     text: str
-    source: str
+    source: str  # where it is, for messages
 
     def of_views(self, rows: Sequence[int]) -> SubjectCameras:
         """The same for some of the views, given by their places in `view_ids`."""
@@ -61,18 +54,9 @@ class SubjectCameras:
 
 
 def canonical_extrinsics(cameras: SubjectCameras, convention: Convention) -> FloatArray:
-    """Bring a subject's matrices to canonical form.
+    """A subject's `(V, 4, 4)` float64 matrices world-to-camera with OpenCV axes, not validated.
 
-    Args:
-        cameras: As stored.
-        convention: What their matrices mean.
-
-    Returns:
-        `(V, 4, 4)` float64 world-to-camera, OpenCV axes. They are not validated: see
-        `geogen_hf.cameras.validate`.
-
-    Raises:
-        CameraError: The convention contradicts what the keys say.
+    CameraError where what they are said to mean contradicts what the keys say.
     """
     if not cameras.claims.allow(convention):
         raise CameraError(

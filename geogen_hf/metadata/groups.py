@@ -19,6 +19,7 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.metadata.keys import (
     ACCEPTED,
     C2W,
+    SQUARES,
     W2C,
     CameraValueError,
     Path,
@@ -30,30 +31,41 @@ from geogen_hf.metadata.keys import (
     spoken,
 )
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label, Labels
-from geogen_hf.metadata.plan import (
+from geogen_hf.metadata.schema import CameraSchema, StatedIntrinsics
+from geogen_hf.metadata.stored_intrinsics import (
     INTRINSICS_KEYS,
     INTRINSICS_PARTS,
     LENSES,
-    POSE_KEYS,
-    POSE_PARTS,
     SHIFTS,
     IntrinsicsPlan,
+    StoredIntrinsics,
+    compose_intrinsics,
+    plan_intrinsics,
+)
+from geogen_hf.metadata.stored_poses import (
+    POSE_KEYS,
+    POSE_PARTS,
     PoseForm,
     PosePlan,
-    camera_of,
-    demand_shape,
+    Poses,
+    compose_poses,
     form_of,
-    kind_of_square,
-    nearness,
-    plan_intrinsics,
     plan_poses,
+    read_statement,
+)
+from geogen_hf.metadata.table import (
+    COLLECTIONS,
+    LABELS,
+    MANY,
+    STATEMENTS,
+    Column,
+    Table,
+    Trail,
+    kind_of_square,
     slots_of,
 )
-from geogen_hf.metadata.schema import CameraSchema, StatedIntrinsics
-from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics, compose_intrinsics
-from geogen_hf.metadata.stored_poses import Poses, compose_poses, read_statement
-from geogen_hf.metadata.table import LABELS, MANY, STATEMENTS, Column, Table, Trail
 
+_ROLE_OF = {"extrinsics": "pose", "eye": "location"}
 _MOST_COLUMNS = 62  # of one object that may be parts of poses
 _MOST_ABSENT = 0.5  # of the cameras: a value that more of them lack is not theirs
 
@@ -188,7 +200,7 @@ class Group:
     def _rows_of(self, column: Column) -> IntArray:
         """For each camera, the row of its value in a column; -1 for none."""
         if column not in self._rows:
-            near = nearness(column, self._main) >= 0 and column.stars <= self._main.stars
+            near = _nearness(column, self._main) >= 0 and column.stars <= self._main.stars
             none = np.full(len(self), -1, dtype=np.int64)
             self._rows[column] = self._table.find(column, self.codes) if near else none
         return self._rows[column]
@@ -203,7 +215,7 @@ class Group:
             column
             for each in found.values()
             for column in each
-            if nearness(column, self._main) == max(nearness(c, self._main) for c in each)
+            if _nearness(column, self._main) == max(_nearness(c, self._main) for c in each)
         ]
 
     def _stated(self, said: StatedIntrinsics, columns: Sequence[Column]) -> IntrinsicsPlan:
@@ -217,12 +229,12 @@ class Group:
                 continue
             every = self._nearest([c for c in columns if c.numeric and c.ends_with(part)])
             if not every:
-                names = dotted([c.path for c in columns if nearness(c, self._main) >= 0])
+                names = dotted([c.path for c in columns if _nearness(c, self._main) >= 0])
                 expected = f"{dotted([part])}, as camera_schema says"
                 raise CameraValueError(None, expected, f"keys {names}")
             alike = [column.path[-1] == part[-1] for column in every]
             column = every[alike.index(max(alike))]
-            demand_shape(column, role)
+            _demand_shape(column, role)
             parts.append(column)
         return IntrinsicsPlan(said.form, tuple(parts), None, said.degrees)
 
@@ -373,7 +385,7 @@ def find_groups(table: Table, schema: CameraSchema) -> list[Group]:
             else:
                 depths = [1] if column.role.name in POSE_PARTS else []
             for depth in depths[:1]:
-                families.setdefault(camera_of(column.pattern, depth), []).append(column)
+                families.setdefault(_camera_of(column.pattern, depth), []).append(column)
     alike: dict[Any, tuple[Column, Found, list[IntArray]]] = {}
     for pattern, columns in families.items():
         for present, codes in _together(table, columns):
@@ -395,7 +407,7 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
         if column.numeric and column not in used:
             square = kind_of_square(column) == "matrix"
             if square or column.role.name in INTRINSICS_PARTS:
-                families.setdefault(camera_of(column.pattern), []).append(column)
+                families.setdefault(_camera_of(column.pattern), []).append(column)
     groups = []
     for pattern, columns in families.items():
         for present, codes in _together(table, columns):
@@ -403,6 +415,41 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
             if group.faults or group.intrinsics.form != "absent":
                 groups.append(group)
     return groups
+
+
+def _camera_of(pattern: Path, depth: int = 1) -> Path:
+    """The pattern of the camera's object that a value belongs to; the value is `depth` keys in.
+
+    Example:
+        >>> _camera_of(("frames", "*", "camera", "pose")), _camera_of(("c2w", "*"))
+        (('frames', '*'), ('*',))
+    """
+    steps, stars = list(pattern), 0
+    while steps and steps[-1] == MANY:
+        stars += steps.pop() == MANY
+    collects = depth == 1 and steps and (r := role_of(steps[-1])) and r.name in COLLECTIONS
+    steps = steps if collects else steps[: len(steps) - depth]
+    while steps and steps[-1] != MANY and (role := role_of(steps[-1])):
+        if role.name not in ("wrapper", "pose", "matrix", "projection", "rotation", "euler"):
+            break
+        steps.pop()
+    return (*steps, *[MANY] * stars)
+
+
+def _nearness(column: Column, pose: Column) -> int:
+    """How many steps a value has in common with a pose; -1 where it is no part of those cameras."""
+    common = column.steps_with(pose)
+    boxes = [step for step in column.pattern[common:] if step != MANY][:-1]
+    return common if common >= pose.depth or all(map(role_of, boxes)) else -1
+
+
+def _demand_shape(column: Column, role: str) -> None:
+    """Raise CameraValueError where the numbers at a stated path cannot be what they should."""
+    name: Any = _ROLE_OF.get(role, role)
+    shapes = SQUARES if role == "rotation" else ACCEPTED[name]
+    if column.dims not in shapes:
+        found = "no numbers" if column.dims is None else f"numbers of shape {column.dims}"
+        raise CameraValueError(None, f"{dotted([column.path])} to be {spoken(shapes)}", found)
 
 
 def _together(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Column], IntArray]]:
@@ -426,7 +473,7 @@ def _stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path,
         return (), True, None
     try:
         for part, key in zip(parts, POSE_KEYS[form], strict=False):
-            demand_shape(part, key)
+            _demand_shape(part, key)
     except CameraValueError as fault:
         return (), True, fault
     said: dict[str, str] = {}

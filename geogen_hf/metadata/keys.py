@@ -92,13 +92,11 @@ _ROLES: dict[str, Role] = {
         direction=C2W,
     ),
     **_spelt("pose", "matrixworld", **_BLENDER),  # a property of Blender's objects
-    **_spelt(
-        "pose",
-        "extrinsics extrinsic ext rt pose poses transform transformation matrix transforms",
-    ),
-    **_spelt("projection", "p projection proj projmat projectionmatrix worldtoimage"),
-    **_spelt("rotation", "r rot rotation rotationmatrix orientation attitude"),
-    **_spelt("translation", "t trans translation translationvector xyz"),
+    **_spelt("pose", "extrinsics extrinsic ext rt pose poses transform transforms matrix"),
+    **_spelt("pose", "transformation"),
+    **_spelt("projection", "p projection proj worldtoimage"),
+    **_spelt("rotation", "r rot rotation orientation attitude"),
+    **_spelt("translation", "t trans translation xyz"),
     # COLMAP's names for the pose in images.txt: world-to-camera, w first.
     **_spelt("quaternion", "qvec", **_OPENCV, quaternion_order="wxyz"),
     **_spelt("translation", "tvec", **_OPENCV),
@@ -117,7 +115,7 @@ _ROLES: dict[str, Role] = {
     **_spelt("location", "location position pos loc centre center origin eye from", direction=C2W),
     **_spelt("target", "target lookat lookatpoint at to interest focus centerofinterest"),
     **_spelt("forward", "forward viewdir viewdirection lookdir direction"),
-    **_spelt("up", "up upvector viewup vup updirection"),
+    **_spelt("up", "up viewup vup updirection"),
     **_spelt("azimuth", "azimuth azimuthangle azim az"),
     **_spelt("elevation", "elevation elevationangle elev el"),
     **_spelt("distance", "distance dist radius"),
@@ -134,9 +132,9 @@ _ROLES: dict[str, Role] = {
     **_spelt("focal_mm", "focalmm focallengthmm fmm lens lensmm"),
     **_spelt("focal_px", "focalpx focallengthpx focalpixels fpx"),
     **_spelt("sensor_mm", "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
-    **_spelt("fov_x", "cameraanglex anglex", euler_units="radians"),
+    **_spelt("fov_x", "anglex", euler_units="radians"),
     **_spelt("fov_x", "fovx fov fieldofview hfov angle xfov"),
-    **_spelt("fov_y", "cameraangley angley", euler_units="radians"),
+    **_spelt("fov_y", "angley", euler_units="radians"),
     **_spelt("fov_y", "fovy vfov yfov"),
     **_spelt("width", "w width imagewidth imgwidth resolutionx"),
     **_spelt("height", "h height imageheight imgheight resolutiony"),
@@ -153,11 +151,11 @@ _ROLES: dict[str, Role] = {
     **_spelt("row_major", "rowmajor"),
     **_spelt("quaternion_order", "quaternionorder quatorder qorder"),
     **_spelt("ndc", "inndc intrinsicsformat"),  # PyTorch3D's cameras, CO3D's annotations
-    **_spelt("axes", "axes cameraaxes axesconvention cameraconvention convention"),
+    **_spelt("axes", "axes axesconvention convention"),
     **_spelt(
         "view",
-        "view viewid viewindex viewidx viewno viewnumber index idx cameraid camid cameraindex "
-        "camidx frameid frameindex imageid imageindex",
+        "view viewid viewindex viewidx viewno viewnumber index idx cameraid camid frameid "
+        "frameindex imageid imageindex",
     ),
     **_spelt(
         "file",
@@ -166,10 +164,9 @@ _ROLES: dict[str, Role] = {
     **_spelt("name", "name"),
     **_spelt("id", "id"),
     **_spelt(
-        "subject",
-        "subject subjectid subjectname subj subjid identity identityid person personid",
+        "subject", "subject subjectid subjectname subj subjid identity identityid person personid"
     ),
-    **_spelt("wrapper", "camera cam params parameters cameraparams cameraparameters calib"),
+    **_spelt("wrapper", "camera cam params parameters calib"),
     **_spelt("cameras", "cameras cams views frames images labels"),
     **_spelt("subjects", "subjects identities people"),
 }
@@ -218,25 +215,13 @@ _HEAD = re.compile(r"^(camera|cam)(?=.)")
 
 
 def normalise_key(key: str) -> str:
-    """Leave out case and separators.
-
-    Example:
-        >>> normalise_key("World-to_Camera matrix")
-        'worldtocameramatrix'
-    """
+    """Leave out case and separators."""
     return _NOISE.sub("", key).lower()
 
 
 @lru_cache(maxsize=4096)
 def role_of(key: str) -> Role | None:
-    """Say what a key holds; None where its name is not known.
-
-    Example:
-        >>> role_of("World-To-Camera")
-        Role(name='pose', said={'direction': 'world_to_camera'})
-        >>> role_of("camera_extrinsics_column_major").said, role_of("landmarks")
-        ({'layout': 'column-major'}, None)
-    """
+    """What a key holds; None where its name is not known."""
     word = normalise_key(key)
     if len(word) > 64:
         return None
@@ -252,16 +237,6 @@ def role_of(key: str) -> Role | None:
     if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):
         return role.saying(layout="row-major" if major[1] == "rowmajor" else "column-major")
     return None
-
-
-def has_digit(key: str) -> bool:
-    """Whether a key looks like one of many names, and no word of a schema.
-
-    Example:
-        >>> has_digit("3.png"), has_digit("frames")
-        (True, False)
-    """
-    return any(map(str.isdigit, key))
 
 
 def _known(word: str) -> Role | None:
@@ -284,12 +259,7 @@ class CameraValueError(GeoGenError):
 
 
 def dotted(paths: Iterable[Path], most: int = 8) -> str:
-    """Paths for a message.
-
-    Example:
-        >>> dotted([("camera", "K"), ("fx",)])
-        'camera.K, fx'
-    """
+    """Paths for a message."""
     shown = [".".join(key[:40] for key in path) for path in paths]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if shown[most:] else "")
 
@@ -298,10 +268,6 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
     """The keys of an object with the shapes of their values, or the dimensions of numbers.
 
     Lists are described by their first items: `numbers` checks the others.
-
-    Example:
-        >>> shape_of({"K": [[1.0, 0.0], [0.0, 1.0]], "file": "3.png", "t": "1 2 3"})
-        (('K', (2, 2)), ('file', 's'), ('t', (3,)))
     """
     kind = type(value)
     if kind is dict:
@@ -331,12 +297,6 @@ def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> Floa
 
     `()` is a plain number. Returns `(V, *shape)` float64; a column or a row of N numbers has the
     shape `(N,)`. CameraValueError for anything else, such as words and true/false.
-
-    Example:
-        >>> numbers([[[1], [2], [3]], [[4], [5], [6.5]]], "t", [(3,), (3, 1)]).shape
-        (2, 3)
-        >>> numbers(["1 2 3"], "t", [(3,)]).tolist()
-        [[1.0, 2.0, 3.0]]
     """
     array = _as_array(values)
     expected = f"{what} to be {spoken(shapes)}"
@@ -399,12 +359,17 @@ def _plain(value: object) -> object:
 
 
 def spoken(shapes: Sequence[Dims]) -> str:
-    """Shapes for a message.
-
-    Example:
-        >>> spoken([(), (3, 3)])
-        'a finite number or 3×3 finite numbers'
-    """
+    """Shapes for a message."""
     named = " or ".join("×".join(map(str, dims)) for dims in shapes if dims and 1 not in dims)
     alone = ["a finite number"] if () in shapes else []
     return " or ".join(alone + ([f"{named} finite numbers"] if named else []))
+
+
+def ambiguous(what: str, paths: Sequence[Path], statement: str) -> CameraValueError:
+    """Make the error that says that several columns could be the same thing."""
+    return CameraValueError(
+        None,
+        f"one key to hold {what}",
+        f"keys {dotted(paths)}",
+        f"say which with camera_schema={{{statement}}}",
+    )

@@ -178,12 +178,6 @@ def find_readings(
     `columns` are the labels of all cameras; `subject` and `view` are the only places to take these
     from, where stated. With `any_order`, identities may be told by order too, and by that of any
     names.
-
-    Example:
-        >>> files = Labels("file", ["cam_1.json", "cam_1.json", "cam_2.json", "cam_2.json"], NAMED)
-        >>> order = Labels("order of cameras", [0, 1, 0, 1], ORDERED)
-        >>> print(*find_readings([files, order], Images({"subj_01": [0, 1], "subj_02": [0, 1]})))
-        subject = file, view = order of cameras
     """
     columns = [part for column in columns for part in _components(column)]
     if any_order or any(place is not None and "order of " in place for place in (subject, view)):

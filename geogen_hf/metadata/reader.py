@@ -1,6 +1,6 @@
 """The metadata part: documents to cameras as stored, by identity, and every problem on the way.
 
-Four steps: everything that could be a camera is found (`tree`); those that stand alike are a
+Four steps: everything that could be a camera is found (`table`); those that stand alike are a
 **group**; each group's labels are mapped onto the images (`naming`), and the group that fits is
 taken; its numbers become poses and intrinsics (`stored_poses`, `stored_intrinsics`). Open this
 module to see how one of several groups is chosen, and where intrinsics that stand apart come from.

@@ -62,14 +62,16 @@ from typing import Any, cast, get_args
 from geogen_hf.cameras.conventions import CameraAxes, Direction, QuaternionOrder
 from geogen_hf.errors import UsageError
 from geogen_hf.metadata.keys import MAX_KEYS_DEEP, Path, RoleName
-from geogen_hf.metadata.plan import INTRINSICS_KEYS, POSE_KEYS, IntrinsicsForm, PoseForm, Units
+from geogen_hf.metadata.stored_intrinsics import INTRINSICS_KEYS, IntrinsicsForm, Units
 from geogen_hf.metadata.stored_poses import (
     EULER_ORDERS,
     LAYOUTS,
+    POSE_KEYS,
     POSE_ORDERS,
     TURNS,
     UNITS,
     WORLD_UPS,
+    PoseForm,
 )
 
 if sys.version_info >= (3, 11):

@@ -6,6 +6,7 @@ understood.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,10 +21,14 @@ from geogen_hf.cameras.poses import (
     intrinsics_matrix,
 )
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata.keys import CameraValueError, dotted
-from geogen_hf.metadata.plan import LENSES, IntrinsicsPlan, Units, is_clip_space
-from geogen_hf.metadata.table import Column
+from geogen_hf.metadata.keys import CameraValueError, RoleName, ambiguous, dotted
+from geogen_hf.metadata.table import Column, Slots, kind_of_square
 
+IntrinsicsForm = Literal[
+    "matrix", "label", "entries", "focal", "focal_mm", "focal_px", "fov_x", "fov_y", "incomplete",
+    "absent",
+]  # fmt: skip
+Units = Literal["pixels", "normalised", "ndc"]
 IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
 
@@ -34,6 +39,54 @@ UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
 # and one that no image of 8 pixels or more could have in those units.
 _NORMALISED_FOCAL, _NORMALISED_CENTRE = (0.2, 5.0), (0.25, 0.75)
 _LEAST_FOCAL_PX, _LEAST_CENTRE_PX = 7.5, 2.0
+
+
+_CENTRES: tuple[tuple[RoleName, ...], ...] = (("cx", "cy"), ("principal",), ())
+INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
+    ("matrix", ("matrix",)),
+    ("entries", ("fx", "fy", "cx", "cy")),
+    *(("focal_mm", ("focal_mm", "sensor_mm", *centre)) for centre in _CENTRES),
+    ("focal", ("focal", "principal")),
+    ("focal", ("focal_px", "principal")),
+    ("entries", ("focal", "focal", "cx", "cy")),
+    ("entries", ("focal_px", "focal_px", "cx", "cy")),
+    ("focal_px", ("fx", "fy", "principal")),
+    ("focal_px", ("fx", "fy")),
+    ("focal_px", ("focal_px",)),
+    *(("fov_x", ("fov_x", *centre)) for centre in _CENTRES),
+    *(("fov_y", ("fov_y", *centre)) for centre in _CENTRES),
+)
+"""What `camera_schema` calls the values of intrinsics, the most direct description first."""
+
+LENSES: tuple[IntrinsicsForm, ...] = ("focal_mm", "focal_px", "fov_x", "fov_y")
+"""Forms in which the principal point is in the middle of the image if nothing else is said."""
+SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
+INTRINSICS_PARTS = frozenset({role for _, roles in INTRINSICS_KEYS for role in roles})
+
+
+@dataclass(frozen=True)
+class IntrinsicsPlan:
+    """Where intrinsics are: in a matrix, in fx fy cx cy, in focal length and sensor, in an angle.
+
+    `parts` are as `INTRINSICS_KEYS` has them; a number stands for itself. `shift` is Blender's
+    `shift_x` and `shift_y` beside a lens of which no principal point is given.
+    """
+
+    form: IntrinsicsForm = "absent"
+    parts: tuple[Column | float, ...] = ()
+    units: Units | None = None  # else the values decide
+    degrees: bool | None = None
+    shift: tuple[Column | float, ...] = ()
+
+    @property
+    def lens(self) -> int:
+        """How many of the parts are the lens, with the principal point in the others."""
+        return 1 if self.form in ("fov_x", "fov_y") or len(self.parts) == 1 else 2
+
+    @property
+    def columns(self) -> list[Column]:
+        """The parts that are columns."""
+        return [part for part in (*self.parts, *self.shift) if isinstance(part, Column)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +227,48 @@ def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
             + ("" if off[row] else '{"intrinsics_units": "resized"} if the images were resized'),
         )
     return scale
+
+
+def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
+    """The most direct description there is: a matrix, its entries, a focal length, an angle.
+
+    A 3x3 matrix under any key counts where nothing else does. CameraValueError where several
+    columns could be one part.
+    """
+    by_role = dict(slots)
+    if "sensor_mm" in by_role and "focal" in by_role:
+        by_role.setdefault("focal_mm", by_role["focal"])
+    for form, roles in INTRINSICS_KEYS:
+        if any(role not in by_role for role in roles):
+            continue
+        if form in LENSES and ("cx" in by_role) != ("cy" in by_role):
+            one = dotted([by_role["cx" if "cx" in by_role else "cy"][0].path])
+            raise CameraValueError(None, "cx and cy beside a lens, both or neither", f"only {one}")
+        if form in ("entries", "focal_mm") and by_role[roles[0]][0].dims:
+            continue  # two focal lengths
+        degrees = by_role[roles[0]][0].role.degrees
+        for role in roles:
+            if not all(map(by_role[role][0].is_same, by_role[role][1:])):
+                named: dict[str, str] = {each: dotted([by_role[each][0].path]) for each in roles}
+                if form in ("fov_x", "fov_y") and degrees is not False:
+                    named = {f"{form}_deg": named[role]}
+                said = json.dumps(named.get("matrix", named))
+                paths = [column.path for column in by_role[role]]
+                raise ambiguous(f"the intrinsics ({role})", paths, f'"intrinsics": {said}')
+        return IntrinsicsPlan(form, tuple(by_role[role][0] for role in roles), degrees=degrees)
+    parts: tuple[RoleName, ...] = ("fx", "fy", "focal", "focal_mm")
+    part = tuple(column for role in parts for column in by_role.get(role, ()))
+    if part:
+        return IntrinsicsPlan("incomplete", part)
+    lenses = [each for each in slots.get("unknown", ()) if kind_of_square(each) == "matrix"]
+    lenses = lenses or [p for p in slots.get("projection", ()) if is_clip_space(p.array).all()]
+    return plan_intrinsics({"matrix": lenses}) if lenses else IntrinsicsPlan()
+
+
+def is_clip_space(array: FloatArray) -> NDArray[np.bool_]:
+    """Which matrices are OpenGL's perspective projections: they have 0 0 -1 0 as the last row."""
+    whole = array.reshape(len(array), -1)
+    return np.asarray((whole[:, -4:] == [0, 0, -1, 0]).all(axis=1) & (whole.shape[1] == 16))
 
 
 def compose_intrinsics(

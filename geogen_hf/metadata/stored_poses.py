@@ -1,19 +1,20 @@
-"""Poses of any form as 4x4 matrices, in the convention they came in.
+"""Poses of any form: the columns that give them, and 4x4 matrices in the convention they came in.
 
-`read_poses` takes the numbers of cameras with the same plan out of their objects; `compose_poses`
-makes matrices of them, for all cameras of a release at once, because some forms (degrees or
-radians, the order of turns, an orientation or its inverse) can only be told by how the cameras
-stand together. Open this module to see or change how a form of pose becomes a matrix.
+Dimensions say what a value can be (a 4x4 matrix is no translation), names say which of several it
+is and what it claims; where no name is known, numbers alone decide if they leave no doubt. Matrices
+are made for all cameras of a release at once: some forms (degrees or radians, the order of turns,
+an orientation or its inverse) can only be told by how the cameras stand together. Open this module
+to see or change which forms of pose are recognised and what becomes of each.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations, product
-from typing import cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,42 @@ from geogen_hf.cameras.poses import (
 from geogen_hf.cameras.rigs import LEAST_UP_AGREEMENT, MOST_MISS, measure_rigs
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
-from geogen_hf.metadata.keys import C2W, W2C, CameraValueError, dotted, normalise_key
-from geogen_hf.metadata.plan import POSE_KEYS, PoseForm, PosePlan
-from geogen_hf.metadata.table import Column
+from geogen_hf.metadata.keys import (
+    ACCEPTED,
+    BARE,
+    C2W,
+    SPHERICAL,
+    SQUARES,
+    W2C,
+    CameraValueError,
+    Path,
+    Role,
+    RoleName,
+    ambiguous,
+    dotted,
+    normalise_key,
+    role_of,
+)
+from geogen_hf.metadata.table import POSES, Column, Slots, kind_of_square, slots_of
+
+PoseForm = Literal[
+    "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at",
+    "spherical", "attitude",
+]  # fmt: skip
+POSE_KEYS: Mapping[PoseForm, tuple[str, ...]] = {
+    "matrix": ("extrinsics",),
+    **{form: (form, "translation") for form in ("rotation", "quaternion", "euler", "rodrigues")},
+    "look_at": ("eye", "target", "up"),
+    "spherical": SPHERICAL,
+    "attitude": ("yaw", "pitch", "roll", "translation"),
+}
+"""What `camera_schema` calls the values of a pose, in the order of `PosePlan.columns`."""
+
+_TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
+POSE_PARTS = POSES | {
+    "translation", "location", "target", "forward", "up", *SPHERICAL, "yaw", "pitch", "roll",
+    "unknown",
+}  # fmt: skip
 
 EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
 """About which of the world's axes cameras turn first, second and third, as Blender writes it."""
@@ -78,6 +112,27 @@ _SAMPLE = 700  # cameras that readings are tried on
 
 
 @dataclass(frozen=True)
+class PosePlan:
+    """Where a pose is: in the columns that `POSE_KEYS` has for its form."""
+
+    form: PoseForm
+    columns: tuple[Column, ...]
+    role: Role = field(compare=False)  # of the first, with what is said of the pose
+    placed: bool = False  # the translation is the camera's place in the world
+    forward: bool = False  # the second value of a look-at is a direction and no point
+
+    @property
+    def paths(self) -> list[Path]:
+        """The keys of the values."""
+        return [column.path for column in self.columns]
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which way the composed matrix maps."""
+        return C2W if self.placed else self.role.direction
+
+
+@dataclass(frozen=True)
 class Claims:
     """What keys say of the matrices, or None; evidence has to agree, and decides the rest."""
 
@@ -102,6 +157,98 @@ class Poses:
     claims: Claims
     intrinsics: FloatArray | None  # (N, 3, 3) pixels, where the pose was a projection matrix
     faults: Mapping[int, CameraValueError]
+
+
+def plan_poses(
+    columns: Sequence[Column],
+) -> tuple[tuple[PosePlan, ...], bool, CameraValueError | None]:
+    """Every way these columns give a pose, the most telling first.
+
+    Returns the plans; whether only numbers tell that they are poses; and why there is none.
+    """
+    slots = slots_of(columns)
+    poses = _pose_plans(slots)
+    if poses:
+        return tuple(poses), False, None
+    unknown = slots.get("unknown", ())
+    whole = [column for column in unknown if column.dims in BARE]
+    if len(whole) > 1:
+        paths = [column.path for column in whole]
+        statement = f'"extrinsics": "{dotted(paths[:1])}"'
+        return (), True, ambiguous("the pose", paths, statement)
+    if whole:
+        return (_posed(form_of(whole[0]), whole[0]),), True, None
+    parts = [column for role in SPHERICAL for column in slots.get(role, ())]
+    if [column.role.name for column in parts] == list(SPHERICAL):
+        role = parts[0].role.saying(direction=W2C)
+        return (PosePlan("spherical", tuple(parts), role),), False, None
+    turns = [column for column in unknown if kind_of_square(column) == "rotation"]
+    vectors = [column for column in unknown if column.dims in ACCEPTED["translation"]]
+    if len(turns) == len(vectors) == 1:
+        return (PosePlan("rotation", (turns[0], vectors[0]), Role("rotation")),), True, None
+    if views := _look_at(slots):  # without an up
+        return tuple(views), False, None
+    broken = [column for column in columns if column.dims is None]
+    return (), True, next((fault for column in broken for fault in column.faults.values()), None)
+
+
+def form_of(column: Column) -> PoseForm:
+    """What a pose in one column is: 25 numbers, a position and a quaternion, or a matrix."""
+    forms: dict[Any, PoseForm] = {(25,): "label", (7,): "quaternion"}
+    return forms.get(column.dims, "matrix")
+
+
+def _pose_plans(slots: Slots) -> list[PosePlan]:
+    """Find poses under known keys; a more specific key outweighs a less specific one."""
+    found = [_posed(form_of(column), column) for column in slots.get("pose", ())]
+    for name in _TURNS:
+        for turn in slots.get(name, ()):
+            form: Any = name
+            if name == "rotation" and turn.dims not in SQUARES:
+                form = "quaternion" if turn.dims == (4,) else "euler"
+            beside, places = (
+                [column for column in slots.get(role, ()) if column.path[:-1] == turn.path[:-1]]
+                for role in ("translation", "location")
+            )
+            found += [_posed(form, turn, offset) for offset in beside or places[:1]]
+    found += [view for view in _look_at(slots) if view.columns[2:]]
+    found = found or _attitude(slots)
+    # A key that says its direction counts for more than one that does not, and one inside `camera`
+    # for more than one beside it: that may be the pose of a body.
+    found = [pose for pose in found if pose.direction is not None] or found
+    wrapped = [pose for pose in found if (r := role_of(pose.paths[0][0])) and r.name == "wrapper"]
+    return wrapped or found or [_posed("projection", each) for each in slots.get("projection", ())]
+
+
+def _look_at(slots: Slots) -> list[PosePlan]:
+    places, ups = list(slots.get("location", ())), slots.get("up", ())
+    targets = slots.get("target", ()) or slots.get("forward", ())
+    if not targets and len(places) == 2:  # eye, centre and up, as in gluLookAt
+        places.sort(key=lambda column: normalise_key(column.path[-1]) in ("center", "centre"))
+        targets = [places.pop()]
+    if len(places) != 1 or len(targets) != 1 or len(ups) > 1:
+        return []
+    ahead = targets[0].role.name == "forward"
+    role = Role("pose", {"direction": W2C, "axes": "opencv"})
+    return [PosePlan("look_at", (places[0], targets[0], *ups), role, forward=ahead)]
+
+
+def _attitude(slots: Slots) -> list[PosePlan]:
+    """A place and angles: yaw or azimuth, pitch or elevation, and roll if there is one."""
+    yaws = slots.get("yaw") or slots.get("azimuth", ())
+    pitches = slots.get("pitch") or slots.get("elevation", ())
+    rolls, places = slots.get("roll", ()), slots.get("location") or slots.get("translation", ())
+    if not len(yaws) == len(pitches) == len(places) == 1 >= len(rolls) or "distance" in slots:
+        return []
+    return [_posed("attitude", *yaws, *pitches, *rolls, *places)]
+
+
+def _posed(form: PoseForm, *columns: Column) -> PosePlan:
+    role = columns[0].role
+    if form in ("label", "projection"):
+        role = Role("pose", {"direction": C2W if form == "label" else W2C, "axes": "opencv"})
+    placed = len(columns) > 1 and columns[-1].role.name == "location"
+    return PosePlan(form, columns, role, placed)
 
 
 def read_statement(column: Column, value: object) -> dict[str, str]:

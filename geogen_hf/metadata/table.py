@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geogen_hf.cameras.poses import FloatArray
+from geogen_hf.cameras.validate import is_rotation
 from geogen_hf.errors import GeoGenError
 from geogen_hf.metadata.keys import (
     ACCEPTED,
@@ -31,13 +32,15 @@ from geogen_hf.metadata.keys import (
     Dims,
     Path,
     Role,
-    has_digit,
+    RoleName,
     normalise_key,
     numbers,
     role_of,
     shape_of,
 )
 
+Slots = Mapping[RoleName, Sequence["Column"]]
+"""Columns by what their keys say they are."""
 Trail = tuple[str | int, ...]
 """What stands for the `*` of a pattern: keys, and positions in lists."""
 IntArray = NDArray[np.int64]
@@ -65,22 +68,10 @@ class JsonError(GeoGenError, ValueError):
 
 
 def decode_document(data: bytes) -> tuple[str, Any]:
-    r"""Decode UTF-8 JSON, one JSON value a line, or rows of numbers.
+    """Decode UTF-8 JSON, one JSON value a line, or rows of numbers; the text as JSON goes with it.
 
-    No object may have a key twice, and every number has to be finite.
-
-    Returns:
-        The text as JSON, as it was written where it is JSON, and the value.
-
-    Raises:
-        JsonError: It is none of these.
-
-    Example:
-        >>> decode_document(b"1 0 2.5\n0 1 0\n")[1]
-        [[1.0, 0.0, 2.5], [0.0, 1.0, 0.0]]
-        >>> decode_document(b'{"0": 1, "0": 2}')
-        Traceback (most recent call last):
-        geogen_hf.metadata.table.JsonError: the key '0' is there twice
+    JsonError for anything else, for a key that an object has twice and for a number that is not
+    finite.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -116,12 +107,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_
 
 
 def join_texts(texts: Sequence[str]) -> str:
-    r"""Several JSON texts as one array, each as it was.
-
-    Example:
-        >>> join_texts(["{}", "[1.50]"])
-        '[{},\n[1.50]]'
-    """
+    """Several JSON texts as one array, each as it was."""
     return "[" + ",\n".join(text.strip() for text in texts) + "]"
 
 
@@ -357,7 +343,7 @@ class Table:
             and (
                 key.casefold() in self._names
                 or f"{key}.001" in node  # Blender's name for the first of many
-                or (has_digit(key) and role_of(key) is None)
+                or (any(map(str.isdigit, key)) and role_of(key) is None)
             )
         ]
         if names:
@@ -452,3 +438,26 @@ def _inside(role: Role, above: Role | None) -> Role:
     if role.name in POSES or role.name == "translation":
         return Role(role.name, {**above.said, **role.said})
     return role
+
+
+def slots_of(columns: Iterable[Column]) -> dict[RoleName, list[Column]]:
+    """Sort columns that have numbers by role."""
+    slots: dict[RoleName, list[Column]] = {}
+    for column in columns:
+        if column.dims is not None:
+            slots.setdefault(column.role.name, []).append(column)
+    return slots
+
+
+def kind_of_square(column: Column) -> RoleName:
+    """Whether most 3x3 numbers are rotations; or `fx skew cx, 0 fy cy, 0 0 1` or its transpose."""
+    if column.dims not in SQUARES:
+        return "unknown"
+    array = column.array.reshape(-1, 3, 3)
+    if is_rotation(array).mean() > 0.5:
+        return "rotation"
+    if not np.nan_to_num(array[:, :2, 2]).any():
+        array = array.swapaxes(1, 2)
+    positive = (array[:, [0, 1, 0, 1], [0, 1, 2, 2]] > 0).all(axis=1)
+    upper = positive & (array[:, 1, 0] == 0) & (array[:, 2] == [0, 0, 1]).all(axis=1)
+    return "matrix" if upper.mean() > 0.5 else "unknown"
