@@ -85,8 +85,7 @@ class Assembly:
         self.cameras: dict[str, SubjectCameras] = {}
         self.problems: list[Problem] = []
         self.strangers: dict[str, str] = {}
-        self._numbers = {id(group): group.documents for group in groups}
-        numbers = [number for group in groups for number in self._numbers[id(group)]]
+        numbers = [number for group in groups for number in group.documents]
         trails = [trail for group in groups for trail in group.trails]
         owners: list[int | str] = reading.subjects.tolist()
         for row in np.flatnonzero(reading.subjects < 0).tolist():
@@ -103,7 +102,7 @@ class Assembly:
             self.problems.append(Problem("bad metadata", name, detail))
 
     def _source(self, group: Group, row: int) -> str:
-        return self._documents[self._numbers[id(group)][row]][1]
+        return self._documents[group.documents[row]][1]
 
     def _faults(self, group: Group) -> None:
         rows = slice(group.start, group.start + len(group))
@@ -149,7 +148,7 @@ class Assembly:
                 if name in self.cameras:
                     continue
             place = slice(low, high) if len(kept) == high - low else kept
-            files = len({self._numbers[id(group)][row] for row in rows[low:high]})
+            files = len({group.documents[row] for row in rows[low:high]})
             self.cameras[name] = SubjectCameras(
                 subject_id=name,
                 view_ids=tuple(numbers[each] for each in kept),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,7 @@ from numpy.typing import NDArray
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.metadata.keys import (
     ACCEPTED,
-    C2W,
     SQUARES,
-    W2C,
     CameraValueError,
     Path,
     Role,
@@ -45,6 +44,7 @@ from geogen_hf.metadata.stored_intrinsics import (
 from geogen_hf.metadata.stored_poses import (
     POSE_KEYS,
     POSE_PARTS,
+    SAID,
     PoseForm,
     PosePlan,
     Poses,
@@ -85,6 +85,7 @@ class Composed:
 class Group:
     """Cameras with values in the same columns, each by its code in `Table.codes`.
 
+    `documents` and `keys` have the number of each camera's document, and what stands for the `*`.
     `poses` are empty where a fault is all there is; `guessed` are those that only numbers tell to
     be poses; `faults` concern single cameras, by row; `lent` intrinsics stand elsewhere; `start` is
     the first of these cameras among all that were chosen.
@@ -101,6 +102,9 @@ class Group:
     ) -> None:
         self._table, self._main = table, main
         self.pattern, self.codes = ".".join(pattern), codes
+        documents, keys = np.divmod(codes, len(table.keys))
+        self.documents: list[int] = documents.tolist()
+        self.keys = [table.keys[at] for at in keys.tolist()]
         self.poses, self.guessed, fault = found
         self.faults = {} if fault is None else dict.fromkeys(range(len(codes)), fault)
         self.intrinsics, self._size = IntrinsicsPlan(), tuple[Column, ...]()
@@ -116,17 +120,6 @@ class Group:
 
     def __len__(self) -> int:
         return len(self.codes)
-
-    @property
-    def documents(self) -> list[int]:
-        """For each camera, the number of its document."""
-        documents: list[int] = (self.codes // len(self._table.keys)).tolist()
-        return documents
-
-    @property
-    def keys(self) -> list[Trail]:
-        """For each camera, what stands for the `*`."""
-        return [self._table.keys[at] for at in (self.codes % len(self._table.keys)).tolist()]
 
     @property
     def trails(self) -> list[Trail]:
@@ -252,10 +245,8 @@ class Group:
             self._fail(rows == row, fault)
 
     def _demand_zero(self, column: Column) -> None:
-        rows, expected = (
-            self._rows_of(column),
-            f"{dotted([column.path])} to be 0 (a pinhole camera)",
-        )
+        rows = self._rows_of(column)
+        expected = f"{dotted([column.path])} to be 0 (a pinhole camera)"
         if column.dims is not None:
             wrong = np.any(column.array.reshape(len(column), -1), axis=1)
             found = str(column.array[wrong][:1].tolist())[1:-1][:60]
@@ -269,28 +260,22 @@ class Group:
         said = read_statement(column, usual)
         fault = CameraValueError(None, f"{dotted([column.path])} alike in all views", "another")
         for other, _ in others:
-            try:
-                same = read_statement(column, other) == said
-            except CameraValueError:
-                same = False
-            if not same:
-                self._fail(np.array([word == other for word in words]), fault)
+            with suppress(CameraValueError):
+                if read_statement(column, other) == said:
+                    continue
+            self._fail(np.array([word == other for word in words]), fault)
         return said
 
     def columns(self, paths: Sequence[str]) -> list[Labels]:
         """The labels of all cameras, by place; `paths` are the documents' names."""
-        keys = self.keys
         found = [Labels("file", [paths[number] for number in self.documents], NAMED)]
         stars = [at for at, step in enumerate(self._main.pattern) if step == MANY]
         for star, at in enumerate(stars):
-            labels: list[Label] = [each[star] for each in keys]
+            labels: list[Label] = [each[star] for each in self.keys]
+            words, tier = ("key", NAMED) if type(labels[0]) is str else ("order", ORDERED)
             name = ".".join(self._main.pattern[:at]) or "root"
-            named = type(labels[0]) is str
-            found.append(
-                Labels(f"key of {name}", list(map(str, labels)), NAMED)
-                if named
-                else Labels(f"order of {name}", labels, ORDERED)
-            )
+            labels = [str(each) for each in labels] if tier == NAMED else labels
+            found.append(Labels(f"{words} of {name}", labels, tier))
         for column in self._table.columns.values():
             common = column.steps_with(self._main)
             rest = "".join("*" if step == MANY else "." for step in column.pattern[common:])
@@ -308,13 +293,11 @@ class Group:
     def taken_apart(self, row: int, root: Any) -> dict[str, Any]:
         """The values of one camera whose document holds them in arrays."""
         taken: dict[str, Any] = {}
-        keys = self._table.keys[int(self.codes[row]) % len(self._table.keys)]
         for column in self._table.columns.values():
-            above = self._main.depth
-            alike = column.stars == self._main.stars and column.depth == above
-            if alike and column.pattern[:above] == self._main.pattern[:above]:
+            alike = (column.stars, column.depth) == (self._main.stars, self._main.depth)
+            if alike and column.steps_with(self._main) >= column.depth:
                 value = root
-                for step in _filled(column.pattern, keys):
+                for step in _filled(column.pattern, self.keys[row]):
                     value = value[step]
                 taken[".".join(column.path)] = value
         return taken
@@ -420,9 +403,7 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
 def _camera_of(pattern: Path, depth: int = 1) -> Path:
     """The pattern of the camera's object that a value belongs to; the value is `depth` keys in.
 
-    Example:
-        >>> _camera_of(("frames", "*", "camera", "pose")), _camera_of(("c2w", "*"))
-        (('frames', '*'), ('*',))
+    It is `frames.*` of `frames.*.camera.pose`, and `*` of `c2w.*`.
     """
     steps, stars = list(pattern), 0
     while steps and steps[-1] == MANY:
@@ -476,14 +457,8 @@ def _stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path,
             _demand_shape(part, key)
     except CameraValueError as fault:
         return (), True, fault
-    said: dict[str, str] = {}
-    if form == "matrix":
-        form = form_of(parts[0])
-    if form == "label":
-        said = {"direction": C2W, "axes": "opencv"}
-    elif form in ("look_at", "spherical"):
-        said = {"direction": W2C} | ({"axes": "opencv"} if form == "look_at" else {})
-    return (PosePlan(form, tuple(parts), Role("pose", said)),), False, None
+    form = form_of(parts[0]) if form == "matrix" else form
+    return (PosePlan(form, tuple(parts), Role("pose", SAID.get(form, {}))),), False, None
 
 
 def _filled(pattern: Path, keys: Trail) -> Trail:

@@ -77,7 +77,7 @@ def _spelt(name: RoleName, spellings: str, **said: str) -> dict[str, Role]:
 
 
 _BLENDER: dict[str, str] = {"direction": C2W, "axes": "opengl"}
-_OPENCV: dict[str, str] = {"direction": W2C, "axes": "opencv"}
+OPENCV: dict[str, str] = {"direction": W2C, "axes": "opencv"}
 _ROLES: dict[str, Role] = {
     **_spelt(
         "pose",
@@ -98,8 +98,8 @@ _ROLES: dict[str, Role] = {
     **_spelt("rotation", "r rot rotation orientation attitude"),
     **_spelt("translation", "t trans translation xyz"),
     # COLMAP's names for the pose in images.txt: world-to-camera, w first.
-    **_spelt("quaternion", "qvec", **_OPENCV, quaternion_order="wxyz"),
-    **_spelt("translation", "tvec", **_OPENCV),
+    **_spelt("quaternion", "qvec", **OPENCV, quaternion_order="wxyz"),
+    **_spelt("translation", "tvec", **OPENCV),
     **_spelt("quaternion", "q quat quaternion"),
     **_spelt("quaternion", "wxyz", quaternion_order="wxyz"),
     **_spelt("quaternion", "xyzw", quaternion_order="xyzw"),
@@ -107,7 +107,7 @@ _ROLES: dict[str, Role] = {
     **_spelt("quaternion", "rotationquaternion", **_BLENDER, quaternion_order="wxyz"),
     **_spelt("euler", "rotationeuler", **_BLENDER, euler_units="radians"),
     **_spelt("euler", "euler eulerangles eulerxyz rotationxyz angles"),
-    **_spelt("rodrigues", "rvec", **_OPENCV),  # OpenCV's name beside tvec
+    **_spelt("rodrigues", "rvec", **OPENCV),  # OpenCV's name beside tvec
     **_spelt("rodrigues", "rodrigues axisangle rotvec"),
     **_spelt("yaw", "yaw heading pan"),
     **_spelt("pitch", "pitch tilt"),

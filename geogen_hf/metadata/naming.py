@@ -60,55 +60,30 @@ class Labels:
         return np.fromiter(map(self.distinct.__getitem__, self.labels), np.int64, len(self.labels))
 
 
-@dataclass(frozen=True, eq=False)
 class Images:
     """View numbers by identity, and whether these are all images of the release."""
 
-    views: Mapping[str, Collection[int]]
-    complete: bool = True
-
-    @cached_property
-    def ids(self) -> list[str]:
-        """All identities."""
-        return list(self.views)
-
-    @cached_property
-    def index(self) -> dict[str, int]:
-        """Their numbers by name."""
-        return {name: row for row, name in enumerate(self.views)}
-
-    @cached_property
-    def folded(self) -> dict[str, int]:
-        """Their numbers by name in any case and with any separators, if that is unique."""
+    def __init__(self, views: Mapping[str, Collection[int]], complete: bool = True) -> None:
+        self.views, self.complete, self.ids = views, complete, list(views)
+        self.index = {name: row for row, name in enumerate(views)}
+        # By name in any case and with any separators, if that is unique.
         folded = {_fold(name): row for name, row in self.index.items()}
-        return folded if len(folded) == len(self.index) else self.index
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """The lengths of the names that can be found in longer texts: no letter, no number."""
+        self.folded = folded if len(folded) == len(self.index) else self.index
+        # The lengths of names that can be found in longer texts: no letter, no number.
         names = (name for name in self.folded if not name.isdigit())
-        return sorted({len(name) for name in names} - {1}, reverse=True)
-
-    @cached_property
-    def numbered(self) -> dict[tuple[int, ...], int]:
-        """Their numbers by the numbers in their names, if these are unique and equally many."""
+        self.lengths = sorted({len(name) for name in names} - {1}, reverse=True)
+        # By the numbers in names, if these are unique and equally many.
         numbered = {_numbers(name): row for name, row in self.index.items()}
         widths = set(map(len, numbered))
         good = len(numbered) == len(self.index) and len(widths) == 1 and 0 not in widths
-        return numbered if good else {}
+        self.numbered = numbered if good else {}
+        # Every image as one number, ascending: the identity's index, then the view.
+        every = [view for each in views.values() for view in sorted(each)]
+        self.counts = np.array([len(each) for each in views.values()], dtype=np.int64)
+        owners = np.repeat(np.arange(len(self.ids)), self.counts)
+        self.codes = _codes(owners, np.array(every, np.int64))
 
-    @cached_property
-    def counts(self) -> IntArray:
-        """How many images each has."""
-        return np.array([len(views) for views in self.views.values()], dtype=np.int64)
-
-    @cached_property
-    def codes(self) -> IntArray:
-        """Every image as one number, ascending: the identity's index, then the view."""
-        every = [view for views in self.views.values() for view in sorted(views)]
-        return _codes(np.repeat(np.arange(len(self.ids)), self.counts), np.array(every, np.int64))
-
-    @cached_property
+    @property
     def sample(self) -> str:
         """A few names, for messages."""
         some = [f"{name}/{view}.png" for name in self.ids[:2] for view in sorted(self.views[name])]

@@ -11,8 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,7 +31,6 @@ from geogen_hf.metadata.naming import (
     find_readings,
 )
 from geogen_hf.metadata.schema import CameraSchema
-from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.table import JsonError, Table, decode_document
 from geogen_hf.report import Problem, some_of
 
@@ -93,19 +91,13 @@ def read_metadata(
     """
     images = Images({name: tuple(each) for name, each in views.items()}, complete)
     search = _Search(images, schema or CameraSchema())
-    with _collector_paused():
-        for document in documents:
-            search.add(document)
-        return search.result()
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Half the time would go into walking over and over millions of decoded numbers in no cycle."""
+    # Half the time would go into walking over and over millions of decoded numbers in no cycle.
     was_on = gc.isenabled()
     gc.disable()
     try:
-        yield
+        for document in documents:
+            search.add(document)
+        return search.result()
     finally:
         if was_on:
             gc.enable()
@@ -265,8 +257,12 @@ class _Search:
             ]
         except CameraValueError as fault:
             raise self._apart(apart, fault.found) from fault
-        if len(lent) < len(apart) or not all(_same_intrinsics(lent[0], each) for each in lent):
-            raise self._apart(apart, f"{sum(map(len, apart))} in {_forms(apart)}")
+        if len(lent) < len(apart) or not all(
+            each.kind == lent[0].kind and np.array_equal(each.values, lent[0].values)
+            for each in lent
+        ):
+            forms = ", ".join(group.form for group in apart[:3])
+            raise self._apart(apart, f"{sum(map(len, apart))} in {forms}")
         for group in chosen:
             group.lent = lent[0].at(slice(group.start, group.start + len(group)))
 
@@ -297,12 +293,16 @@ class _Search:
 
     def _nothing(self, groups: list[Group]) -> MetadataError:
         faults = [fault for group in groups for fault in group.faults.values()]
-        found = f"{len(self._documents)} files, the first with {_keys_of(self._first)}"
+        first = self._first
+        found = f"{type(first).__name__} {first!r}"[:80]
+        if isinstance(first, dict):
+            found = f"keys {', '.join(map(repr, list(first)[:8]))}"[:300]
+        found = f"{len(self._documents)} files, the first with {found}"
         remedy = (
             'say where they are with camera_schema={"extrinsics": "<key of the matrix>"} or '
             '{"rotation": "<key>", "translation": "<key>"}'
         )
-        if keys := _three_fractions(self._first):
+        if keys := _three_fractions(first):
             found = f"{found}, and {', '.join(keys)} that could be a pose"
             said = json.dumps(dict(zip(SPHERICAL, keys, strict=True)))
             remedy = f"if they are, state them with camera_schema={said}"
@@ -376,12 +376,6 @@ def _collections(pattern: str) -> tuple[str, str]:
     return (pattern.removesuffix("*").removesuffix(".") or "root", pattern or "root")
 
 
-def _keys_of(root: object) -> str:
-    if isinstance(root, dict):
-        return f"keys {', '.join(map(repr, list(root)[:8]))}"[:300]
-    return f"{type(root).__name__} {root!r}"[:80]
-
-
 def _three_fractions(node: object, depth: int = 0) -> list[str]:
     """Keys of the first object with three fractions: two angles of unknown names, a distance."""
     if depth > 6 or not isinstance(node, (dict, list)):
@@ -396,14 +390,6 @@ def _three_fractions(node: object, depth: int = 0) -> list[str]:
             return found
     children = list(node.values() if isinstance(node, dict) else node)[:16]
     return next((keys for child in children if (keys := _three_fractions(child, depth + 1))), [])
-
-
-def _same_intrinsics(one: StoredIntrinsics, other: StoredIntrinsics) -> bool:
-    return one.kind == other.kind and np.array_equal(one.values, other.values)
-
-
-def _forms(groups: Sequence[Group]) -> str:
-    return ", ".join(group.form for group in groups[:3])
 
 
 def _broken(document: Document, error: JsonError) -> Problem:

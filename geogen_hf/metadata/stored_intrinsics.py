@@ -93,23 +93,17 @@ class IntrinsicsPlan:
 class StoredIntrinsics:
     """Intrinsics in the unit they came in.
 
-    Attributes:
-        kind: What `values` are.
-        values: `(V, 3, 3)` float64 matrices in pixels, divided by the image size or in NDC;
-            `(V, 2)` focal length and sensor width in mm, or fx and fy in pixels; `(V, 1)`
-            horizontal or vertical field of view in radians; or `(V, 0)`.
-        centre: `(V, 2)` principal points beside a lens; None for the middle of the image.
-        centre_kind: In pixels, divided by the image size, or Blender's shift from the middle.
-        size_wh: `(V, 2)` float64 image width and height as the metadata has them, or None.
-        resized: Whether the images have been resized from that size, as the user says.
+    `values` are `(V, 3, 3)` float64 matrices in pixels, divided by the image size or in NDC;
+    `(V, 2)` focal length and sensor width in mm, or fx and fy in pixels; `(V, 1)` horizontal or
+    vertical field of view in radians; or `(V, 0)`.
     """
 
     kind: IntrinsicsKind
     values: FloatArray
-    size_wh: FloatArray | None = None
-    resized: bool = False
-    centre: FloatArray | None = None
-    centre_kind: Literal[Units, "shift"] = "shift"
+    size_wh: FloatArray | None = None  # (V, 2) image width and height as the metadata has them
+    resized: bool = False  # from that size, as the user says
+    centre: FloatArray | None = None  # (V, 2) beside a lens; None for the middle of the image
+    centre_kind: Literal[Units, "shift"] = "shift"  # of Blender, from the middle
 
     def at(self, rows: slice | Sequence[int] | NDArray[np.intp]) -> StoredIntrinsics:
         """The same for some of the views, in this order."""
@@ -124,27 +118,11 @@ def pixel_intrinsics(
     height: ArrayLike,
     default_intrinsics: DefaultIntrinsics | None = None,
 ) -> FloatArray:
-    """Intrinsics in pixels of the images.
+    """Intrinsics of V views as `(V, 3, 3)` float64, in pixels of images of this size.
 
-    Args:
-        stored: Of V views.
-        width: Of the images, pixels; `(V,)` or one for all.
-        height: Likewise.
-        default_intrinsics: `"upstream"` puts a 50 mm lens on a 36 mm wide sensor where the metadata
-            says nothing; None refuses that.
-
-    Returns:
-        `(V, 3, 3)` float64 pixels.
-
-    Raises:
-        CameraError: There are no intrinsics and no default is to be used, or the metadata is of
-            images of another size.
-        UsageError: An unknown default.
-
-    Example:
-        >>> stored = StoredIntrinsics("focal_mm", np.array([[50.0, 36.0]]))
-        >>> pixel_intrinsics(stored, 72, 36)[0, :2].tolist()
-        [[100.0, 0.0, 36.0], [0.0, 100.0, 18.0]]
+    `"upstream"` puts a 50 mm lens on a 36 mm wide sensor where the metadata says nothing.
+    CameraError if there is nothing and no such default, or the metadata is of images of another
+    size; UsageError for an unknown default.
     """
     if default_intrinsics not in (None, "upstream"):
         what = "unknown default_intrinsics"

@@ -41,6 +41,7 @@ from geogen_hf.metadata.keys import (
     ACCEPTED,
     BARE,
     C2W,
+    OPENCV,
     SPHERICAL,
     SQUARES,
     W2C,
@@ -68,6 +69,13 @@ POSE_KEYS: Mapping[PoseForm, tuple[str, ...]] = {
 }
 """What `camera_schema` calls the values of a pose, in the order of `PosePlan.columns`."""
 
+SAID: Mapping[PoseForm, Mapping[str, str]] = {
+    "label": {"direction": C2W, "axes": "opencv"},
+    "projection": OPENCV,
+    "look_at": OPENCV,
+    "spherical": {"direction": W2C},
+}
+"""What is certain of some forms."""
 _TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
 POSE_PARTS = POSES | {
     "translation", "location", "target", "forward", "up", *SPHERICAL, "yaw", "pitch", "roll",
@@ -180,7 +188,7 @@ def plan_poses(
         return (_posed(form_of(whole[0]), whole[0]),), True, None
     parts = [column for role in SPHERICAL for column in slots.get(role, ())]
     if [column.role.name for column in parts] == list(SPHERICAL):
-        role = parts[0].role.saying(direction=W2C)
+        role = parts[0].role.saying(**SAID["spherical"])
         return (PosePlan("spherical", tuple(parts), role),), False, None
     turns = [column for column in unknown if kind_of_square(column) == "rotation"]
     vectors = [column for column in unknown if column.dims in ACCEPTED["translation"]]
@@ -229,7 +237,7 @@ def _look_at(slots: Slots) -> list[PosePlan]:
     if len(places) != 1 or len(targets) != 1 or len(ups) > 1:
         return []
     ahead = targets[0].role.name == "forward"
-    role = Role("pose", {"direction": W2C, "axes": "opencv"})
+    role = Role("pose", SAID["look_at"])
     return [PosePlan("look_at", (places[0], targets[0], *ups), role, forward=ahead)]
 
 
@@ -244,9 +252,7 @@ def _attitude(slots: Slots) -> list[PosePlan]:
 
 
 def _posed(form: PoseForm, *columns: Column) -> PosePlan:
-    role = columns[0].role
-    if form in ("label", "projection"):
-        role = Role("pose", {"direction": C2W if form == "label" else W2C, "axes": "opencv"})
+    role = Role("pose", SAID[form]) if form in SAID else columns[0].role
     placed = len(columns) > 1 and columns[-1].role.name == "location"
     return PosePlan(form, columns, role, placed)
 

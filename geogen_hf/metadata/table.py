@@ -121,6 +121,13 @@ class Column:
 
     def __init__(self, pattern: Path, role: Role, *, numeric: bool) -> None:
         self.pattern, self.role, self.numeric = pattern, role, numeric
+        self.name = ".".join(pattern) or "root"
+        self.stars = pattern.count(MANY)
+        # How many steps lead to the object that holds one camera's value, or that of all; the keys
+        # from there to the value.
+        last = max((at for at, step in enumerate(pattern) if step != MANY), default=-1)
+        self.depth = max((at for at in range(last + 1) if pattern[at] == MANY), default=-1) + 1
+        self.path = tuple(step for step in pattern[self.depth :] if step != MANY)
         self.documents: list[int] = []
         self.keys: list[int] = []
         self.values: list[Any] = []
@@ -130,28 +137,6 @@ class Column:
 
     def __len__(self) -> int:
         return len(self.documents)
-
-    @cached_property
-    def stars(self) -> int:
-        """How many steps of the pattern are `*`."""
-        return self.pattern.count(MANY)
-
-    @cached_property
-    def depth(self) -> int:
-        """How many steps lead to the object that holds one camera's value, or that of all."""
-        last = max((at for at, step in enumerate(self.pattern) if step != MANY), default=-1)
-        stars = [at for at, step in enumerate(self.pattern[: last + 1]) if step == MANY]
-        return stars[-1] + 1 if stars else 0
-
-    @cached_property
-    def path(self) -> Path:
-        """The keys from that object to the value."""
-        return tuple(step for step in self.pattern[self.depth :] if step != MANY)
-
-    @cached_property
-    def name(self) -> str:
-        """The pattern in words."""
-        return ".".join(self.pattern) or "root"
 
     def steps_with(self, other: Column) -> int:
         """How many steps this pattern has in common with another."""
