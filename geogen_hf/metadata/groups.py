@@ -247,10 +247,9 @@ class Group:
     def _demand_zero(self, column: Column) -> None:
         rows = self._rows_of(column)
         expected = f"{dotted([column.path])} to be 0 (a pinhole camera)"
-        if column.dims is not None:
-            wrong = np.any(column.array.reshape(len(column), -1), axis=1)
-            found = str(column.array[wrong][:1].tolist())[1:-1][:60]
-            self._fail((rows >= 0) & wrong[rows], CameraValueError(None, expected, found))
+        wrong = np.any(column.array.reshape(len(column), -1), axis=1)
+        found = str(column.array[wrong][:1].tolist())[1:-1][:60]
+        self._fail((rows >= 0) & wrong[rows], CameraValueError(None, expected, found))
 
     def _read(self, column: Column) -> dict[str, str]:
         """Read what most cameras say in words; a camera that says something else is reported."""

@@ -395,7 +395,7 @@ def _three_fractions(node: object, depth: int = 0) -> list[str]:
 def _broken(document: Document, error: JsonError) -> Problem:
     message = MetadataError(
         f"{document.name}: cannot be read as camera metadata",
-        expected="JSON in UTF-8 with finite numbers",
+        expected="JSON in UTF-8, each key once",
         found=str(error),
     )
     return Problem("bad metadata", None, one_line(message))

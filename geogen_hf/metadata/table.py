@@ -68,16 +68,19 @@ class JsonError(GeoGenError, ValueError):
 
 
 def decode_document(data: bytes) -> tuple[str, Any]:
-    """Decode UTF-8 JSON, one JSON value a line, or rows of numbers; the text as JSON goes with it.
+    """Decode JSON (also a string of it), one JSON value a line, or rows of numbers.
 
-    JsonError for anything else, for a key that an object has twice and for a number that is not
-    finite.
+    The text as JSON goes with it. JsonError for anything else, and for a key that is there twice.
     """
+    encoding = json.detect_encoding(data)
     try:
-        text = data.decode("utf-8-sig")
-        return text, _DECODER.decode(text)
+        text = data.decode(encoding)
+        value = _DECODER.decode(text)
+        if type(value) is str and value.lstrip().startswith(("{", "[")):
+            return value, _DECODER.decode(value)
+        return text, value
     except (ValueError, RecursionError) as error:
-        lines = data.decode("utf-8-sig", "replace").split("\n")
+        lines = data.decode(encoding, "replace").split("\n")
         lines = [line.strip() for line in lines if line.strip()]
         try:
             if len(lines) > 1 and lines[0][0] in "{[":
@@ -91,10 +94,6 @@ def decode_document(data: bytes) -> tuple[str, Any]:
         raise JsonError(str(error)) from error
 
 
-def _refuse_constant(constant: str) -> float:
-    raise JsonError(f"{constant} is not a finite number")
-
-
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -103,7 +102,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 def join_texts(texts: Sequence[str]) -> str:
