@@ -880,6 +880,9 @@ HELD_OUT: dict[str, Arrangement] = {
         PLAIN, lambda v: {"position": v.centre, "target": v.target, "K": v.k}, orbit=True
     ),
     "spherical": named(PLAIN, lambda v: sphere(v, "azimuth elevation radius"), orbit=True),
+    "spherical, as yaw and pitch": named(
+        PLAIN, lambda v: sphere(v, "yaw pitch radius"), orbit=True
+    ),
     "spherical, azimuth the other way": named(
         PLAIN,
         lambda v: sphere(v, "azim elev dist", (-1.0, 1.0)),

@@ -339,14 +339,19 @@ def test_the_order_of_turns_is_told_by_where_cameras_look(order: str, unit: floa
     np.testing.assert_allclose(found.matrices[:, :3, 3], places, atol=1e-12)
 
 
-def test_cameras_by_blenders_angles_need_not_look_at_one_point() -> None:
+@pytest.mark.parametrize(("key", "unit"), [("rotation_euler", 1.0), ("rotation_deg", 180 / np.pi)])
+def test_cameras_by_blenders_angles_need_not_look_at_one_point(key: str, unit: float) -> None:
     z_up = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     documents, truth = [], {}
     for name in ("subj_00000", "subj_00001", "subj_00002"):
         poses = z_up @ np.linalg.inv(subject_cameras(name, size=96)[0]) @ np.diag([1, -1, -1, 1])
         truth[name] = poses
         views = [
-            {"location": pose[:3, 3].tolist(), "rotation_euler": blender_angles(pose), "K": K}
+            {
+                "location": pose[:3, 3].tolist(),
+                key: [unit * a for a in blender_angles(pose)],
+                "K": K,
+            }
             for pose in poses
         ]
         documents += files_of({f"{name}.json": {"cameras": views}})
@@ -704,6 +709,13 @@ def test_keys_that_are_known_are_not_proposed_for_angles() -> None:
     with pytest.raises(MetadataError, match="no cameras that can be read") as caught:
         read({"cameras": [value]})
     assert "azimuth" not in str(caught.value)
+
+
+def test_the_document_that_could_hold_cameras_is_the_one_that_is_shown() -> None:
+    files = files_of({"a.json": {"version": 2}, "subj_1.json": {"views": [{"turn": 0.25}] * 3}})
+    with pytest.raises(MetadataError, match="longest with keys 'views'") as caught:
+        read_metadata(files, {"subj_1": range(3)})
+    assert "where: subj_1.json" in str(caught.value)
 
 
 def test_two_sets_of_cameras_are_refused_and_can_be_stated() -> None:

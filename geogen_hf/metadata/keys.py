@@ -208,7 +208,7 @@ OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
 _NOISE = re.compile(r"[-_.\s]+")
 _ORDER = re.compile(r"(wxyz|xyzw)$")
 _UNIT = re.compile(r"(deg|degrees|rad|radians)$")
-_ANGLES = ("fov_x", "fov_y", "euler", "yaw", "pitch", "roll", "azimuth", "elevation")
+_ANGLES = ("fov_x", "fov_y", "rotation", "euler", "yaw", "pitch", "roll", "azimuth", "elevation")
 _MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
 _TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3|norm|normali[sz]ed)$")
 _HEAD = re.compile(r"^(camera|cam)(?=.)")

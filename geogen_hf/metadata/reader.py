@@ -110,7 +110,6 @@ class _Search:
         self._images, self._schema = images, schema
         self._table = Table(images.views, schema.keys)
         self._documents: list[tuple[str, str, str]] = []
-        self._first: object = None
         self._unread: list[str] = []
         self._problems: list[Problem] = []
 
@@ -125,7 +124,6 @@ class _Search:
                 self._unread.append(ascii(document.path))
             return
         self._table.add(len(self._documents), root)
-        self._first = self._first if self._documents else root
         self._documents.append((text, document.name, document.path))
 
     def result(self) -> Metadata:
@@ -293,29 +291,31 @@ class _Search:
 
     def _nothing(self, groups: list[Group]) -> MetadataError:
         faults = [fault for group in groups for fault in group.faults.values()]
-        first = self._first
-        found = f"{type(first).__name__} {first!r}"[:80]
-        if isinstance(first, dict):
-            found = f"keys {', '.join(map(repr, list(first)[:8]))}"[:300]
-        found = f"{len(self._documents)} files, the first with {found}"
+        # Settings of all cameras are shorter than cameras.
+        text, where, _ = max(self._documents, key=lambda document: len(document[0]))
+        longest = json.loads(text)
+        found = f"{type(longest).__name__} {longest!r}"[:80]
+        if isinstance(longest, dict):
+            found = f"keys {', '.join(map(repr, list(longest)[:8]))}"[:300]
+        found = f"{len(self._documents)} files, the longest with {found}"
         remedy = (
             'say where they are with camera_schema={"extrinsics": "<key of the matrix>"} or '
             '{"rotation": "<key>", "translation": "<key>"}'
         )
-        if keys := _three_fractions(first):
+        if keys := _three_fractions(longest):
             found = f"{found}, and {', '.join(keys)} that could be a pose"
             said = json.dumps(dict(zip(SPHERICAL, keys, strict=True)))
             remedy = f"if they are, state them with camera_schema={said}"
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
             remedy = faults[0].remedy or remedy
-        elif "{" not in self._documents[0][0]:  # no key could be named
+        elif "{" not in text:  # no key could be named
             remedy = _WRITE_JSON
         elif self._unread:
             remedy = f"{remedy}; or {_WRITE_JSON}"
         return MetadataError(
             "the metadata holds no cameras that can be read",
-            where=self._documents[0][1],
+            where=where,
             expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
             "translation under known keys",
             found=found + self._left_out,
@@ -329,7 +329,7 @@ class _Search:
         ]
         return MetadataError(
             "the metadata holds two sets of cameras that fit the images",
-            where=self._documents[0][1],
+            where=self._documents[one.documents[0]][1],
             expected="one camera an image",
             found=f"{one.form} and {other.form}",
             remedy=f"say which with {stated[0]} or {stated[1]}",

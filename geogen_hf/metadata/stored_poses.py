@@ -186,10 +186,13 @@ def plan_poses(
         return (), True, ambiguous("the pose", paths, statement)
     if whole:
         return (_posed(form_of(whole[0]), whole[0]),), True, None
-    parts = [column for role in SPHERICAL for column in slots.get(role, ())]
-    if [column.role.name for column in parts] == list(SPHERICAL):
+    around = [*_angles(slots), slots.get("distance", ())]
+    parts = tuple(column for each in around for column in each)
+    names = [column.role.name for column in parts]
+    alone = slots.keys().isdisjoint(("roll", "location", "translation"))
+    if names == list(SPHERICAL) or (alone and list(map(len, around)) == [1, 1, 1]):
         role = parts[0].role.saying(**SAID["spherical"])
-        return (PosePlan("spherical", tuple(parts), role),), False, None
+        return (PosePlan("spherical", parts, role),), False, None
     turns = [column for column in unknown if kind_of_square(column) == "rotation"]
     vectors = [column for column in unknown if column.dims in ACCEPTED["translation"]]
     if len(turns) == len(vectors) == 1:
@@ -241,10 +244,14 @@ def _look_at(slots: Slots) -> list[PosePlan]:
     return [PosePlan("look_at", (places[0], targets[0], *ups), role, forward=ahead)]
 
 
+def _angles(slots: Slots) -> tuple[Sequence[Column], Sequence[Column]]:
+    yaws = slots.get("azimuth") or slots.get("yaw", ())
+    return yaws, slots.get("elevation") or slots.get("pitch", ())
+
+
 def _attitude(slots: Slots) -> list[PosePlan]:
-    """A place and angles: yaw or azimuth, pitch or elevation, and roll if there is one."""
-    yaws = slots.get("yaw") or slots.get("azimuth", ())
-    pitches = slots.get("pitch") or slots.get("elevation", ())
+    """A place and angles, with a roll if there is one."""
+    yaws, pitches = _angles(slots)
     rolls, places = slots.get("roll", ()), slots.get("location") or slots.get("translation", ())
     if not len(yaws) == len(pitches) == len(places) == 1 >= len(rolls) or "distance" in slots:
         return []
