@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from random_cameras import random_cameras
 
+from geogen_hf.cameras.poses import camera_centre
 from geogen_hf.errors import CameraError, MetadataError, UsageError
 from geogen_hf.metadata.assembly import SubjectCameras
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
@@ -475,6 +476,38 @@ def test_a_principal_point_beside_a_lens_counts(
         point = point or {"principal": "principal_point"}
         said = lens_of(camera, {"intrinsics": {**stated, **point}})
         np.testing.assert_allclose(pixel_intrinsics(said, 640, 360)[0], OFF_CENTRE, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"focal_length_px": 200.0, "px": 90.0, "py": 110.0},
+        {"fx": 200.0, "fy": 200.0, "u0": 90.0, "v0": 110.0},
+        {"focal_length": [200.0, 200.0], "optical_center": [90.0, 110.0]},
+        {"focal_length_px": 200.0, "principal_point_px": [90.0, 110.0]},
+    ],
+)
+def test_principal_points_have_many_names(own: dict[str, object]) -> None:
+    found = read({"cameras": [{"pose": POSE, **own}]})
+    expected = [[200, 0, 90], [0, 200, 110], [0, 0, 1]]
+    np.testing.assert_allclose(pixel_intrinsics(found.intrinsics, 200, 200)[0], expected)
+
+
+@pytest.mark.parametrize("letter", ["p", "c"])
+def test_a_place_by_letters_is_no_principal_point(letter: str) -> None:
+    place = {f"{letter}{axis}": number for axis, number in zip("xyz", (1.0, 2.0, 3.0), strict=True)}
+    view = {"target": [0, 0, 0], "up": [0, 1, 0], **place, "fov_deg": 40.0}
+    found = read({"cameras": [view]})
+    np.testing.assert_allclose(camera_centre(found.matrices), [[1, 2, 3]])
+    kept = pixel_intrinsics(found.intrinsics, 200, 200)[0]
+    assert kept[:2, 2].tolist() == [100, 100]
+
+
+def test_a_sensor_is_not_the_size_of_the_image() -> None:
+    sensor = {"name": "full frame", "width": 36.0, "height": 24.0, "pitch": 0.004}
+    found = read({"cameras": [{"pose": POSE, "lens": 50.0, "sensor": sensor}]})
+    kept = pixel_intrinsics(found.intrinsics, 360, 360)[0]
+    np.testing.assert_allclose(kept, [[500, 0, 180], [0, 500, 180], [0, 0, 1]])
 
 
 def test_half_a_principal_point_beside_a_lens_is_refused() -> None:

@@ -125,10 +125,13 @@ _ROLES: dict[str, Role] = {
     ),
     **_spelt("fx", "fx flx focalx focallengthx"),
     **_spelt("fy", "fy fly focaly focallengthy"),
-    **_spelt("cx", "cx ppx principalpointx"),
-    **_spelt("cy", "cy ppy principalpointy"),
+    **_spelt("cx", "cx ppx px u0 principalpointx"),
+    **_spelt("cy", "cy ppy py v0 principalpointy"),
     **_spelt("focal", "f focal focallength"),
-    **_spelt("principal", "c pp principal principalpoint"),
+    **_spelt(
+        "principal",
+        "c pp principal principalpoint principalpointpx opticalcenter opticalcenters opticalcentre",
+    ),
     **_spelt("focal_mm", "focalmm focallengthmm fmm lens lensmm"),
     **_spelt("focal_px", "focalpx focallengthpx focalpixels fpx"),
     **_spelt("sensor_mm", "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
@@ -200,7 +203,7 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
 """What a value of each role may look like."""
 
 OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
-    "c": (_VECTORS, Role("location", {"direction": C2W})),
+    **dict.fromkeys(("c", "p"), (_VECTORS, Role("location", {"direction": C2W}))),
     "r": (_NUMBERS, Role("distance")),
 }
 """What letters hold, where their numbers are not what they mostly stand for."""

@@ -312,6 +312,8 @@ class Table:
                 # Objects under `c2w` or `intrinsics` lend their claims to what is inside.
                 inherited = role if role.name in ("pose", "matrix", "projection") else above
                 known = role_of(key)
+                if role.name == "sensor_mm":  # its width is that of no image
+                    known = role if known is not None and known.name == "width" else None
                 if role.name not in ("pose", "matrix", "projection", "wrapper", "unknown"):
                     inherited = None
                 found = (_inside(known or _UNKNOWN, inherited), inherited)
@@ -408,7 +410,8 @@ def _joined(node: dict[str, Any]) -> dict[str, Any]:
             joined = [[joined[row + column] for column in columns] for row in rows]
         role = role_of(word) or _UNKNOWN
         dims = (len(keys),) if type(joined) is dict else shape_of(joined)
-        if word not in node and dims in ACCEPTED.get(role.name, BARE + SQUARES):
+        shapes = (*ACCEPTED.get(role.name, BARE + SQUARES), *OTHERWISE.get(word, ((), role))[0])
+        if word not in node and dims in shapes:
             node = {key: value for key, value in node.items() if key not in keys.values()}
             node[word] = joined
     return node
