@@ -25,6 +25,9 @@ from geogen_hf.metadata.stored_poses import Claims
 from geogen_hf.metadata.table import Trail, join_texts
 from geogen_hf.report import Kind, Problem
 
+_SCANNER = json.JSONDecoder()
+_BLANK = re.compile(r"[ \t\n\r]*")
+
 
 @dataclass(frozen=True, eq=False)
 class SubjectCameras:
@@ -86,12 +89,11 @@ class Assembly:
         self.problems: list[Problem] = []
         self.strangers: dict[str, str] = {}
         numbers = [number for group in groups for number in group.documents]
-        trails = [trail for group in groups for trail in group.trails]
         owners: list[int | str] = reading.subjects.tolist()
         for row in np.flatnonzero(reading.subjects < 0).tolist():
             owners[row] = name = reading.name_of(row)
             self.strangers.setdefault(name, documents[numbers[row]][1])
-        texts = _Texts(documents, groups, numbers, trails, owners)
+        texts = _Texts(documents, groups, owners)
         for group in groups:
             self._faults(group)
             if group.composed is not None:
@@ -183,13 +185,13 @@ class _Texts:
         self,
         documents: Sequence[tuple[str, str, str]],
         groups: Sequence[Group],
-        numbers: Sequence[int],
-        trails: Sequence[Trail],
         owners: Sequence[int | str],
     ) -> None:
         self._documents, self._groups = documents, groups
         self._roots: dict[int, Any] = {}
-        self._cutters: dict[int, _Cutter] = {}
+        self._spans: dict[tuple[int, Trail], dict[str | int, tuple[int, int, int]]] = {}
+        numbers = [number for group in groups for number in group.documents]
+        trails = [trail for group in groups for trail in group.trails]
         self._heads: dict[int | str, dict[tuple[int, Trail], int]] = {}
         rows_of: dict[int, list[int]] = {}
         for row, number in enumerate(numbers):
@@ -214,23 +216,18 @@ class _Texts:
             (number, head[:-1])
         }:
             try:
-                return self._cutter(number).children(head[:-1], [above[-1] for _, above in heads])
+                return self._children(number, head[:-1], [above[-1] for _, above in heads])
             except KeyError:
                 pass  # one of arrays taken apart: it has no text of its own
         texts = [self._cut(*each, self._heads[owner][each]) for each in heads]
         return join_texts(texts) if len(texts) > 1 else texts[0]
-
-    def _cutter(self, number: int) -> _Cutter:
-        if number not in self._cutters:
-            self._cutters[number] = _Cutter(self._documents[number][0])
-        return self._cutters[number]
 
     def _cut(self, number: int, head: Trail, row: int) -> str:
         text, _, _ = self._documents[number]
         if not head:
             return text
         try:
-            _, start, stop = self._cutter(number).spans(head[:-1])[head[-1]]
+            _, start, stop = self._spans_in(number, head[:-1])[head[-1]]
             return text[start:stop]
         except KeyError:
             if number not in self._roots:
@@ -238,48 +235,39 @@ class _Texts:
             group = next(each for each in self._groups if row < each.start + len(each))
             return json.dumps(group.taken_apart(row - group.start, self._roots[number]))
 
-
-_SCANNER = json.JSONDecoder()
-_BLANK = re.compile(r"[ \t\n\r]*")
-
-
-class _Cutter:
-    """Finds the pieces of one valid JSON text."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._spans: dict[Trail, dict[str | int, tuple[int, int, int]]] = {}
-
-    def children(self, container: Trail, keys: Sequence[str | int]) -> str:
+    def _children(self, number: int, container: Trail, keys: Sequence[str | int]) -> str:
         """Cut some children out of an object or array, as one of the same kind."""
-        spans = self.spans(container)
+        text, spans = self._documents[number][0], self._spans_in(number, container)
         start, (opening, closing) = (1, "[]") if isinstance(next(iter(spans)), int) else (0, "{}")
-        pieces = (self._text[spans[key][start] : spans[key][2]] for key in keys)
+        pieces = (text[spans[key][start] : spans[key][2]] for key in keys)
         return opening + ",\n".join(pieces) + closing
 
-    def spans(self, container: Trail) -> dict[str | int, tuple[int, int, int]]:
+    def _spans_in(self, number: int, container: Trail) -> dict[str | int, tuple[int, int, int]]:
         """Where every child's key starts, and where its value starts and ends."""
-        if container not in self._spans:
-            start = self.spans(container[:-1])[container[-1]][1] if container else 0
-            self._spans[container] = self._scan(self._skip(start))
-        return self._spans[container]
+        if (number, container) not in self._spans:
+            above = self._spans_in(number, container[:-1]) if container else {}
+            start = above[container[-1]][1] if container else 0
+            self._spans[number, container] = _scan(self._documents[number][0], start)
+        return self._spans[number, container]
 
-    def _scan(self, at: int) -> dict[str | int, tuple[int, int, int]]:
-        text, is_object = self._text, self._text[at] == "{"
-        spans: dict[str | int, tuple[int, int, int]] = {}
-        if text[at] not in "{[":
-            return spans
-        at = self._skip(at + 1)
-        while text[at] not in "]}":
-            key, key_start = len(spans), at
-            if is_object:
-                key, at = _SCANNER.raw_decode(text, at)
-                at = self._skip(self._skip(at) + 1)
-            _, stop = _SCANNER.raw_decode(text, at)
-            spans[key] = (key_start, at, stop)
-            at = self._skip(stop)
-            at = self._skip(at + 1) if text[at] == "," else at
+
+def _scan(text: str, at: int) -> dict[str | int, tuple[int, int, int]]:
+    at = _skip(text, at)
+    spans: dict[str | int, tuple[int, int, int]] = {}
+    if text[at] not in "{[":
         return spans
+    is_object, at = text[at] == "{", _skip(text, at + 1)
+    while text[at] not in "]}":
+        key, key_start = len(spans), at
+        if is_object:
+            key, at = _SCANNER.raw_decode(text, at)
+            at = _skip(text, _skip(text, at) + 1)
+        _, stop = _SCANNER.raw_decode(text, at)
+        spans[key] = (key_start, at, stop)
+        at = _skip(text, stop)
+        at = _skip(text, at + 1) if text[at] == "," else at
+    return spans
 
-    def _skip(self, at: int) -> int:
-        return _BLANK.match(self._text, at).end()  # type: ignore[union-attr]  # matches nothing too
+
+def _skip(text: str, at: int) -> int:
+    return _BLANK.match(text, at).end()  # type: ignore[union-attr]  # matches nothing too

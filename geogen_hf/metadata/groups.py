@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.metadata.keys import (
     ACCEPTED,
-    SQUARES,
     CameraValueError,
     Path,
-    Role,
     RoleName,
     dotted,
     normalise_key,
@@ -42,16 +40,13 @@ from geogen_hf.metadata.stored_intrinsics import (
     plan_intrinsics,
 )
 from geogen_hf.metadata.stored_poses import (
-    POSE_KEYS,
     POSE_PARTS,
-    SAID,
-    PoseForm,
-    PosePlan,
+    Found,
     Poses,
     compose_poses,
-    form_of,
     plan_poses,
     read_statement,
+    stated_poses,
 )
 from geogen_hf.metadata.table import (
     COLLECTIONS,
@@ -61,16 +56,13 @@ from geogen_hf.metadata.table import (
     Column,
     Table,
     Trail,
+    demand_shape,
     kind_of_square,
     slots_of,
 )
 
-_ROLE_OF = {"extrinsics": "pose", "eye": "location"}
 _MOST_COLUMNS = 62  # of one object that may be parts of poses
 _MOST_ABSENT = 0.5  # of the cameras: a value that more of them lack is not theirs
-
-Found = tuple[tuple[PosePlan, ...], bool, CameraValueError | None]
-"""What `plan_poses` returns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +219,7 @@ class Group:
                 raise CameraValueError(None, expected, f"keys {names}")
             alike = [column.path[-1] == part[-1] for column in every]
             column = every[alike.index(max(alike))]
-            _demand_shape(column, role)
+            demand_shape(column, role)
             parts.append(column)
         return IntrinsicsPlan(said.form, tuple(parts), None, said.degrees)
 
@@ -371,7 +363,7 @@ def find_groups(table: Table, schema: CameraSchema) -> list[Group]:
     alike: dict[Any, tuple[Column, Found, list[IntArray]]] = {}
     for pattern, columns in families.items():
         for present, codes in _together(table, columns):
-            found = plan_poses(present) if stated is None else _stated_poses(present, stated)
+            found = plan_poses(present) if stated is None else stated_poses(present, stated)
             if found[0] or found[2]:
                 main = found[0][0].columns[0] if found[0] else present[0]
                 key = (pattern, found[0], str(found[2]))
@@ -423,15 +415,6 @@ def _nearness(column: Column, pose: Column) -> int:
     return common if common >= pose.depth or all(map(role_of, boxes)) else -1
 
 
-def _demand_shape(column: Column, role: str) -> None:
-    """Raise CameraValueError where the numbers at a stated path cannot be what they should."""
-    name: Any = _ROLE_OF.get(role, role)
-    shapes = SQUARES if role == "rotation" else ACCEPTED[name]
-    if column.dims not in shapes:
-        found = "no numbers" if column.dims is None else f"numbers of shape {column.dims}"
-        raise CameraValueError(None, f"{dotted([column.path])} to be {spoken(shapes)}", found)
-
-
 def _together(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Column], IntArray]]:
     """Columns that cameras have in common, and the codes of these cameras."""
     columns = columns[:_MOST_COLUMNS]
@@ -440,24 +423,6 @@ def _together(table: Table, columns: Sequence[Column]) -> Iterator[tuple[list[Co
     present = sum(np.isin(every, each).astype(np.int64) << bit for bit, each in enumerate(codes))
     for mask in np.unique(present).tolist():
         yield [c for bit, c in enumerate(columns) if mask >> bit & 1], every[present == mask]
-
-
-def _stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path, ...]]) -> Found:
-    form, paths = stated
-    parts: list[Column] = []
-    for path in paths:
-        like = [column for column in columns if column.ends_with(path)]
-        like.sort(key=lambda column: column.path[-len(path) :] != path)
-        parts += like[:1]
-    if len(parts) < len(paths):
-        return (), True, None
-    try:
-        for part, key in zip(parts, POSE_KEYS[form], strict=False):
-            _demand_shape(part, key)
-    except CameraValueError as fault:
-        return (), True, fault
-    form = form_of(parts[0]) if form == "matrix" else form
-    return (PosePlan(form, tuple(parts), Role("pose", SAID.get(form, {}))),), False, None
 
 
 def _filled(pattern: Path, keys: Trail) -> Trail:

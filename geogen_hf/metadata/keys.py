@@ -296,29 +296,19 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
 
 
 def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> FloatArray:
-    """Read one value of every camera: finite numbers, or text of such, all of one of these shapes.
+    """Finite numbers, or text of such, of V cameras as `(V, *shape)` float64, of one of `shapes`.
 
-    `()` is a plain number. Returns `(V, *shape)` float64; a column or a row of N numbers has the
-    shape `(N,)`. CameraValueError for anything else, such as words and true/false.
+    A column or a row of N numbers has the shape `(N,)`. CameraValueError for anything else, such as
+    words and true/false.
     """
     array = _as_array(values)
     expected = f"{what} to be {spoken(shapes)}"
-    shapes = [_in_line(shape) for shape in shapes]
-    if array is None or array.shape[1:] not in shapes:
-        first: Dims | None = None
-        for row, value in enumerate(values):
-            one = _as_array([value])
-            if one is None or one.shape[1:] not in shapes:
-                found = repr(value) if one is None else f"numbers of shape {one.shape[1:]}"
-                raise CameraValueError(row, expected, found[:80])
-            first = one.shape[1:] if first is None else first
-            if one.shape[1:] != first:
-                raise CameraValueError(row, f"{what} alike in all views", f"shape {one.shape[1:]}")
-        raise CameraValueError(None, expected, "mixed numbers")
-    good = np.abs(array) <= _MAX_NUMBER
-    if not good.all():
+    if array is None or array.shape[1:] not in map(_in_line, shapes):
+        found = repr(values[0]) if array is None else f"numbers of shape {array.shape[1:]}"
+        raise CameraValueError(None, expected, found[:80])
+    if not (np.abs(array) <= _MAX_NUMBER).all():
         found = f"a number that is not finite, or over {_MAX_NUMBER:g}"
-        raise CameraValueError(int(np.argwhere(~good)[0, 0]), expected, found)
+        raise CameraValueError(None, expected, found)
     return array
 
 

@@ -55,16 +55,12 @@ class Document:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the metadata part holds: cameras by identity, and what could not be read or is double.
-
-    `description` says what was taken for subject, view, pose and intrinsics, in a line; `strangers`
-    are names of identities that have no image, and where they are.
-    """
+    """What the metadata part holds: cameras by identity, and what is double or cannot be read."""
 
     cameras: dict[str, SubjectCameras]
     problems: list[Problem]
-    description: str
-    strangers: dict[str, str]
+    description: str  # what was taken for subject, view, pose and intrinsics, in a line
+    strangers: dict[str, str]  # names of identities that have no image, and where they are
 
 
 def read_metadata(
@@ -119,7 +115,12 @@ class _Search:
             text, root = decode_document(document.text)
         except JsonError as error:
             if document.path.lower().endswith(".json"):
-                self._problems.append(_broken(document, error))
+                broken = MetadataError(
+                    f"{document.name}: cannot be read as camera metadata",
+                    expected="JSON in UTF-8 with finite numbers",
+                    found=str(error),
+                )
+                self._problems.append(Problem("bad metadata", None, one_line(broken)))
             else:
                 self._unread.append(ascii(document.path))
             return
@@ -323,10 +324,8 @@ class _Search:
         )
 
     def _two_sets(self, one: Group, other: Group) -> MetadataError:
-        stated = [
-            f'camera_schema={{"cameras": "{_collections(each.pattern)[0]}"}}'
-            for each in (one, other)
-        ]
+        places = [_collections(each.pattern)[0] for each in (one, other)]
+        stated = [f'camera_schema={{"cameras": "{place}"}}' for place in places]
         return MetadataError(
             "the metadata holds two sets of cameras that fit the images",
             where=self._documents[one.documents[0]][1],
@@ -390,12 +389,3 @@ def _three_fractions(node: object, depth: int = 0) -> list[str]:
             return found
     children = list(node.values() if isinstance(node, dict) else node)[:16]
     return next((keys for child in children if (keys := _three_fractions(child, depth + 1))), [])
-
-
-def _broken(document: Document, error: JsonError) -> Problem:
-    message = MetadataError(
-        f"{document.name}: cannot be read as camera metadata",
-        expected="JSON in UTF-8, each key once",
-        found=str(error),
-    )
-    return Problem("bad metadata", None, one_line(message))

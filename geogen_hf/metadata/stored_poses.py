@@ -54,7 +54,7 @@ from geogen_hf.metadata.keys import (
     normalise_key,
     role_of,
 )
-from geogen_hf.metadata.table import POSES, Column, Slots, kind_of_square, slots_of
+from geogen_hf.metadata.table import POSES, Column, Slots, demand_shape, kind_of_square, slots_of
 
 PoseForm = Literal[
     "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at",
@@ -140,6 +140,10 @@ class PosePlan:
         return C2W if self.placed else self.role.direction
 
 
+Found = tuple[tuple[PosePlan, ...], bool, CameraValueError | None]
+"""Plans of a pose; whether only numbers tell that they are poses; and why there is none."""
+
+
 @dataclass(frozen=True)
 class Claims:
     """What keys say of the matrices, or None; evidence has to agree, and decides the rest."""
@@ -167,13 +171,8 @@ class Poses:
     faults: Mapping[int, CameraValueError]
 
 
-def plan_poses(
-    columns: Sequence[Column],
-) -> tuple[tuple[PosePlan, ...], bool, CameraValueError | None]:
-    """Every way these columns give a pose, the most telling first.
-
-    Returns the plans; whether only numbers tell that they are poses; and why there is none.
-    """
+def plan_poses(columns: Sequence[Column]) -> Found:
+    """Every way these columns give a pose, the most telling first."""
     slots = slots_of(columns)
     poses = _pose_plans(slots)
     if poses:
@@ -185,7 +184,7 @@ def plan_poses(
         statement = f'"extrinsics": "{dotted(paths[:1])}"'
         return (), True, ambiguous("the pose", paths, statement)
     if whole:
-        return (_posed(form_of(whole[0]), whole[0]),), True, None
+        return (_posed(_form_of(whole[0]), whole[0]),), True, None
     around = [*_angles(slots), slots.get("distance", ())]
     parts = tuple(column for each in around for column in each)
     names = [column.role.name for column in parts]
@@ -203,7 +202,26 @@ def plan_poses(
     return (), True, next((fault for column in broken for fault in column.faults.values()), None)
 
 
-def form_of(column: Column) -> PoseForm:
+def stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path, ...]]) -> Found:
+    """The pose at stated paths."""
+    form, paths = stated
+    parts: list[Column] = []
+    for path in paths:
+        like = [column for column in columns if column.ends_with(path)]
+        like.sort(key=lambda column: column.path[-len(path) :] != path)
+        parts += like[:1]
+    if len(parts) < len(paths):
+        return (), True, None
+    try:
+        for part, key in zip(parts, POSE_KEYS[form], strict=False):
+            demand_shape(part, key)
+    except CameraValueError as fault:
+        return (), True, fault
+    form = _form_of(parts[0]) if form == "matrix" else form
+    return (PosePlan(form, tuple(parts), Role("pose", SAID.get(form, {}))),), False, None
+
+
+def _form_of(column: Column) -> PoseForm:
     """What a pose in one column is: 25 numbers, a position and a quaternion, or a matrix."""
     forms: dict[Any, PoseForm] = {(25,): "label", (7,): "quaternion"}
     return forms.get(column.dims, "matrix")
@@ -211,7 +229,7 @@ def form_of(column: Column) -> PoseForm:
 
 def _pose_plans(slots: Slots) -> list[PosePlan]:
     """Find poses under known keys; a more specific key outweighs a less specific one."""
-    found = [_posed(form_of(column), column) for column in slots.get("pose", ())]
+    found = [_posed(_form_of(column), column) for column in slots.get("pose", ())]
     for name in _TURNS:
         for turn in slots.get(name, ()):
             form: Any = name
@@ -414,7 +432,9 @@ class _Reading:
 
     def poses(self, rows: slice | NDArray[np.intp]) -> FloatArray:
         """The `(N, 4, 4)` matrices of some cameras."""
-        return compose_rigid(self.turn(self.numbers[rows]), self.offset[rows])
+        turns = self.turn(self.numbers[rows])
+        turns = turns.swapaxes(1, 2) if self.said.get("direction") == W2C else turns
+        return compose_rigid(turns, self.offset[rows])
 
 
 def _readings(pose: PosePlan, values: Sequence[FloatArray]) -> list[_Reading]:
@@ -431,11 +451,17 @@ def _readings(pose: PosePlan, values: Sequence[FloatArray]) -> list[_Reading]:
     for at, numbers, place in held:
         faults: dict[int, CameraValueError] = {}
         if pose.form == "quaternion":
-            numbers, faults = _unit_quaternions(numbers, what)
+            length = np.linalg.norm(numbers, axis=1)
+            bad = np.abs(length - 1.0) > REPAIR_LIMIT
+            faults = {
+                row: CameraValueError(row, f"{what} to have length 1", f"length {length[row]:.4g}")
+                for row in np.flatnonzero(bad).tolist()
+            }
+            numbers = np.where(bad[:, None], [1.0, 0, 0, 0], numbers)
         ways = _turns(pose.form, numbers, said)
         if pose.placed:
             ways = [
-                ({**words, "direction": direction}, partial(_turned, turn, direction))
+                ({**words, "direction": direction}, turn)
                 for direction in (C2W, W2C)
                 for words, turn in ways
                 if direction == C2W or " " in words.get("turns", " ")  # else a camera's own turns
@@ -446,11 +472,6 @@ def _readings(pose: PosePlan, values: Sequence[FloatArray]) -> list[_Reading]:
             if all(said.get(key, word) == word for key, word in words.items())
         ]
     return found
-
-
-def _turned(turn: _Turn, direction: Direction, numbers: FloatArray) -> FloatArray:
-    turns = turn(numbers)
-    return turns if direction == C2W else turns.swapaxes(1, 2)
 
 
 def _turns(
@@ -495,19 +516,6 @@ def _of_seven(
     return held
 
 
-def _unit_quaternions(
-    quaternions: FloatArray, what: str
-) -> tuple[FloatArray, dict[int, CameraValueError]]:
-    """The quaternions, with another in the place of those that have not length 1."""
-    length = np.linalg.norm(quaternions, axis=1)
-    bad = np.abs(length - 1.0) > REPAIR_LIMIT
-    faults = {
-        row: CameraValueError(row, f"{what} to have length 1", f"length {length[row]:.4g}")
-        for row in np.flatnonzero(bad).tolist()
-    }
-    return np.where(bad[:, None], [1.0, 0, 0, 0], quaternions), faults
-
-
 def _clearest(
     pose: PosePlan, readings: Sequence[_Reading], subjects: NDArray[np.int64]
 ) -> _Reading:
@@ -520,9 +528,7 @@ def _clearest(
     if len(readings) == 1:
         return readings[0]
     rows, starts = _sample(subjects)
-    tried = []
-    for reading in readings:
-        tried.append((*_miss(reading.poses(rows), pose.direction, starts), reading))
+    tried = [(*_miss(each.poses(rows), pose.direction, starts), each) for each in readings]
     tried.sort(key=lambda each: each[0])
     near = [each for each in tried if not _is_clear(tried[0][0], each[0])]
     near = [each for each in near if each[1]] or near
@@ -531,8 +537,7 @@ def _clearest(
     if len(near) == 1 and near[0][0] <= MOST_MISS:
         return near[0][2]
     found = [*near, *(each for each in tried if each not in near)]
-    first = readings[0].said.items()
-    open_ = [key for key, word in first if any(each.said[key] != word for each in readings)]
+    open_ = [key for key in readings[0].said if len({each.said[key] for each in readings}) > 1]
     stated = [{key: each.said[key] for key in open_} for _, _, each in found]
     raise CameraValueError(
         None,

@@ -33,10 +33,12 @@ from geogen_hf.metadata.keys import (
     Path,
     Role,
     RoleName,
+    dotted,
     normalise_key,
     numbers,
     role_of,
     shape_of,
+    spoken,
 )
 
 Slots = Mapping[RoleName, Sequence["Column"]]
@@ -53,6 +55,7 @@ STATEMENTS = frozenset({"layout", "column_major", "row_major", "quaternion_order
 POSES = frozenset({"pose", "projection", "rotation", "quaternion", "euler", "rodrigues"})
 """Keys that promise a pose: whatever stands there is one, or a fault."""
 
+_ROLE_OF = {"extrinsics": "pose", "eye": "location"}
 _UNKNOWN = Role("unknown")
 _VECTORS = ACCEPTED["translation"]
 _MAX_DEPTH = 10
@@ -155,26 +158,27 @@ class Column:
     def take_numbers(self) -> None:
         """Make arrays of the values at hand; of single bad ones, keep the fault."""
         values, self.values = self.values, []
-        if values and not self._take(values, None):
-            for row, value in enumerate(values, len(self) - len(values)):
-                self._take([value], row)
-
-    def _take(self, values: list[Any], row: int | None) -> bool:
-        shapes = ACCEPTED.get(self.role.name) or (shape_of(values[0]),)
         try:
-            shapes = (self.dims,) if self.dims is not None else shapes
-            array = numbers(values, ".".join(self.path) or "root", shapes)
-        except CameraValueError as fault:
-            if row is None:
-                return False
-            self.faults[row] = fault
-            array = np.full((1, *(self.dims or ())), np.nan)
-        else:
-            if self.dims is None:
-                self.dims = array.shape[1:]
-                self._taken = [np.full((len(each), *self.dims), np.nan) for each in self._taken]
+            if values:
+                self._take(values)
+            return
+        except CameraValueError:
+            start = len(self) - len(values)
+        for row, value in enumerate(values, start):
+            try:
+                self._take([value])
+            except CameraValueError as fault:
+                self.faults[row] = fault
+                self._taken.append(np.full((1, *(self.dims or ())), np.nan))
+
+    def _take(self, values: list[Any]) -> None:
+        shapes = ACCEPTED.get(self.role.name) or (shape_of(values[0]),)
+        shapes = shapes if self.dims is None else (self.dims,)
+        array = numbers(values, ".".join(self.path) or "root", shapes)
+        if self.dims is None:
+            self.dims = array.shape[1:]
+            self._taken = [np.full((len(each), *self.dims), np.nan) for each in self._taken]
         self._taken.append(array)
-        return True
 
     @cached_property
     def array(self) -> FloatArray:
@@ -190,14 +194,6 @@ class Table:
     `names` are identities, which are no words of a schema; the values of `stated` keys are numbers
     that matter, whatever they look like. `columns` are by pattern and, for numbers without a known
     key, dimensions; `keys` has what stood for the `*`, each once.
-
-    Example:
-        >>> table = Table()
-        >>> table.add(0, {"subj_1": {"3.png": {"c2w": [[0.0] * 4] * 4}}})
-        >>> [(column.pattern, column.role.name) for column in table.columns.values()]
-        [(('*', '*', 'c2w'), 'pose')]
-        >>> table.keys[-1]
-        ('subj_1', '3.png')
     """
 
     def __init__(self, names: Collection[str] = (), stated: Collection[str] = ()) -> None:
@@ -448,3 +444,12 @@ def kind_of_square(column: Column) -> RoleName:
     positive = (array[:, [0, 1, 0, 1], [0, 1, 2, 2]] > 0).all(axis=1)
     upper = positive & (array[:, 1, 0] == 0) & (array[:, 2] == [0, 0, 1]).all(axis=1)
     return "matrix" if upper.mean() > 0.5 else "unknown"
+
+
+def demand_shape(column: Column, role: str) -> None:
+    """Raise CameraValueError where the numbers at a stated path cannot be what they should."""
+    name: Any = _ROLE_OF.get(role, role)
+    shapes = SQUARES if role == "rotation" else ACCEPTED[name]
+    if column.dims not in shapes:
+        found = "no numbers" if column.dims is None else f"numbers of shape {column.dims}"
+        raise CameraValueError(None, f"{dotted([column.path])} to be {spoken(shapes)}", found)
