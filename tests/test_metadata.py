@@ -503,6 +503,13 @@ def test_a_place_by_letters_is_no_principal_point(letter: str) -> None:
     assert kept[:2, 2].tolist() == [100, 100]
 
 
+def test_a_camera_may_be_called_a_sensor() -> None:
+    sensor = {"rotation": np.eye(3).tolist(), "translation": [1, 2, 3], "camera_intrinsic": K}
+    found = read({"cameras": [{"sensor": sensor}]})
+    assert found.matrices[0, :3, 3].tolist() == [1, 2, 3]
+    assert found.intrinsics.values[0].tolist() == K
+
+
 def test_a_sensor_is_not_the_size_of_the_image() -> None:
     sensor = {"name": "full frame", "width": 36.0, "height": 24.0, "pitch": 0.004}
     found = read({"cameras": [{"pose": POSE, "lens": 50.0, "sensor": sensor}]})

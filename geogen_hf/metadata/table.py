@@ -308,8 +308,9 @@ class Table:
                 # Objects under `c2w` or `intrinsics` lend their claims to what is inside.
                 inherited = role if role.name in ("pose", "matrix", "projection") else above
                 known = role_of(key)
-                if role.name == "sensor_mm":  # its width is that of no image
-                    known = role if known is not None and known.name == "width" else None
+                if role.name == "sensor_mm" and known and ACCEPTED.get(known.name) == ((),):
+                    # Its width is that of no image, and its pitch no angle.
+                    known = role if known.name == "width" else None
                 if role.name not in ("pose", "matrix", "projection", "wrapper", "unknown"):
                     inherited = None
                 found = (_inside(known or _UNKNOWN, inherited), inherited)
