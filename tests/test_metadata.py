@@ -504,9 +504,9 @@ def test_a_place_by_letters_is_no_principal_point(letter: str) -> None:
 
 
 def test_a_camera_may_be_called_a_sensor() -> None:
-    sensor = {"rotation": np.eye(3).tolist(), "translation": [1, 2, 3], "camera_intrinsic": K}
-    found = read({"cameras": [{"sensor": sensor}]})
-    assert found.matrices[0, :3, 3].tolist() == [1, 2, 3]
+    look = {"eye": [1, 2, 3], "target": [0, 0, 0], "up": [0, 1, 0]}
+    found = read({"cameras": [{"sensor": {**look, "camera_intrinsic": K}}]})
+    np.testing.assert_allclose(camera_centre(found.matrices), [[1, 2, 3]])
     assert found.intrinsics.values[0].tolist() == K
 
 
