@@ -133,7 +133,7 @@ def test_all_files_are_tried_and_every_problem_told() -> None:
         Document("broken.json", b"{", "broken.json"),
         document("subj_10"),
         document("subj_2"),
-        Document("again", document("subj_1").text, "again/subj_1.json"),
+        Document("again", document("subj_1", seed=7).text, "again/subj_1.json"),
         Document("notes", b"hello", "notes.txt"),
     ]
     images = dict.fromkeys(("subj_1", "subj_2", "subj_10"), range(3))
@@ -143,6 +143,14 @@ def test_all_files_are_tried_and_every_problem_told() -> None:
     assert [problem.kind for problem in found.problems] == kinds
     assert "broken.json" in found.problems[0].detail
     assert {problem.subject_id for problem in found.problems[1:]} == {"subj_1"}
+
+
+def test_a_copy_of_a_document_counts_once() -> None:
+    names = ("subj_1", "subj_2", "subj_10")
+    copy = Document("copy", document("subj_1").text, "copies/subj_1.json")
+    found = read_metadata([*map(document, names), copy], dict.fromkeys(names, range(3)))
+    assert not found.problems
+    assert found.cameras["subj_1"].view_ids == (0, 1, 2)
 
 
 def test_other_files_are_left_alone_where_all_images_have_cameras() -> None:

@@ -164,12 +164,15 @@ class Assembly:
     def _once(
         self, name: str, rows: list[int], views: list[int], group: Group, cameras: list[int]
     ) -> list[int]:
-        """The first camera of each view; the others are problems."""
+        """The first camera of each view; others are problems, but for a copy of a document."""
         kept: dict[int, int] = {}
         for row in rows:
             first = kept.setdefault(views[row], row)
             if first != row:
-                sources = [self._source(group, cameras[each]) for each in (first, row)]
+                one, other = (group.documents[cameras[each]] for each in (first, row))
+                if one != other and self._documents[one][0] == self._documents[other][0]:
+                    continue
+                sources = [self._documents[number][1] for number in (one, other)]
                 twice = sources[0] == sources[1]
                 kind: Kind = "bad metadata" if twice else "duplicate metadata"
                 where = f"twice in {sources[0]}" if twice else f"in {sources[0]} and {sources[1]}"
