@@ -300,7 +300,7 @@ def test_one_file_an_image_is_gathered_by_subject() -> None:
         "s2": (0, 1, 2),
     }
     assert len(json.loads(found.cameras["s1"].text)) == 3
-    again = read_metadata([*documents, Document("x", text, "s1/002.json")], images)
+    again = read_metadata([*documents, Document("x", text + b" ", "s1/002.json")], images)
     assert [(p.kind, p.subject_id) for p in again.problems] == [("duplicate metadata", "s1")]
     assert "view 2" in again.problems[0].detail
 
