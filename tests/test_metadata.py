@@ -419,6 +419,27 @@ def test_a_resize_of_the_images_has_to_be_said(own: dict[str, object]) -> None:
         np.testing.assert_allclose(found, expected * scale, rtol=2e-3 if own else 1e-12)
 
 
+@pytest.mark.parametrize("units", ["resized", "pixels"])
+def test_what_is_said_of_the_size_holds_for_intrinsics_in_a_document_of_their_own(
+    units: str,
+) -> None:
+    documents = files_of(
+        {
+            "subj_1.json": {"name": "subj_1", "cameras": [{"extrinsics": POSE}]},
+            "settings.json": {"fov_x_deg": 40.0, "resolution": [640, 640]},
+        }
+    )
+    schema = load_camera_schema({"intrinsics_units": units})
+    (plain, stated) = (
+        read_metadata(documents, {"subj_1": [0]}, schema=said).cameras["subj_1"].intrinsics
+        for said in (None, schema)
+    )
+    with pytest.raises(CameraError, match="images of another size"):
+        pixel_intrinsics(plain, 320, 320)
+    expected = pixel_intrinsics(plain, 640, 640) * [[0.5], [0.5], [1]]
+    np.testing.assert_allclose(pixel_intrinsics(stated, 320, 320), expected)
+
+
 def test_intrinsics_can_be_of_the_images_as_they_are() -> None:
     camera = {**CAMERA, "resolution": [1280, 720]}
     with pytest.raises(CameraError, match="images of another size") as caught:

@@ -8,7 +8,7 @@ which columns make a camera, and how a fault is kept.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -161,7 +161,7 @@ class Group:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:
             self._size = (slots["width"][0], slots["height"][0])
-        elif self._resized:
+        elif self._resized and self.intrinsics.form != "absent":
             missing = CameraValueError(None, "the size that images were resized from", "none")
             self._fail(np.ones(len(self), dtype=np.bool_), missing)
         for column in [*in_pose, *self.intrinsics.columns, *self._size]:
@@ -374,8 +374,9 @@ def find_groups(table: Table, schema: CameraSchema) -> list[Group]:
     ]
 
 
-def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
-    """Intrinsics that belong to no camera with a pose."""
+def find_apart(table: Table, used: Collection[Column], claims: Mapping[str, str]) -> list[Group]:
+    """Intrinsics that belong to no camera with a pose; `claims` are a `camera_schema`'s."""
+    schema = CameraSchema(claims=claims)
     families: dict[Path, list[Column]] = {}
     for column in table.columns.values():
         if column.numeric and column not in used:
@@ -385,7 +386,7 @@ def find_apart(table: Table, used: Collection[Column]) -> list[Group]:
     groups = []
     for pattern, columns in families.items():
         for present, codes in _together(table, columns):
-            group = Group(table, pattern, present[0], codes, ((), True, None), CameraSchema())
+            group = Group(table, pattern, present[0], codes, ((), True, None), schema)
             if group.faults or group.intrinsics.form != "absent":
                 groups.append(group)
     return groups

@@ -149,7 +149,7 @@ class _Search:
         main = max((group for group in chosen if group.usable), key=len)
         if main.intrinsics.form == "absent" and self._schema.intrinsics is None:
             used = {column for each in groups for pose in each.poses for column in pose.columns}
-            if apart := find_apart(self._table, used):
+            if apart := find_apart(self._table, used, self._schema.claims):
                 self._lend(apart, chosen, reading)
         for group in chosen:
             self._compose(group, reading, main)
