@@ -23,7 +23,9 @@ import geogen_hf
 from geogen_hf.cameras import intrinsics_matrix, look_at
 from geogen_hf.cameras.conventions import CANDIDATES, CANONICAL, Convention, express
 from geogen_hf.errors import CameraError, MetadataError, ReleaseError
-from geogen_hf.release.convention import CameraOptions
+from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.stored_poses import Claims
+from geogen_hf.release.convention import CameraOptions, resolve_convention
 from geogen_hf.release.inspection import inspect_release
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.sample import head_of, subject_cameras, write_release
@@ -255,6 +257,27 @@ def test_a_proven_convention_is_remembered_for_this_release_only(
     judged = opened(other, options).camera_convention
     assert judged.proof is not None
     assert judged.convention == Convention("camera_to_world", "opengl")
+
+
+def test_a_convention_is_proven_anew_where_the_same_numbers_are_said_in_another_unit(
+    two_heads: Path, tmp_path: Path
+) -> None:
+    release = opened(two_heads)
+    options, cameras, images = CameraOptions(memory=tmp_path), {}, {}
+    for found in release.subjects:
+        name, views = found.subject_id, found.view_ids
+        images[name] = dict(zip(views, found.images, strict=True))
+        cameras[name] = SubjectCameras(
+            name, views, found.extrinsics, found.lens, Claims(), found.metadata, "test"
+        )
+    assert resolve_convention(cameras, images, options).how == "proven"
+    assert resolve_convention(cameras, images, options).how == "remembered"
+    other = {
+        name: replace(found, intrinsics=replace(found.intrinsics, kind="ndc"))
+        for name, found in cameras.items()
+    }
+    with pytest.raises(CameraError):  # pixels taken for NDC lead far beyond the image
+        resolve_convention(other, images, options)
 
 
 @pytest.mark.datasets

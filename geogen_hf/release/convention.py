@@ -258,8 +258,10 @@ def _memory_of(
         return None
     digest = hashlib.sha256(f"{_ALGORITHM} {__version__} {options}".encode())
     for subject_id, found in cameras.items():
-        digest.update(f"{subject_id} {found.view_ids} {found.claims}".encode())
-        for numbers in (found.matrices, found.intrinsics.values, found.intrinsics.centre):
+        lens = found.intrinsics
+        units = f"{lens.kind} {lens.resized} {lens.centre_kind}"
+        digest.update(f"{subject_id} {found.view_ids} {found.claims} {units}".encode())
+        for numbers in (found.matrices, lens.values, lens.size_wh, lens.centre):
             digest.update(b"" if numbers is None else np.ascontiguousarray(numbers).tobytes())
         views = images.get(subject_id, {})
         digest.update(str(sorted((view, member.crc) for view, member in views.items())).encode())
