@@ -47,3 +47,16 @@ def to_canonical(
     """Extrinsics and pixel intrinsics of cameras as stored, all images of one size."""
     lens = pixel_intrinsics(cameras.intrinsics, *size_wh, default)
     return canonical_extrinsics(cameras, convention), lens
+
+
+def turned(axis: str, angle: float) -> Array:
+    """The rotation about an axis of the world, by its definition."""
+    one, other = {"X": (1, 2), "Y": (2, 0), "Z": (0, 1)}[axis.upper()]
+    turn = np.eye(3)
+    turn[[one, other, other, one], [one, other, one, other]] = [
+        np.cos(angle),
+        np.cos(angle),
+        np.sin(angle),
+        -np.sin(angle),
+    ]
+    return turn

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from random_cameras import random_cameras
+from random_cameras import random_cameras, turned
 
 from geogen_hf.cameras.poses import camera_centre
 from geogen_hf.errors import CameraError, MetadataError, UsageError
@@ -312,19 +312,6 @@ def test_twelve_flat_numbers_are_read_the_way_that_has_rotations_in_it() -> None
     np.testing.assert_array_equal(one.matrices, EXTRINSICS)
     np.testing.assert_array_equal(other.matrices, EXTRINSICS.swapaxes(1, 2))
     assert (one.claims.transposed, other.claims.transposed) == (False, True)
-
-
-def turned(axis: str, angle: float) -> Matrix:
-    """The rotation about an axis of the world, by its definition."""
-    one, other = {"X": (1, 2), "Y": (2, 0), "Z": (0, 1)}[axis]
-    turn = np.eye(3)
-    turn[[one, other, other, one], [one, other, one, other]] = [
-        np.cos(angle),
-        np.cos(angle),
-        np.sin(angle),
-        -np.sin(angle),
-    ]
-    return turn
 
 
 @pytest.mark.parametrize("order", EULER_ORDERS)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from arrangements import lettered
 from numpy.typing import NDArray
+from random_cameras import turned
 
 from geogen_hf import open_release
 from geogen_hf.cameras.conventions import (
@@ -45,24 +46,12 @@ def poses(subject_id: str, z_up: bool, rolled_deg: float = 0.0) -> Matrix:
     extrinsics, _ = subject_cameras(subject_id, size=SIZE)
     angles = np.radians(rolled_deg) * np.sin(np.arange(len(extrinsics)) + len(subject_id))
     for extrinsic, angle in zip(extrinsics, angles, strict=True):
-        extrinsic[:3] = turn("z", angle) @ extrinsic[:3]
+        extrinsic[:3] = turned("z", angle) @ extrinsic[:3]
     return np.asarray(extrinsics @ np.linalg.inv(Z_UP) if z_up else extrinsics)
 
 
-def turn(axis: str, angle: float) -> Matrix:
-    one, other = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
-    found = np.eye(3)
-    found[[one, other, other, one], [one, other, one, other]] = [
-        np.cos(angle),
-        np.cos(angle),
-        np.sin(angle),
-        -np.sin(angle),
-    ]
-    return found
-
-
 def decomposed(rotation: Matrix, order: str) -> list[float]:
-    """The angles of `R = turn(order[0]) turn(order[1]) turn(order[2])`, three distinct axes."""
+    """The angles of turns about three distinct axes, the first of `order` leftmost."""
     first, second, third = map("xyz".index, order)
     sign = 1.0 if (second - first) % 3 == 1 else -1.0
     angles = [
@@ -70,7 +59,7 @@ def decomposed(rotation: Matrix, order: str) -> list[float]:
         np.arcsin(np.clip(sign * rotation[first, third], -1, 1)),
         np.arctan2(-sign * rotation[first, second], rotation[first, first]),
     ]
-    again = turn(order[0], angles[0]) @ turn(order[1], angles[1]) @ turn(order[2], angles[2])
+    again = turned(order[0], angles[0]) @ turned(order[1], angles[1]) @ turned(order[2], angles[2])
     np.testing.assert_allclose(again, rotation, atol=1e-9)
     return [float(angle) for angle in angles]
 
@@ -281,7 +270,7 @@ def test_of_two_poses_the_one_whose_cameras_look_at_one_point_is_taken() -> None
 def turn4(view: int) -> Matrix:
     """A body's pose in each view: it looks elsewhere every time."""
     found = np.eye(4)
-    found[:3, :3] = turn("x", 1.3 * view) @ turn("y", 2.1 * view)
+    found[:3, :3] = turned("x", 1.3 * view) @ turned("y", 2.1 * view)
     found[:3, 3] = (view, -view, 0.5 * view)
     return found
 
