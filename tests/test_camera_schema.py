@@ -68,7 +68,7 @@ def test_a_schema_that_no_key_gives_away() -> None:
         "intrinsics": {"focal": "optik.brennweite", "principal": "Optik.Mitte"},
         "intrinsics_units": "normalised",
     }
-    with pytest.raises(MetadataError, match="two ways that disagree"):  # the order and a number
+    with pytest.raises(MetadataError, match="several ways that disagree"):  # the order and a number
         read(value, None, "subj_q", [2, 3, 4])
     found = read(value, schema, "subj_q", [2, 3, 4])
     assert (found.subject_id, found.view_ids) == ("subj_q", (2, 3, 4))

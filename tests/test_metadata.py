@@ -710,7 +710,7 @@ def test_numbers_from_one_are_told_where_all_images_are_there(first: int) -> Non
 def test_numbers_from_one_are_doubtful_where_only_some_images_are_there() -> None:
     files = files_of({f"{n}.json": by_key(1, range(7)) for n in (3, 5)})
     images = {"3": [2], "5": [2]}
-    with pytest.raises(MetadataError, match="two ways that disagree") as caught:
+    with pytest.raises(MetadataError, match="several ways that disagree") as caught:
         read_metadata(files, images, complete=False)
     for remedy, camera in (("key of root", 1), ("key of root, counted from 1", 2)):
         stated = {"subject": "file", "view": remedy}
@@ -725,7 +725,7 @@ def test_numbers_from_one_are_doubtful_where_only_some_images_are_there() -> Non
 def test_identities_off_by_one_are_refused_and_can_be_stated() -> None:
     files = files_of({f"metadata_{n + 1}.json": by_key(0, range(7)) for n in range(5)})
     images = {f"subj_{n}": range(7) for n in range(5)}
-    with pytest.raises(MetadataError, match="two ways that disagree") as caught:
+    with pytest.raises(MetadataError, match="several ways that disagree") as caught:
         read_metadata(files, images)
     stated = {"subject": "file, counted from 1", "view": "key of root"}
     assert json.dumps(stated) in str(caught.value)
@@ -751,7 +751,7 @@ def test_order_counts_only_where_nothing_is_named() -> None:
 
 def test_two_named_places_that_disagree_are_refused() -> None:
     cameras = [{"view_id": 6 - n, "file": f"{n}.png", **c} for n, c in enumerate(cameras_of())]
-    with pytest.raises(MetadataError, match="two ways that disagree") as caught:
+    with pytest.raises(MetadataError, match="several ways that disagree") as caught:
         read_metadata(files_of({"3.json": cameras}), {"3": range(7)})
     stated = {"subject": "file", "view": "*.file"}
     assert json.dumps(stated) in str(caught.value)
@@ -776,7 +776,7 @@ def test_the_document_that_could_hold_cameras_is_the_one_that_is_shown() -> None
 
 def test_two_sets_of_cameras_are_refused_and_can_be_stated() -> None:
     value = {"cameras": cameras_of(), "frames": cameras_of()[::-1]}
-    with pytest.raises(MetadataError, match="two sets of cameras") as caught:
+    with pytest.raises(MetadataError, match="several sets of cameras") as caught:
         read_metadata(files_of({"3.json": value}), {"3": range(7)})
     assert '{"cameras": "frames"}' in str(caught.value)
     schema = load_camera_schema({"cameras": "frames"})

@@ -18,7 +18,7 @@ from geogen_hf.cameras.conventions import Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, MetadataError, one_line
 from geogen_hf.metadata.groups import Composed, Group
-from geogen_hf.metadata.keys import CameraValueError
+from geogen_hf.metadata.keys import CameraValueError, stated
 from geogen_hf.metadata.naming import Images, Reading
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.stored_poses import Claims
@@ -120,7 +120,7 @@ class Assembly:
                 where=which if name is None else f"{name[:100]} {which}",
                 expected=fault.expected,
                 found=fault.found,
-                remedy=fault.remedy,
+                remedy=f"say it with {stated(fault.choices)}" if fault.choices else None,
             )
             self.problems.append(Problem("bad metadata", name, one_line(error)))
 

@@ -7,6 +7,7 @@ axes only where its name leaves no doubt; everything else is left to evidence.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +19,19 @@ import numpy as np
 
 from geogen_hf.cameras.conventions import Direction
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import GeoGenError
+from geogen_hf.errors import CameraError, GeoGenError, MetadataError
 
 Path = tuple[str, ...]
 """The keys that lead to a value."""
 Dims = tuple[int, ...]
 """Dimensions of nested lists of numbers; `()` is one number."""
+Choice = Mapping[str, Any]
+"""What states one of several readings: a `camera_schema`, or what is to be added to one."""
 
 MAX_KEYS_DEEP = 3
 """How deep inside a camera's object a value may be."""
 _MAX_NUMBER = 1e9  # no length, pixel or entry comes near; beyond it arithmetic overflows at last
+_MOST_CHOICES = 8  # in a message
 _MAX_KEYS = 64  # an object with more keys is a collection and no camera
 _DIGITS = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _NUMBERS_TEXT = re.compile(rf"[\[(\s]*{_DIGITS}(?:[\s,;\[\]()]+{_DIGITS})*[\])\s]*", re.ASCII)
@@ -252,13 +256,31 @@ def _known(word: str) -> Role | None:
 
 
 class CameraValueError(GeoGenError):
-    """The value of one camera, or (without a row) of all, is not what its key says."""
+    """The value of one camera, or (without a row) of all, is not what its key says.
+
+    `choices` are its possible readings, if it has several.
+    """
 
     def __init__(
-        self, row: int | None, expected: str, found: str, remedy: str | None = None
+        self, row: int | None, expected: str, found: str, choices: Sequence[Choice] = ()
     ) -> None:
         super().__init__(f"expected {expected}, found {found}")
-        self.row, self.expected, self.found, self.remedy = row, expected, found, remedy
+        self.row, self.expected, self.found, self.choices = row, expected, found, choices
+
+
+class DoubtError(MetadataError, CameraError):
+    """Cameras can be read in several ways, by `choices`; the images may tell which is right."""
+
+    def __init__(
+        self, what: str, *, choices: Sequence[Choice], remedy: str | None = None, **facts: object
+    ) -> None:
+        super().__init__(what, remedy=remedy or f"say it with {stated(choices)}", **facts)
+        self.choices = choices
+
+
+def stated(choices: Sequence[Choice]) -> str:
+    """Choices for a message, as the option is written."""
+    return f"camera_schema={' or '.join(map(json.dumps, choices[:_MOST_CHOICES]))}"
 
 
 def dotted(paths: Iterable[Path], most: int = 8) -> str:
@@ -358,11 +380,6 @@ def spoken(shapes: Sequence[Dims]) -> str:
     return " or ".join(alone + ([f"{named} finite numbers"] if named else []))
 
 
-def ambiguous(what: str, paths: Sequence[Path], statement: str) -> CameraValueError:
+def ambiguous(what: str, paths: Sequence[Path], choices: Sequence[Choice]) -> CameraValueError:
     """Make the error that says that several columns could be the same thing."""
-    return CameraValueError(
-        None,
-        f"one key to hold {what}",
-        f"keys {dotted(paths)}",
-        f"say which with camera_schema={{{statement}}}",
-    )
+    return CameraValueError(None, f"one key to hold {what}", f"keys {dotted(paths)}", choices)

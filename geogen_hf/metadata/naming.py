@@ -131,9 +131,9 @@ class Reading:
         return f"subject = {self.subject.place}, view = {self.view}"
 
     @property
-    def remedy(self) -> str:
-        """What states exactly this reading."""
-        return f'camera_schema={{"subject": "{self.subject.place}", "view": "{self.view}"}}'
+    def stated(self) -> dict[str, str]:
+        """What states exactly this reading, as a `camera_schema`."""
+        return {"subject": self.subject.place, "view": self.view}
 
 
 def _codes(subjects: IntArray, views: IntArray) -> IntArray:

@@ -20,7 +20,14 @@ import numpy as np
 from geogen_hf.errors import MetadataError, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
 from geogen_hf.metadata.groups import Group, find_apart, find_groups
-from geogen_hf.metadata.keys import SPHERICAL, CameraValueError, role_of
+from geogen_hf.metadata.keys import (
+    SPHERICAL,
+    CameraValueError,
+    Choice,
+    DoubtError,
+    role_of,
+    stated,
+)
 from geogen_hf.metadata.naming import (
     NAMED,
     VIEW_LIMIT,
@@ -139,8 +146,8 @@ class _Search:
         if not self._documents or not self._images.ids:
             return Metadata({}, self._problems, "none", {})
         groups = find_groups(self._table, self._schema)
-        stated = self._schema.cameras
-        groups = [each for each in groups if stated in (None, *_collections(each.pattern))]
+        wanted = self._schema.cameras
+        groups = [each for each in groups if wanted in (None, *_collections(each.pattern))]
         if not any(group.usable for group in groups):
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
@@ -184,12 +191,12 @@ class _Search:
                 group.faults |= dict.fromkeys(range(len(group)), fault)
                 return
             source = self._documents[group.documents[0]][1]
-            raise MetadataError(
+            raise _refusal(
                 "the cameras of the metadata leave a doubt",
+                fault.choices,
                 where=f"{source}: {reading}, {group.describe()}",
                 expected=fault.expected,
                 found=fault.found,
-                remedy=fault.remedy,
             ) from fault
 
     def _choose(self, groups: list[Group]) -> tuple[list[Group], Reading]:
@@ -221,9 +228,9 @@ class _Search:
             raise self._unmapped(families[0])
         family, readings = fitting[0]
         if len(readings) > 1:
-            raise self._ambiguous(readings[0], readings[1], self._columns(family))
+            raise self._ambiguous(readings, self._columns(family))
         if len(fitting) > 1:
-            raise self._two_sets(family[0], fitting[1][0][0])
+            raise self._several_sets([each[0] for each, _ in fitting])
         return family, readings[0]
 
     def _columns(self, groups: Sequence[Group]) -> list[Labels]:
@@ -303,35 +310,34 @@ class _Search:
             'say where they are with camera_schema={"extrinsics": "<key of the matrix>"} or '
             '{"rotation": "<key>", "translation": "<key>"}'
         )
-        if keys := _three_fractions(longest):
-            found = f"{found}, and {', '.join(keys)} that could be a pose"
-            said = json.dumps(dict(zip(SPHERICAL, keys, strict=True)))
-            remedy = f"if they are, state them with camera_schema={said}"
+        choices: Sequence[Choice] = ()
         if faults:
             found = f"{faults[0].found} (expected {faults[0].expected})"
-            remedy = faults[0].remedy or remedy
+            choices = faults[0].choices
+        elif keys := _three_fractions(longest):
+            found = f"{found}, and {', '.join(keys)} that could be a pose"
+            choices = [dict(zip(SPHERICAL, keys, strict=True))]
         elif "{" not in text:  # no key could be named
             remedy = _WRITE_JSON
         elif self._unread:
             remedy = f"{remedy}; or {_WRITE_JSON}"
-        return MetadataError(
+        return _refusal(
             "the metadata holds no cameras that can be read",
+            choices,
             where=where,
             expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
             "translation under known keys",
             found=found + self._left_out,
-            remedy=remedy,
+            remedy=None if choices else remedy,
         )
 
-    def _two_sets(self, one: Group, other: Group) -> MetadataError:
-        places = [_collections(each.pattern)[0] for each in (one, other)]
-        stated = [f'camera_schema={{"cameras": "{place}"}}' for place in places]
-        return MetadataError(
-            "the metadata holds two sets of cameras that fit the images",
-            where=self._documents[one.documents[0]][1],
+    def _several_sets(self, sets: Sequence[Group]) -> MetadataError:
+        return DoubtError(
+            "the metadata holds several sets of cameras that fit the images",
+            where=self._documents[sets[0].documents[0]][1],
             expected="one camera an image",
-            found=f"{one.form} and {other.form}",
-            remedy=f"say which with {stated[0]} or {stated[1]}",
+            found=" and ".join(group.form for group in sets),
+            choices=[{"cameras": _collections(group.pattern)[0]} for group in sets],
         )
 
     def _unmapped(self, groups: list[Group]) -> MetadataError:
@@ -340,17 +346,21 @@ class _Search:
             "state where the names are with camera_schema (subject, view), or give all parts of "
             "one release"
         )
-        if possible := find_readings(columns, self._images, any_order=True):
-            remedy = f"if the order is right, state it: {possible[0].remedy}"
-        return MetadataError(
+        possible = find_readings(columns, self._images, any_order=True)
+        return _refusal(
             "the cameras of the metadata do not map one-to-one onto the images",
+            [reading.stated for reading in possible],
             expected=f"cameras for {self._images.sample}",
             found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
             f"files; the first camera has {_labels_of(columns, 0)}{self._left_out}",
-            remedy=remedy,
+            remedy="if the order is right, state it: "
+            + stated([reading.stated for reading in possible])
+            if possible
+            else remedy,
         )
 
-    def _ambiguous(self, one: Reading, other: Reading, columns: Sequence[Labels]) -> MetadataError:
+    def _ambiguous(self, readings: Sequence[Reading], columns: Sequence[Labels]) -> MetadataError:
+        one, other, *_ = readings
         row = int(np.flatnonzero(one.codes != other.codes)[0])
         ids = self._images.ids
         names = [
@@ -358,12 +368,20 @@ class _Search:
             f"{r.views[row]} by ({r})"
             for r in (one, other)
         ]
-        return MetadataError(
-            "the metadata can be read in two ways that disagree",
+        return DoubtError(
+            "the metadata can be read in several ways that disagree",
             expected="one way to map cameras onto images",
             found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
-            remedy=f"state the right one: {one.remedy} or {other.remedy}",
+            choices=[reading.stated for reading in readings],
         )
+
+
+def _refusal(
+    what: str, choices: Sequence[Choice], *, remedy: str | None = None, **facts: object
+) -> MetadataError:
+    if choices:
+        return DoubtError(what, choices=choices, remedy=remedy, **facts)
+    return MetadataError(what, remedy=remedy, **facts)
 
 
 def _labels_of(columns: Sequence[Labels], row: int) -> str:

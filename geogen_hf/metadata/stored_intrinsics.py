@@ -6,10 +6,9 @@ understood.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +20,7 @@ from geogen_hf.cameras.poses import (
     intrinsics_matrix,
 )
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata.keys import CameraValueError, RoleName, ambiguous, dotted
+from geogen_hf.metadata.keys import CameraValueError, DoubtError, RoleName, ambiguous, dotted
 from geogen_hf.metadata.table import Column, Slots, kind_of_square
 
 IntrinsicsForm = Literal[
@@ -193,16 +192,17 @@ def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     if bad.any():
         row = int(np.argmax(bad))
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
-        numbers = '{"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}'
-        raise CameraError(
+        numbers = '{"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}}'
+        raise DoubtError(
             f"the metadata is of images of another {'aspect' if off[row] else 'size'}",
             where=f"row {row}",
             expected=f"{image} pixels, as the image has",
             found=named,
             remedy='camera_schema={"intrinsics_units": "pixels"} if the intrinsics are of the '
             "images as they are; "
-            + (f'else state them with {{"intrinsics": {numbers}}}' if off[row] else "")
+            + (f"else state them with {numbers}" if off[row] else "")
             + ("" if off[row] else '{"intrinsics_units": "resized"} if the images were resized'),
+            choices=[{"intrinsics_units": unit} for unit in ("pixels", "resized")[: 2 - off[row]]],
         )
     return scale
 
@@ -227,12 +227,19 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
         degrees = by_role[roles[0]][0].role.degrees
         for role in roles:
             if not all(map(by_role[role][0].is_same, by_role[role][1:])):
-                named: dict[str, str] = {each: dotted([by_role[each][0].path]) for each in roles}
-                if form in ("fov_x", "fov_y") and degrees is not False:
-                    named = {f"{form}_deg": named[role]}
-                said = json.dumps(named.get("matrix", named))
+                angle = form if form in ("fov_x", "fov_y") and degrees is not False else None
                 paths = [column.path for column in by_role[role]]
-                raise ambiguous(f"the intrinsics ({role})", paths, f'"intrinsics": {said}')
+                named = [
+                    {
+                        f"{each}_deg" if each == angle else each: dotted(
+                            [path if each == role else by_role[each][0].path]
+                        )
+                        for each in roles
+                    }
+                    for path in paths
+                ]
+                choices = [{"intrinsics": each.get("matrix", each)} for each in named]
+                raise ambiguous(f"the intrinsics ({role})", paths, choices)
         return IntrinsicsPlan(form, tuple(by_role[role][0] for role in roles), degrees=degrees)
     parts: tuple[RoleName, ...] = ("fx", "fy", "focal", "focal_mm")
     part = tuple(column for role in parts for column in by_role.get(role, ()))
@@ -266,9 +273,10 @@ def compose_intrinsics(
             None,
             "fx fy cx cy; or a focal length in mm and the sensor's width; or a matrix",
             f"only {', '.join(names)}",
-            f'if it is in mm, camera_schema={{"intrinsics": {{"focal_mm": "{names[0]}", '
-            f'"sensor_mm": 36}}}}; if in pixels, camera_schema={{"intrinsics": {{"focal_px": '
-            f'"{names[0]}"}}}}',
+            [
+                {"intrinsics": {"focal_mm": names[0], "sensor_mm": UPSTREAM_SENSOR_MM}},
+                {"intrinsics": {"focal_px": names[0]}},
+            ],
         )
     size = _size(size_columns, sizes)
     if said.form == "absent":
@@ -348,7 +356,7 @@ def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
         row,
         f"{name} in pixels, or divided by the image size with the centre near 0.5",
         f"fx fy cx cy = {fx:.4g} {fy:.4g} {cx:.4g} {cy:.4g}, which could be either or neither",
-        'say it with camera_schema={"intrinsics_units": "pixels"} (or "normalised" or "ndc")',
+        [{"intrinsics_units": unit} for unit in get_args(Units)],
     )
 
 

@@ -9,7 +9,6 @@ to see or change which forms of pose are recognised and what becomes of each.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -46,6 +45,7 @@ from geogen_hf.metadata.keys import (
     SQUARES,
     W2C,
     CameraValueError,
+    Choice,
     Path,
     Role,
     RoleName,
@@ -181,8 +181,8 @@ def plan_poses(columns: Sequence[Column]) -> Found:
     whole = [column for column in unknown if column.dims in BARE]
     if len(whole) > 1:
         paths = [column.path for column in whole]
-        statement = f'"extrinsics": "{dotted(paths[:1])}"'
-        return (), True, ambiguous("the pose", paths, statement)
+        choices = [{"extrinsics": dotted([path])} for path in paths]
+        return (), True, ambiguous("the pose", paths, choices)
     if whole:
         return (_posed(_form_of(whole[0]), whole[0]),), True, None
     around = [*_angles(slots), slots.get("distance", ())]
@@ -338,17 +338,16 @@ def compose_poses(
                 None,
                 "one pose a camera, or the same pose twice",
                 f"{dotted(both)}, which differ",
-                f"say which with camera_schema={{{_statement(plans[best])}}} or "
-                f"camera_schema={{{_statement(plans[at])}}}",
+                [_statement(plans[best]), _statement(plans[at])],
             )
         if misses[1] < misses[0]:
             best, faults = at, {}
     return replace(found[best], faults={**faults, **found[best].faults})
 
 
-def _statement(pose: PosePlan) -> str:
+def _statement(pose: PosePlan) -> Choice:
     names = POSE_KEYS[pose.form if pose.paths[1:] else "matrix"]
-    return ", ".join(f'"{n}": "{dotted([p])}"' for n, p in zip(names, pose.paths, strict=False))
+    return {name: dotted([path]) for name, path in zip(names, pose.paths, strict=False)}
 
 
 def _same_pose(one: Poses, other: Poses) -> NDArray[np.bool_]:
@@ -410,8 +409,7 @@ def _world_up(outward: FloatArray, what: str, stated: str | None) -> FloatArray:
             None,
             f"{what} and an up",
             "none in the metadata, and cameras that do not stand round one of the world's axes",
-            "say it with camera_schema="
-            + " or ".join(json.dumps({"world_up": each}) for each in WORLD_UPS),
+            [{"world_up": each} for each in WORLD_UPS],
         )
     return WORLD_UPS["+" + "xyz"[least]]
 
@@ -546,7 +544,7 @@ def _clearest(
             f"a miss of {miss:.2g} of the distance with {' and '.join(each.values())}"
             for (miss, _, _), each in zip(found[:3], stated, strict=False)
         ),
-        f"say it with camera_schema={' or '.join(map(json.dumps, stated[:8]))}",
+        stated,
     )
 
 
@@ -614,7 +612,7 @@ def _from_spherical(
             None,
             f"{dotted(pose.paths[:1])} in radians or degrees",
             f"angles from {azimuth.min():.3g} to {azimuth.max():.3g}, which could be either",
-            'say it with camera_schema={"euler_units": "radians"} (or "degrees")',
+            [{"euler_units": unit} for unit in UNITS],
         )
     if degrees or (degrees is None and np.abs(azimuth).max() > 2 * np.pi + 1e-6):
         azimuth, elevation = np.radians(azimuth), np.radians(elevation)
