@@ -14,10 +14,10 @@ from random_cameras import random_cameras, turned
 from geogen_hf.cameras.poses import camera_centre
 from geogen_hf.errors import CameraError, MetadataError, UsageError
 from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.keys import CHOICES
 from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics, pixel_intrinsics
-from geogen_hf.metadata.stored_poses import EULER_ORDERS
 from geogen_hf.sample import subject_cameras
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=5, count=3)
@@ -314,7 +314,7 @@ def test_twelve_flat_numbers_are_read_the_way_that_has_rotations_in_it() -> None
     assert (one.claims.transposed, other.claims.transposed) == (False, True)
 
 
-@pytest.mark.parametrize("order", EULER_ORDERS)
+@pytest.mark.parametrize("order", CHOICES["euler_order"])
 @pytest.mark.parametrize("unit", [1.0, 180 / np.pi])
 def test_the_order_of_turns_is_told_by_where_cameras_look(order: str, unit: float) -> None:
     rng = np.random.default_rng(3)
@@ -622,6 +622,19 @@ def two(cameras: object) -> Metadata:
 def test_a_camera_without_a_pose_leaves_the_others_their_views() -> None:
     found = two({"0": CAMERA, "1": {"K": K}, "2": 7, "3": CAMERA})
     assert found.cameras["subj_1"].view_ids == (0, 3)
+
+
+@pytest.mark.parametrize("first", ["c2w", "w2c"])
+def test_a_pose_given_twice_may_have_other_axes_in_either_order(first: str) -> None:
+    w2c, k = random_cameras(seed=8, count=7)
+    poses = {"c2w": np.linalg.inv(w2c) @ np.diag([1, -1, -1, 1]), "w2c": w2c}
+    names = sorted(poses, reverse=first == "w2c")
+    cameras = [
+        {**{name: poses[name][view].tolist() for name in names}, "K": k[view].tolist()}
+        for view in range(7)
+    ]
+    found = read_one(document(cameras=cameras), views=range(7))
+    np.testing.assert_array_equal(found.matrices, poses[first])
 
 
 def test_the_same_view_or_key_twice_is_a_problem() -> None:

@@ -28,6 +28,13 @@ from geogen_hf.metadata.keys import (
     spoken,
 )
 from geogen_hf.metadata.naming import MENTIONED, NAMED, ORDERED, IntArray, Label, Labels
+from geogen_hf.metadata.pose_plans import (
+    POSE_PARTS,
+    Found,
+    plan_poses,
+    read_statement,
+    stated_poses,
+)
 from geogen_hf.metadata.schema import CameraSchema, StatedIntrinsics
 from geogen_hf.metadata.stored_intrinsics import (
     INTRINSICS_KEYS,
@@ -39,15 +46,7 @@ from geogen_hf.metadata.stored_intrinsics import (
     compose_intrinsics,
     plan_intrinsics,
 )
-from geogen_hf.metadata.stored_poses import (
-    POSE_PARTS,
-    Found,
-    Poses,
-    compose_poses,
-    plan_poses,
-    read_statement,
-    stated_poses,
-)
+from geogen_hf.metadata.stored_poses import Poses, compose_poses
 from geogen_hf.metadata.table import (
     COLLECTIONS,
     LABELS,
@@ -180,7 +179,7 @@ class Group:
         if self.intrinsics.form in ("entries", "focal") and self.intrinsics.units is None:
             self.intrinsics = replace(self.intrinsics, units=units)
         said |= {key: word for key, word in claims.items() if key != "intrinsics_units"}
-        self.poses = tuple(replace(pose, role=pose.role.saying(**said)) for pose in self.poses)
+        self.poses = tuple(replace(pose, said={**pose.said, **said}) for pose in self.poses)
 
     def _rows_of(self, column: Column) -> IntArray:
         """For each camera, the row of its value in a column; -1 for none."""

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
-from typing import Any, Literal, cast
+from itertools import chain, permutations, product
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from geogen_hf.cameras.conventions import Direction
+from geogen_hf.cameras.conventions import CameraAxes, Direction, QuaternionOrder
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, GeoGenError, MetadataError
 
@@ -52,6 +52,27 @@ RoleName = Literal[
 
 W2C: Direction = "world_to_camera"
 C2W: Direction = "camera_to_world"
+ROW_MAJOR, COLUMN_MAJOR = "row-major", "column-major"
+RADIANS, DEGREES = "radians", "degrees"
+
+_EULER_ORDERS = tuple(map("".join, permutations("XYZ")))
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "quaternion_order": get_args(QuaternionOrder),
+    "pose_order": ("position first", "quaternion first"),
+    "euler_units": (RADIANS, DEGREES),
+    "euler_order": _EULER_ORDERS,
+    "turns": (
+        *("".join(each) for each in product("+-", "xyz", "+-", "xyz", "+-", "xyz")
+          if each[3] not in (each[1], each[5])),
+        *(f"{axes} {order}" for axes in ("zyx", "yxz", "zxy") for order in _EULER_ORDERS),
+    ),
+    "world_up": ("+y", "-y", "+z", "-z", "+x", "-x"),
+    "direction": get_args(Direction),
+    "axes": get_args(CameraAxes),
+    "layout": (ROW_MAJOR, COLUMN_MAJOR),
+    "intrinsics_units": ("pixels", "normalised", "ndc", "resized"),
+}  # fmt: skip
+"""What may be said of cameras in one of a few words; `geogen_hf.metadata.schema` explains them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class Role:
     @property
     def degrees(self) -> bool | None:
         """Whether an angle is in degrees, where that is said."""
-        return self.said["euler_units"] == "degrees" if "euler_units" in self.said else None
+        return self.said["euler_units"] == DEGREES if "euler_units" in self.said else None
 
     def saying(self, **words: str) -> Role:
         """The same, with more words."""
@@ -96,8 +117,9 @@ _ROLES: dict[str, Role] = {
         direction=C2W,
     ),
     **_spelt("pose", "matrixworld", **_BLENDER),  # a property of Blender's objects
-    **_spelt("pose", "extrinsics extrinsic ext rt pose poses transform transforms matrix"),
-    **_spelt("pose", "transformation"),
+    **_spelt(
+        "pose", "extrinsics extrinsic ext rt pose poses transform transforms transformation matrix"
+    ),
     **_spelt("projection", "p projection proj worldtoimage"),
     **_spelt("rotation", "r rot rotation orientation attitude"),
     **_spelt("translation", "t trans translation xyz"),
@@ -213,10 +235,14 @@ OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
 """What letters hold, where their numbers are not what they mostly stand for."""
 
 _NOISE = re.compile(r"[-_.\s]+")
-_ORDER = re.compile(r"(wxyz|xyzw)$")
-_UNIT = re.compile(r"(deg|degrees|rad|radians)$")
-_ANGLES = ("fov_x", "fov_y", "rotation", "euler", "yaw", "pitch", "roll", "azimuth", "elevation")
-_MAJOR = re.compile(r"(columnmajor|colmajor|rowmajor)$")
+_SAYING = re.compile(r"(wxyz|xyzw|deg|degrees|rad|radians|columnmajor|colmajor|rowmajor)$")
+_OF: dict[str, tuple[RoleName, ...]] = {
+    "quaternion_order": ("quaternion", "rotation"),
+    "euler_units": (
+        "fov_x", "fov_y", "rotation", "euler", "yaw", "pitch", "roll", "azimuth", "elevation",
+    ),
+}  # fmt: skip
+"""Of which values alone something is said at the end of a key."""
 _TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3|norm|normali[sz]ed)$")
 _HEAD = re.compile(r"^(camera|cam)(?=.)")
 
@@ -224,6 +250,20 @@ _HEAD = re.compile(r"^(camera|cam)(?=.)")
 def normalise_key(key: str) -> str:
     """Leave out case and separators."""
     return _NOISE.sub("", key).lower()
+
+
+_ALSO = {
+    DEGREES: "deg", RADIANS: "rad",
+    ROW_MAJOR: "row c", COLUMN_MAJOR: "column col colmajor f fortran",
+    "opengl": "blender", "opencv_turned": "pytorch3d", "opencv_mirrored_y": "unity",
+}  # fmt: skip
+WORDS: Mapping[object, tuple[str, str]] = {
+    spelling: (key, word)
+    for key in ("quaternion_order", "euler_units", "layout", "axes")
+    for word in CHOICES[key]
+    for spelling in (normalise_key(word), *_ALSO.get(word, "").split())
+}
+"""Words that values and the ends of keys say, as the key and word of `CHOICES`."""
 
 
 @lru_cache(maxsize=4096)
@@ -235,14 +275,11 @@ def role_of(key: str) -> Role | None:
     known = _known(word)
     if known is not None:
         return known
-    if (order := _ORDER.search(word)) and (role := _known(word[: order.start()])):
-        quaternion = Role("quaternion", {**role.said, "quaternion_order": order[1]})
-        return quaternion if role.name in ("quaternion", "rotation") else None
-    if (unit := _UNIT.search(word)) and (role := _known(word[: unit.start()])):
-        unit_word = "degrees" if unit[1][0] == "d" else "radians"
-        return role.saying(euler_units=unit_word) if role.name in _ANGLES else None
-    if (major := _MAJOR.search(word)) and (role := _known(word[: major.start()])):
-        return role.saying(layout="row-major" if major[1] == "rowmajor" else "column-major")
+    if (tail := _SAYING.search(word)) and (role := _known(word[: tail.start()])):
+        key, said = WORDS[tail[1]]
+        if role.name in _OF.get(key, (role.name,)):
+            name: RoleName = "quaternion" if key == "quaternion_order" else role.name
+            return Role(name, {**role.said, key: said})
     return None
 
 

@@ -57,22 +57,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from geogen_hf.cameras.conventions import CameraAxes, Direction, QuaternionOrder
 from geogen_hf.errors import UsageError
-from geogen_hf.metadata.keys import MAX_KEYS_DEEP, Path, RoleName
-from geogen_hf.metadata.stored_intrinsics import INTRINSICS_KEYS, IntrinsicsForm, Units
-from geogen_hf.metadata.stored_poses import (
-    EULER_ORDERS,
-    LAYOUTS,
-    POSE_KEYS,
-    POSE_ORDERS,
-    TURNS,
-    UNITS,
-    WORLD_UPS,
-    PoseForm,
-)
+from geogen_hf.metadata.keys import CHOICES, MAX_KEYS_DEEP, Path, RoleName
+from geogen_hf.metadata.pose_plans import POSE_KEYS, PoseForm
+from geogen_hf.metadata.stored_intrinsics import INTRINSICS_KEYS, IntrinsicsForm
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -81,19 +71,7 @@ else:
 
 _PLACES = ("cameras", "subject", "view")
 _PATHS = tuple(dict.fromkeys(key for keys in POSE_KEYS.values() for key in keys))
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "quaternion_order": get_args(QuaternionOrder),
-    "pose_order": POSE_ORDERS,
-    "euler_units": UNITS,
-    "euler_order": EULER_ORDERS,
-    "turns": TURNS,
-    "world_up": tuple(WORLD_UPS),
-    "direction": get_args(Direction),
-    "axes": get_args(CameraAxes),
-    "layout": LAYOUTS,
-    "intrinsics_units": (*get_args(Units), "resized"),
-}
-_KEYS = (*_PLACES, *_PATHS, "intrinsics", *_CHOICES)
+_KEYS = (*_PLACES, *_PATHS, "intrinsics", *CHOICES)
 _OVERRULED: dict[str, tuple[RoleName, ...]] = {
     "layout": ("layout", "column_major", "row_major"),
     "axes": ("axes",),
@@ -165,7 +143,7 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
         raise _wrong("camera_schema has unknown keys", ", ".join(_KEYS), unknown, where)
-    for key, choices in _CHOICES.items():
+    for key, choices in CHOICES.items():
         if key in given and given[key] not in choices:
             some = " or ".join(choices[:8]) + (", …" if choices[8:] else "")
             raise _wrong(f"camera_schema: unknown {key}", some, given[key], where)
@@ -181,7 +159,7 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
         **places,
         pose=_pose({key: _path(given[key], key) for key in _PATHS if key in given}),
         intrinsics=_intrinsics(given),
-        claims={key: given[key] for key in _CHOICES if key in given},
+        claims={key: given[key] for key in CHOICES if key in given},
     )
 
 
