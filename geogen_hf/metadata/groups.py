@@ -35,9 +35,9 @@ from geogen_hf.metadata.pose_plans import (
     read_statement,
     stated_poses,
 )
-from geogen_hf.metadata.schema import CameraSchema, StatedIntrinsics
+from geogen_hf.metadata.schema import CameraSchema
 from geogen_hf.metadata.stored_intrinsics import (
-    INTRINSICS_KEYS,
+    CENTRES,
     INTRINSICS_PARTS,
     LENSES,
     SHIFTS,
@@ -98,7 +98,7 @@ class Group:
         self.keys = [table.keys[at] for at in keys.tolist()]
         self.poses, self.guessed, fault = found
         self.faults = {} if fault is None else dict.fromkeys(range(len(codes)), fault)
-        self.intrinsics, self._size = IntrinsicsPlan(), tuple[Column, ...]()
+        self.intrinsics, self._size = IntrinsicsPlan[Column](), tuple[Column, ...]()
         self.lent: StoredIntrinsics | None = None
         self.start = 0
         self.composed: Composed | None = None
@@ -127,7 +127,7 @@ class Group:
     @property
     def form(self) -> str:
         """Where pose and intrinsics are, to tell schemas apart."""
-        columns = [*(self.poses[0].columns if self.poses else ()), *self.intrinsics.columns]
+        columns = [*(self.poses[0].columns if self.poses else ()), *self.intrinsics.places]
         keys = " + ".join(".".join(map(normalise_key, column.path)) for column in columns)
         return f"{self.pattern or 'root'}: {keys}"
 
@@ -144,16 +144,21 @@ class Group:
             self.intrinsics = plan_intrinsics(slots)
             unsaid = self.intrinsics.form in ("absent", "incomplete")
             if unsaid and self.poses and self.poses[0].form == "label":
-                self.intrinsics = IntrinsicsPlan("label", self.poses[0].columns, "normalised")
+                label = {"label": self.poses[0].columns[0]}
+                self.intrinsics = IntrinsicsPlan("label", label, "normalised")
         stated_units: Any = claims.get("intrinsics_units")
         self._resized = stated_units == "resized"
         if stated_units and not self._resized:
             self.intrinsics = replace(self.intrinsics, units=stated_units)
-        if self.intrinsics.form in LENSES and not self.intrinsics.parts[self.intrinsics.lens :]:
-            shift = tuple(slots[role][0] for role in SHIFTS if role in slots)
-            self.intrinsics = replace(self.intrinsics, shift=shift if len(shift) == 2 else ())
         parts = self.intrinsics.parts
-        numbers_stated = bool(parts) and all(isinstance(part, float) for part in parts)
+        numbers_stated = bool(parts) and not self.intrinsics.places
+        if (
+            self.intrinsics.form in LENSES
+            and CENTRES.isdisjoint(parts)
+            and slots.keys() >= {*SHIFTS}
+        ):
+            parts = {**parts, **{role: slots[role][0] for role in SHIFTS}}
+            self.intrinsics = replace(self.intrinsics, parts=parts)
         if (stated_units or numbers_stated) and not self._resized:
             pass  # what was stated is of the images as they are
         elif "resolution" in slots:
@@ -163,12 +168,12 @@ class Group:
         elif self._resized and self.intrinsics.form != "absent":
             missing = CameraValueError(None, "the size that images were resized from", "none")
             self._fail(np.ones(len(self), dtype=np.bool_), missing)
-        for column in [*in_pose, *self.intrinsics.columns, *self._size]:
+        for column in [*in_pose, *self.intrinsics.places, *self._size]:
             self._check(column)
         said: dict[str, str] = {}
         for column in columns:
             role = column.role.name
-            if role == "distortion" or (role in SHIFTS and not self.intrinsics.shift):
+            if role == "distortion" or (role in SHIFTS and role not in parts):
                 self._demand_zero(column)
             elif role in STATEMENTS and not schema.overrules(role):
                 said |= self._read(column)
@@ -176,7 +181,7 @@ class Group:
                 expected = f"no {dotted([column.path])}, as in others"
                 self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
         units: Any = said.pop("units", None)
-        if self.intrinsics.form in ("entries", "focal") and self.intrinsics.units is None:
+        if self.intrinsics.form == "entries" and self.intrinsics.units is None:
             self.intrinsics = replace(self.intrinsics, units=units)
         said |= {key: word for key, word in claims.items() if key != "intrinsics_units"}
         self.poses = tuple(replace(pose, said={**pose.said, **said}) for pose in self.poses)
@@ -202,14 +207,14 @@ class Group:
             if _nearness(column, self._main) == max(_nearness(c, self._main) for c in each)
         ]
 
-    def _stated(self, said: StatedIntrinsics, columns: Sequence[Column]) -> IntrinsicsPlan:
+    def _stated(
+        self, said: IntrinsicsPlan[Path], columns: Sequence[Column]
+    ) -> IntrinsicsPlan[Column]:
         """Intrinsics at stated paths."""
-        parts: list[Column | float] = []
-        keys = [(form, len(roles), roles) for form, roles in INTRINSICS_KEYS]
-        roles = next((r for f, n, r in keys if (f, n) == (said.form, len(said.parts))), ())
-        for role, part in zip(roles, said.parts, strict=True):
+        parts: dict[str, Column | float] = {}
+        for role, part in said.parts.items():
             if isinstance(part, float):
-                parts.append(part)
+                parts[role] = part
                 continue
             every = self._nearest([c for c in columns if c.numeric and c.ends_with(part)])
             if not every:
@@ -219,8 +224,8 @@ class Group:
             alike = [column.path[-1] == part[-1] for column in every]
             column = every[alike.index(max(alike))]
             demand_shape(column, role)
-            parts.append(column)
-        return IntrinsicsPlan(said.form, tuple(parts), None, said.degrees)
+            parts[role] = column
+        return IntrinsicsPlan(said.form, parts, None, said.degrees)
 
     def _fail(self, which: NDArray[np.bool_], fault: CameraValueError) -> None:
         for row in np.flatnonzero(which).tolist():
@@ -319,10 +324,10 @@ class Group:
 
     def stored_intrinsics(self, rows: IntArray) -> StoredIntrinsics:
         """Intrinsics of some cameras; CameraValueError where it cannot be told what they are."""
-        parts = [
-            self._of(part, rows) if isinstance(part, Column) else np.full(len(rows), part)
-            for part in (*self.intrinsics.parts, *self.intrinsics.shift)
-        ]
+        parts = {
+            role: np.full(len(rows), part) if isinstance(part, float) else self._of(part, rows)
+            for role, part in self.intrinsics.parts.items()
+        }
         size = [self._of(column, rows) for column in self._size]
         found = compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
         return replace(found, resized=self._resized)
@@ -339,7 +344,8 @@ class Group:
         form = (
             "×".join(map(str, pose.columns[0].dims or ())) if pose.form == "matrix" else pose.form
         )
-        places = [part.name if isinstance(part, Column) else f"{part:g}" for part in said.parts]
+        parts = said.parts.values()
+        places = [f"{part:g}" if isinstance(part, float) else part.name for part in parts]
         same = said.form == "label" or (said.form == "absent" and self._intrinsics_in_pose)
         elsewhere = "apart from the poses" if self.lent is not None else "none"
         intrinsics = "in the same numbers" if same else ", ".join(places) or elsewhere

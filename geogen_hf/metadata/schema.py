@@ -62,7 +62,7 @@ from typing import Any, cast
 from geogen_hf.errors import UsageError
 from geogen_hf.metadata.keys import CHOICES, MAX_KEYS_DEEP, Path, RoleName
 from geogen_hf.metadata.pose_plans import POSE_KEYS, PoseForm
-from geogen_hf.metadata.stored_intrinsics import INTRINSICS_KEYS, IntrinsicsForm
+from geogen_hf.metadata.stored_intrinsics import CENTRES, INTRINSICS_KEYS, IntrinsicsPlan
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -82,15 +82,6 @@ _DEPTH = MAX_KEYS_DEEP + 1
 
 
 @dataclass(frozen=True)
-class StatedIntrinsics:
-    """Form, paths (or numbers, for all) and unit of stated intrinsics."""
-
-    form: IntrinsicsForm = "absent"
-    parts: tuple[Path | float, ...] = ()
-    degrees: bool | None = None
-
-
-@dataclass(frozen=True)
 class CameraSchema:
     """A checked `camera_schema`; what is None is left to the search.
 
@@ -101,15 +92,15 @@ class CameraSchema:
     subject: str | None = None
     view: str | None = None
     pose: tuple[PoseForm, tuple[Path, ...]] | None = None
-    intrinsics: StatedIntrinsics | None = None
+    intrinsics: IntrinsicsPlan[Path] | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
         """The last key of every stated path."""
-        parts: list[Path | float] = [*(self.pose[1] if self.pose else ())]
-        parts += self.intrinsics.parts if self.intrinsics else ()
-        return [part[-1] for part in parts if isinstance(part, tuple)]
+        paths = [*(self.pose[1] if self.pose else ())]
+        paths += self.intrinsics.places if self.intrinsics else ()
+        return [path[-1] for path in paths]
 
     def overrules(self, role: RoleName) -> bool:
         """Whether a statement of the metadata is overruled by a stated one."""
@@ -173,29 +164,29 @@ def _pose(paths: Mapping[str, Path]) -> tuple[PoseForm, tuple[Path, ...]] | None
     raise _wrong("camera_schema does not say one pose", expected, ", ".join(paths))
 
 
-def _intrinsics(given: Mapping[str, Any]) -> StatedIntrinsics | None:
+def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan[Path] | None:
     said = given.get("intrinsics")
     if said is None or said == {}:
-        return None if said is None else StatedIntrinsics()
+        return None if said is None else IntrinsicsPlan()
     if not isinstance(said, Mapping):
-        return StatedIntrinsics("matrix", (_path(said, "intrinsics"),))
+        return IntrinsicsPlan("matrix", {"matrix": _path(said, "intrinsics")})
     names = {key.removesuffix("_deg") if key.startswith("fov_") else key: key for key in said}
     for form, keys in INTRINSICS_KEYS[1:]:
         if names.keys() == set(keys) and len(names) == len(said):
-            paths = tuple(
+            parts: dict[str, Path | float] = {
                 # A point is no single number.
-                (_path if key == "principal" else _path_or_number)(
+                key: (_path if key == "principal" else _path_or_number)(
                     said[names[key]], f"intrinsics.{names[key]}"
                 )
                 for key in keys
-            )
-            degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
+            }
             units = given.get("intrinsics_units", "resized")
-            if units != "resized" and not {"cx", "principal"} & names.keys():
+            if units != "resized" and CENTRES.isdisjoint(keys):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
-            return StatedIntrinsics(form, paths, degrees)
-    expected = "; ".join(" ".join(dict.fromkeys(keys)) for _, keys in INTRINSICS_KEYS[1:])
+            degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
+            return IntrinsicsPlan(form, parts, degrees=degrees)
+    expected = "; ".join(" ".join(keys) for _, keys in INTRINSICS_KEYS[1:])
     raise _wrong("camera_schema: unknown intrinsics", expected, ", ".join(map(str, said)))
 
 

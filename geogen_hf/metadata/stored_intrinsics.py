@@ -6,9 +6,9 @@ understood.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +20,11 @@ from geogen_hf.cameras.poses import (
     intrinsics_matrix,
 )
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata.keys import CameraValueError, DoubtError, RoleName, ambiguous, dotted
+from geogen_hf.metadata.keys import CameraValueError, DoubtError, Path, RoleName, ambiguous, dotted
 from geogen_hf.metadata.table import Column, Slots, kind_of_square
 
 IntrinsicsForm = Literal[
-    "matrix", "label", "entries", "focal", "focal_mm", "focal_px", "fov_x", "fov_y", "incomplete",
-    "absent",
+    "matrix", "label", "entries", "focal_px", "focal_mm", "fov_x", "fov_y", "incomplete", "absent",
 ]  # fmt: skip
 Units = Literal["pixels", "normalised", "ndc"]
 IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
@@ -39,53 +38,53 @@ UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
 _NORMALISED_FOCAL, _NORMALISED_CENTRE = (0.2, 5.0), (0.25, 0.75)
 _LEAST_FOCAL_PX, _LEAST_CENTRE_PX = 7.5, 2.0
 
-
+_LENSES: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
+    ("focal_px", ("fx", "fy")),
+    ("focal_mm", ("focal_mm", "sensor_mm")),
+    ("focal_px", ("focal",)),
+    ("focal_px", ("focal_px",)),
+    ("fov_x", ("fov_x",)),
+    ("fov_y", ("fov_y",)),
+)
+LENSES = frozenset(form for form, _ in _LENSES)
+"""Forms in which the principal point is in the middle of the image if nothing else is said."""
 _CENTRES: tuple[tuple[RoleName, ...], ...] = (("cx", "cy"), ("principal",), ())
+SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
+"""Of a principal point from the middle, in Blender."""
+CENTRES = frozenset({"cx", "cy", "principal", *SHIFTS})
 INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
     ("matrix", ("matrix",)),
-    ("entries", ("fx", "fy", "cx", "cy")),
-    *(("focal_mm", ("focal_mm", "sensor_mm", *centre)) for centre in _CENTRES),
-    ("focal", ("focal", "principal")),
-    ("focal", ("focal_px", "principal")),
-    ("entries", ("focal", "focal", "cx", "cy")),
-    ("entries", ("focal_px", "focal_px", "cx", "cy")),
-    ("focal_px", ("fx", "fy", "principal")),
-    ("focal_px", ("fx", "fy")),
-    ("focal_px", ("focal_px",)),
-    *(("fov_x", ("fov_x", *centre)) for centre in _CENTRES),
-    *(("fov_y", ("fov_y", *centre)) for centre in _CENTRES),
+    *(
+        # In one unit, which their values tell.
+        ("entries" if form == "focal_px" and centre else form, (*lens, *centre))
+        for form, lens in _LENSES
+        for centre in _CENTRES
+        if centre or lens != ("focal",)  # which alone could be in mm
+    ),
 )
 """What `camera_schema` calls the values of intrinsics, the most direct description first."""
-
-LENSES: tuple[IntrinsicsForm, ...] = ("focal_mm", "focal_px", "fov_x", "fov_y")
-"""Forms in which the principal point is in the middle of the image if nothing else is said."""
-SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
 INTRINSICS_PARTS = frozenset({role for _, roles in INTRINSICS_KEYS for role in roles})
+
+Place = TypeVar("Place", Column, Path)
 
 
 @dataclass(frozen=True)
-class IntrinsicsPlan:
+class IntrinsicsPlan(Generic[Place]):
     """Where intrinsics are: in a matrix, in fx fy cx cy, in focal length and sensor, in an angle.
 
-    `parts` are as `INTRINSICS_KEYS` has them; a number stands for itself. `shift` is Blender's
-    `shift_x` and `shift_y` beside a lens of which no principal point is given.
+    `parts` are columns, or the paths that a `camera_schema` states, by what they hold: the lens and
+    then its principal point. A number stands for itself, in all cameras.
     """
 
     form: IntrinsicsForm = "absent"
-    parts: tuple[Column | float, ...] = ()
+    parts: Mapping[str, Place | float] = field(default_factory=dict)
     units: Units | None = None  # else the values decide
     degrees: bool | None = None
-    shift: tuple[Column | float, ...] = ()
 
     @property
-    def lens(self) -> int:
-        """How many of the parts are the lens, with the principal point in the others."""
-        return 1 if self.form in ("fov_x", "fov_y") or len(self.parts) == 1 else 2
-
-    @property
-    def columns(self) -> list[Column]:
-        """The parts that are columns."""
-        return [part for part in (*self.parts, *self.shift) if isinstance(part, Column)]
+    def places(self) -> list[Place]:
+        """The parts that are no numbers."""
+        return [part for part in self.parts.values() if not isinstance(part, float)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,19 +126,17 @@ def pixel_intrinsics(
         what = "unknown default_intrinsics"
         raise UsageError(what, expected="'upstream' or None", found=default_intrinsics)
     count, values = len(stored.values), stored.values
-    width = np.broadcast_to(np.asarray(width, np.float64), (count,))
-    height = np.broadcast_to(np.asarray(height, np.float64), (count,))
-    size_wh = np.stack([width, height], axis=-1)
-    scale = _scale(stored, size_wh)
-    if stored.kind in ("pixels", "normalised"):
-        unit = scale if stored.kind == "pixels" else size_wh
-        return np.asarray(values * np.insert(unit, 2, 1.0, axis=1)[:, :, None])
+    width_height = [np.broadcast_to(np.asarray(each), count) for each in (width, height)]
+    size_wh = np.stack(width_height, axis=-1).astype(np.float64)
+    units = {"pixels": _scale(stored, size_wh), "normalised": size_wh}
+    if stored.kind in units:
+        return np.asarray(values * np.insert(units[stored.kind], 2, 1.0, axis=1)[:, :, None])
     if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
-        half, middle = np.minimum(width, height) / 2, size_wh.T / 2
+        half, middle = size_wh.min(axis=1) / 2, size_wh.T / 2
         fx, fy = half * values[:, [0, 1], [0, 1]].T
         return intrinsics_matrix(fx, fy, *(middle - half * values[:, :2, 2].T))
     if stored.kind != "absent":
-        return _lens(stored, scale, width, height)
+        return _lens(stored, units)
     if default_intrinsics is None:
         raise CameraError(
             "the metadata has no intrinsics",
@@ -151,19 +148,18 @@ def pixel_intrinsics(
     return intrinsics_from_focal_mm([UPSTREAM_FOCAL_MM] * count, UPSTREAM_SENSOR_MM, width, height)
 
 
-def _lens(
-    stored: StoredIntrinsics, scale: FloatArray, width: FloatArray, height: FloatArray
-) -> FloatArray:
+def _lens(stored: StoredIntrinsics, units: Mapping[str, FloatArray]) -> FloatArray:
     """Intrinsics of a lens, with its principal point in the middle if no other is given.
 
     Blender's shift of it is in units of the image's longer side, x to the left and y downwards
     (Blender's manual, "Cameras": positive numbers move the view to the right and up).
     """
     values, centre = stored.values, stored.centre
+    width, height = units["normalised"].T
     if stored.kind == "focal_mm":
         intrinsics = intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
     elif stored.kind == "focal_px":
-        fx, fy = (values * scale).T
+        fx, fy = (values * units["pixels"]).T
         intrinsics = intrinsics_matrix(fx, fy, width / 2, height / 2)
     else:
         tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
@@ -171,8 +167,7 @@ def _lens(
     if centre is not None and stored.centre_kind == "shift":
         intrinsics[:, :2, 2] += centre * [-1.0, 1.0] * np.maximum(width, height)[:, None]
     elif centre is not None:
-        unit = scale if stored.centre_kind == "pixels" else np.stack([width, height], axis=-1)
-        intrinsics[:, :2, 2] = centre * unit
+        intrinsics[:, :2, 2] = centre * units[stored.centre_kind]
     return intrinsics
 
 
@@ -207,7 +202,7 @@ def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     return scale
 
 
-def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
+def plan_intrinsics(slots: Slots) -> IntrinsicsPlan[Column]:
     """The most direct description there is: a matrix, its entries, a focal length, an angle.
 
     A 3x3 matrix under any key counts where nothing else does. CameraValueError where several
@@ -222,7 +217,7 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
         if form in LENSES and ("cx" in by_role) != ("cy" in by_role):
             one = dotted([by_role["cx" if "cx" in by_role else "cy"][0].path])
             raise CameraValueError(None, "cx and cy beside a lens, both or neither", f"only {one}")
-        if form in ("entries", "focal_mm") and by_role[roles[0]][0].dims:
+        if form == "focal_mm" and by_role[roles[0]][0].dims:
             continue  # two focal lengths
         degrees = by_role[roles[0]][0].role.degrees
         for role in roles:
@@ -240,11 +235,10 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan:
                 ]
                 choices = [{"intrinsics": each.get("matrix", each)} for each in named]
                 raise ambiguous(f"the intrinsics ({role})", paths, choices)
-        return IntrinsicsPlan(form, tuple(by_role[role][0] for role in roles), degrees=degrees)
-    parts: tuple[RoleName, ...] = ("fx", "fy", "focal", "focal_mm")
-    part = tuple(column for role in parts for column in by_role.get(role, ()))
-    if part:
-        return IntrinsicsPlan("incomplete", part)
+        return IntrinsicsPlan(form, {role: by_role[role][0] for role in roles}, degrees=degrees)
+    roles = ("fx", "fy", "focal", "focal_mm")
+    if some := {column.name: column for role in roles for column in by_role.get(role, ())}:
+        return IntrinsicsPlan("incomplete", some)
     lenses = [each for each in slots.get("unknown", ()) if kind_of_square(each) == "matrix"]
     lenses = lenses or [p for p in slots.get("projection", ()) if is_clip_space(p.array).all()]
     return plan_intrinsics({"matrix": lenses}) if lenses else IntrinsicsPlan()
@@ -257,8 +251,8 @@ def is_clip_space(array: FloatArray) -> NDArray[np.bool_]:
 
 
 def compose_intrinsics(
-    said: IntrinsicsPlan,
-    values: Sequence[FloatArray],
+    plan: IntrinsicsPlan[Column],
+    values: Mapping[str, FloatArray],
     size_columns: Sequence[Column],
     sizes: Sequence[FloatArray],
     count: int,
@@ -267,8 +261,11 @@ def compose_intrinsics(
 
     Their range tells a unit that is not stated; CameraValueError where it leaves a doubt.
     """
-    names = [dotted([p.path]) if isinstance(p, Column) else f"{p:g}" for p in said.parts]
-    if said.form == "incomplete":
+    names = [
+        f"{part:g}" if isinstance(part, float) else dotted([part.path])
+        for part in plan.parts.values()
+    ]
+    if plan.form == "incomplete":
         raise CameraValueError(
             None,
             "fx fy cx cy; or a focal length in mm and the sensor's width; or a matrix",
@@ -279,33 +276,34 @@ def compose_intrinsics(
             ],
         )
     size = _size(size_columns, sizes)
-    if said.form == "absent":
+    if plan.form == "absent":
         return StoredIntrinsics("absent", np.zeros((count, 0)), size)
-    if said.form not in LENSES:
-        matrices = _matrices(said.form, values)
-        return StoredIntrinsics(_unit(matrices, said.units, names[0]), matrices, size)
-    kind: Any = said.form
-    lens, beside = values[: said.lens], values[said.lens :]
-    if said.form in ("fov_x", "fov_y"):
-        degrees = bool(lens[0].max() > np.pi) if said.degrees is None else said.degrees
+    kind: Any = plan.form
+    if kind not in LENSES:
+        matrices = _matrices(np.column_stack([each.reshape(count, -1) for each in values.values()]))
+        return StoredIntrinsics(_unit(matrices, plan.units, names[0]), matrices, size)
+    lens = [each for role, each in values.items() if role not in CENTRES]
+    beside = [each for role, each in values.items() if role in CENTRES]
+    if kind in ("fov_x", "fov_y"):
+        degrees = bool(lens[0].max() > np.pi) if plan.degrees is None else plan.degrees
         angle = np.radians(lens[0]) if degrees else lens[0]
         good = (angle > 0) & (angle < np.pi)
         _require(good, names[0], "an angle between 0 and 180 degrees", lens[0])
         found = StoredIntrinsics(kind, angle[:, None], size)
     else:
-        pair = [each if each.ndim == 2 else each[:, None] for each in lens]
-        both = np.concatenate([*pair, *pair][: 2 // pair[0].shape[1]], axis=1)
-        _require((both > 0).all(axis=1), names[0], "lengths > 0", both)
-        found = StoredIntrinsics(kind, both, size)
+        pair = np.column_stack(lens * 2)[:, :2]
+        _require((pair > 0).all(axis=1), names[0], "lengths > 0", pair)
+        found = StoredIntrinsics(kind, pair, size)
     if not beside:
         return found
     centre = np.column_stack(beside)
     near = ((centre >= _NORMALISED_CENTRE[0]) & (centre <= _NORMALISED_CENTRE[1])).all()
-    unit: Any = "shift" if said.shift else said.units or ("normalised" if near else "pixels")
+    unit: Any = plan.units or ("normalised" if near else "pixels")
+    unit = "shift" if SHIFTS[0] in values else unit
     if unit in ("pixels", "ndc"):
         expected = "the principal point in pixels, or divided by the image size and near 0.5"
         good = (centre >= _LEAST_CENTRE_PX).all(axis=1) & (unit == "pixels")
-        _require(good, names[said.lens], expected, centre)
+        _require(good, names[len(lens)], expected, centre)
     return replace(found, centre=centre, centre_kind=unit)
 
 
@@ -315,25 +313,18 @@ def _require(good: Any, name: str, expected: str, values: FloatArray) -> None:
         raise CameraValueError(row, f"{name} to be {expected}", str(values[row]))
 
 
-def _matrices(form: str, values: Sequence[FloatArray]) -> FloatArray:
-    first = values[0]
-    if form == "label":
-        return first[:, 16:].reshape(-1, 3, 3)
-    if form == "entries":
-        return intrinsics_matrix(*values)
-    if form == "focal":
-        both = first if first.ndim == 2 else np.stack([first, first], axis=-1)
-        return intrinsics_matrix(both[:, 0], both[:, 1], values[1][:, 0], values[1][:, 1])
-    if first.shape[1:] == (4,):
-        return intrinsics_matrix(*first.T)
-    if is_clip_space(first).all():
-        rows = first.reshape(-1, 4, 4)[:, :2] / 2  # of an image from -1 to 1, y up
+def _matrices(flat: FloatArray) -> FloatArray:
+    """3x3 matrices of the numbers of any form, in one row a camera."""
+    many = flat.shape[1]
+    if many == 25:
+        return flat[:, 16:].reshape(-1, 3, 3)
+    if many <= 4:  # one or two focal lengths, and a principal point
+        return intrinsics_matrix(*flat[:, [0, -3, -2, -1]].T)
+    if is_clip_space(flat).all():
+        rows = flat.reshape(-1, 4, 4)[:, :2] / 2  # of an image from -1 to 1, y up
         half = 0.5 + np.array([-1, 1]) * rows[:, [0, 1], 2]
         return intrinsics_matrix(*rows[:, [0, 1], [0, 1]].T, *half.T)
-    if first.shape[1:] in ((4, 4), (3, 4), (16,)):
-        matrices = first.reshape(len(first), -1, 4)[:, :3, :3]
-    else:
-        matrices = first.reshape(-1, 3, 3)
+    matrices = flat.reshape(len(flat), -1, 3 if many == 9 else 4)[:, :3, :3]
     lower = (matrices[:, :2, 2] == 0).all() and (matrices[:, 2, :2] != 0).any()
     # Intrinsics have their centre in the last column: in the last row, they go column by column.
     return matrices.swapaxes(1, 2) if lower else matrices
@@ -363,8 +354,7 @@ def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
 def _size(columns: Sequence[Column], values: Sequence[FloatArray]) -> FloatArray | None:
     if not values:
         return None
-    size = values[0] if len(values) == 1 else np.stack(values, axis=-1)
-    size = size[:, :2] if size.ndim == 2 else np.stack([size, size], axis=-1)
+    size = np.column_stack([*values, *values])[:, :2]  # one number is that of a square
     name = dotted([column.path for column in columns])
     _require((size >= 1).all(axis=1), name, "an image's size in pixels", size)
     return size
