@@ -394,7 +394,6 @@ def lens_of(camera: dict[str, object], stated: dict[str, object] | None = None) 
     "own", [{}, {"K": [[0.7, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]}, {"fov_x_deg": 40.0}]
 )
 def test_a_resize_of_the_images_has_to_be_said(own: dict[str, object]) -> None:
-    """A crop looks the same, and no silhouette shows a focal length that all views share."""
     camera = {"extrinsics": POSE, "resolution": [640, 360], **(own or {"K": K})}
     expected = pixel_intrinsics(lens_of(camera), 640, 360)
     for size in ((320, 180), (213, 120)):
@@ -442,7 +441,7 @@ def test_a_resize_from_no_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("stated", [None, {"intrinsics_units": "resized"}])
-def test_a_crop_is_refused_until_its_intrinsics_are_stated(
+def test_images_of_another_aspect_are_refused_until_it_is_said_what_they_are(
     stated: dict[str, object] | None,
 ) -> None:
     camera = {**CAMERA, "resolution": [640, 360]}
@@ -452,6 +451,8 @@ def test_a_crop_is_refused_until_its_intrinsics_are_stated(
     lens = lens_of(camera, {"intrinsics": {"fx": 500, "fy": 501, "cx": 180, "cy": 181}})
     in_pixels = pixel_intrinsics(lens, 360, 360)
     np.testing.assert_array_equal(in_pixels[0], [[500, 0, 180], [0, 501, 181], [0, 0, 1]])
+    crop = pixel_intrinsics(lens_of(camera, {"intrinsics_units": "cropped"}), 360, 360)
+    np.testing.assert_array_equal(crop, INTRINSICS[:1] - [[0, 0, 140], [0, 0, 0], [0, 0, 0]])
 
 
 FX, FY, CX, CY = 800.0, 800.0, 310.0, 190.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SIZE, ReleaseMaker
+from conftest import ReleaseMaker
 from PIL import Image
 from zips import edited
 
@@ -319,27 +319,6 @@ def test_intrinsics_of_another_resolution_are_refused_before_a_load(maker: Relea
         edit_json(maker, subject, of_twice_the_resolution)
     with pytest.raises(CameraError, match=r"subj_0000[0-9]: intrinsics have an implausible cx"):
         opened(maker.write())
-
-
-def test_images_of_another_size_than_the_metadata_names_are_said_to_be_resized(
-    maker: ReleaseMaker,
-) -> None:
-    side = 2 * SIZE
-
-    def of_twice_the_size(value: dict[str, object]) -> None:
-        of_twice_the_resolution(value)
-        value["resolution"] = [side, side]
-
-    (expected, *_), *_ = read_images(Shard(opened(maker.write()).subjects))
-    for subject in range(7):
-        edit_json(maker, subject, of_twice_the_size)
-    folder = maker.write()
-    with pytest.raises(CameraError, match="images of another size"):
-        opened(folder)
-    options = CameraOptions(schema={"intrinsics_units": "resized"})
-    release = read_release(locate_parts(folder), options)
-    (found, *_), *_ = read_images(Shard(release.subjects))
-    np.testing.assert_allclose(found.intrinsics, expected.intrinsics)
 
 
 def test_one_subject_of_another_resolution_is_bad_alone(

@@ -18,7 +18,7 @@ from geogen_hf.errors import CameraError
 
 WarningKind = Literal[
     "principal_point", "scattered_views", "focal_lengths", "soft_outlines", "exchanged_views",
-    "odd_subject", "mirrored", "not_checked", "not_proven", "denied_by_keys",
+    "odd_subject", "mirrored", "not_checked", "not_proven", "denied_by_keys", "settled_by_images",
 ]  # fmt: skip
 
 STANDING_SHARE = 0.5

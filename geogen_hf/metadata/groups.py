@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from geogen_hf.metadata.stored_intrinsics import (
     INTRINSICS_PARTS,
     LENSES,
     SHIFTS,
+    Change,
     IntrinsicsPlan,
     StoredIntrinsics,
     compose_intrinsics,
@@ -147,8 +148,8 @@ class Group:
                 label = {"label": self.poses[0].columns[0]}
                 self.intrinsics = IntrinsicsPlan("label", label, "normalised")
         stated_units: Any = claims.get("intrinsics_units")
-        self._resized = stated_units == "resized"
-        if stated_units and not self._resized:
+        self._change: Change = stated_units if stated_units in get_args(Change) else "none"
+        if stated_units and self._change == "none":
             self.intrinsics = replace(self.intrinsics, units=stated_units)
         parts = self.intrinsics.parts
         numbers_stated = bool(parts) and not self.intrinsics.places
@@ -159,14 +160,15 @@ class Group:
         ):
             parts = {**parts, **{role: slots[role][0] for role in SHIFTS}}
             self.intrinsics = replace(self.intrinsics, parts=parts)
-        if (stated_units or numbers_stated) and not self._resized:
+        if (stated_units or numbers_stated) and self._change == "none":
             pass  # what was stated is of the images as they are
         elif "resolution" in slots:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:
             self._size = (slots["width"][0], slots["height"][0])
-        elif self._resized and self.intrinsics.form != "absent":
-            missing = CameraValueError(None, "the size that images were resized from", "none")
+        elif self._change != "none" and self.intrinsics.form != "absent":
+            expected = f"the size that images were {self._change} from"
+            missing = CameraValueError(None, expected, "none")
             self._fail(np.ones(len(self), dtype=np.bool_), missing)
         for column in [*in_pose, *self.intrinsics.places, *self._size]:
             self._check(column)
@@ -330,7 +332,7 @@ class Group:
         }
         size = [self._of(column, rows) for column in self._size]
         found = compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
-        return replace(found, resized=self._resized)
+        return replace(found, change=self._change)
 
     def _of(self, column: Column, rows: IntArray) -> FloatArray:
         places = self._rows_of(column)[rows]

@@ -70,7 +70,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "direction": get_args(Direction),
     "axes": get_args(CameraAxes),
     "layout": (ROW_MAJOR, COLUMN_MAJOR),
-    "intrinsics_units": ("pixels", "normalised", "ndc", "resized"),
+    "intrinsics_units": ("pixels", "normalised", "ndc", "resized", "cropped"),
 }  # fmt: skip
 """What may be said of cameras in one of a few words; `geogen_hf.metadata.schema` explains them."""
 

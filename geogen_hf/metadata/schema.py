@@ -44,9 +44,9 @@ names stand, in the words of the description that `inspect` shows and of refusal
                     `fov_y` (radians), `fov_x_deg` or `fov_y_deg`; with `cx cy` or `principal`, or
                     without where that is in the middle of the image; or an empty table where there
                     are none to be read
-`intrinsics_units`  `"pixels"` of the images as they are, `"resized"` for images that have been
-                    resized from the size that the metadata names, `"normalised"` (divided by the
-                    image size) or `"ndc"` (PyTorch3D's)
+`intrinsics_units`  `"pixels"` of the images as they are; `"resized"` or `"cropped"` (about their
+                    middle) for images that were made so of the size that the metadata names;
+                    `"normalised"` (divided by the image size) or `"ndc"` (PyTorch3D's)
 =================== ==============================================================================
 """
 
@@ -85,7 +85,8 @@ _DEPTH = MAX_KEYS_DEEP + 1
 class CameraSchema:
     """A checked `camera_schema`; what is None is left to the search.
 
-    `claims` are what it says in one of a few words: direction, axes, layout and so on.
+    `claims` are what it says in one of a few words: direction, axes, layout and so on; `given` is
+    the mapping that was checked.
     """
 
     cameras: str | None = None
@@ -94,6 +95,7 @@ class CameraSchema:
     pose: tuple[PoseForm, tuple[Path, ...]] | None = None
     intrinsics: IntrinsicsPlan[Path] | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -151,6 +153,7 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
         pose=_pose({key: _path(given[key], key) for key in _PATHS if key in given}),
         intrinsics=_intrinsics(given),
         claims={key: given[key] for key in CHOICES if key in given},
+        given=given,
     )
 
 
@@ -180,8 +183,8 @@ def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan[Path] | None:
                 )
                 for key in keys
             }
-            units = given.get("intrinsics_units", "resized")
-            if units != "resized" and CENTRES.isdisjoint(keys):
+            units = given.get("intrinsics_units")
+            if units in ("pixels", "normalised", "ndc") and CENTRES.isdisjoint(keys):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
             degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None

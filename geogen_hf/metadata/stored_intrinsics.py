@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geogen_hf.cameras.poses import (
     FloatArray,
+    crop_intrinsics,
     intrinsics_from_focal_mm,
     intrinsics_from_fov,
     intrinsics_matrix,
@@ -29,6 +30,7 @@ IntrinsicsForm = Literal[
 Units = Literal["pixels", "normalised", "ndc"]
 IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
+Change = Literal["none", "resized", "cropped"]
 
 UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
 """What the publisher's page calls the average."""
@@ -48,6 +50,7 @@ _LENSES: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
 )
 LENSES = frozenset(form for form, _ in _LENSES)
 """Forms in which the principal point is in the middle of the image if nothing else is said."""
+_NUMBERS = '{"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}}'
 _CENTRES: tuple[tuple[RoleName, ...], ...] = (("cx", "cy"), ("principal",), ())
 SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
 """Of a principal point from the middle, in Blender."""
@@ -99,7 +102,7 @@ class StoredIntrinsics:
     kind: IntrinsicsKind
     values: FloatArray
     size_wh: FloatArray | None = None  # (V, 2) image width and height as the metadata has them
-    resized: bool = False  # from that size, as the user says
+    change: Change = "none"  # of the images, from that size
     centre: FloatArray | None = None  # (V, 2) beside a lens; None for the middle of the image
     centre_kind: Literal[Units, "shift"] = "shift"  # of Blender, from the middle
 
@@ -119,87 +122,97 @@ def pixel_intrinsics(
     """Intrinsics of V views as `(V, 3, 3)` float64, in pixels of images of this size.
 
     `"upstream"` puts a 50 mm lens on a 36 mm wide sensor where the metadata says nothing.
-    CameraError if there is nothing and no such default, or the metadata is of images of another
-    size; UsageError for an unknown default.
+    CameraError if there is nothing and no such default; DoubtError if the metadata is of images of
+    another size; UsageError for an unknown default.
     """
     if default_intrinsics not in (None, "upstream"):
         what = "unknown default_intrinsics"
         raise UsageError(what, expected="'upstream' or None", found=default_intrinsics)
-    count, values = len(stored.values), stored.values
-    width_height = [np.broadcast_to(np.asarray(each), count) for each in (width, height)]
-    size_wh = np.stack(width_height, axis=-1).astype(np.float64)
-    units = {"pixels": _scale(stored, size_wh), "normalised": size_wh}
-    if stored.kind in units:
-        return np.asarray(values * np.insert(units[stored.kind], 2, 1.0, axis=1)[:, :, None])
-    if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
-        half, middle = size_wh.min(axis=1) / 2, size_wh.T / 2
-        fx, fy = half * values[:, [0, 1], [0, 1]].T
-        return intrinsics_matrix(fx, fy, *(middle - half * values[:, :2, 2].T))
-    if stored.kind != "absent":
-        return _lens(stored, units)
-    if default_intrinsics is None:
-        raise CameraError(
-            "the metadata has no intrinsics",
-            expected="a matrix, fx fy cx cy, a lens in mm or a field of view",
-            found="none under a known key",
-            remedy='name the key with camera_schema, or default_intrinsics="upstream" for the '
-            f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
-        )
-    return intrinsics_from_focal_mm([UPSTREAM_FOCAL_MM] * count, UPSTREAM_SENSOR_MM, width, height)
+    size_wh = np.empty((len(stored.values), 2))
+    size_wh[:] = np.stack(np.broadcast_arrays(width, height), axis=-1)
+    named_wh = _named_size(stored, size_wh)
+    intrinsics = _at_size(stored, named_wh, default_intrinsics)
+    if stored.change == "cropped":
+        return crop_intrinsics(intrinsics, *((named_wh - size_wh) / 2).T)
+    return np.asarray(intrinsics * np.insert(size_wh / named_wh, 2, 1.0, axis=1)[:, :, None])
 
 
-def _lens(stored: StoredIntrinsics, units: Mapping[str, FloatArray]) -> FloatArray:
-    """Intrinsics of a lens, with its principal point in the middle if no other is given.
+def _at_size(
+    stored: StoredIntrinsics, size_wh: FloatArray, default_intrinsics: DefaultIntrinsics | None
+) -> FloatArray:
+    """Intrinsics in pixels of the images that the metadata is of.
 
-    Blender's shift of it is in units of the image's longer side, x to the left and y downwards
-    (Blender's manual, "Cameras": positive numbers move the view to the right and up).
+    Without a principal point a lens has it in the middle. Blender's shift of it is in units of the
+    image's longer side, x to the left and y downwards (Blender's manual, "Cameras": positive
+    numbers move the view to the right and up).
     """
-    values, centre = stored.values, stored.centre
-    width, height = units["normalised"].T
+    values, centre, (width, height) = stored.values, stored.centre, size_wh.T
+    if stored.kind == "pixels":
+        return values
+    if stored.kind == "normalised":
+        return np.asarray(values * np.insert(size_wh, 2, 1.0, axis=1)[:, :, None])
+    if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
+        half = np.minimum(width, height) / 2
+        fx, fy = half * values[:, [0, 1], [0, 1]].T
+        return intrinsics_matrix(fx, fy, *(size_wh.T / 2 - half * values[:, :2, 2].T))
+    if stored.kind == "absent":
+        if default_intrinsics is None:
+            raise CameraError(
+                "the metadata has no intrinsics",
+                expected="a matrix, fx fy cx cy, a lens in mm or a field of view",
+                found="none under a known key",
+                remedy='name the key with camera_schema, or default_intrinsics="upstream" for the '
+                f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
+            )
+        focal = np.full(len(values), UPSTREAM_FOCAL_MM)
+        return intrinsics_from_focal_mm(focal, UPSTREAM_SENSOR_MM, width, height)
     if stored.kind == "focal_mm":
         intrinsics = intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
     elif stored.kind == "focal_px":
-        fx, fy = (values * units["pixels"]).T
-        intrinsics = intrinsics_matrix(fx, fy, width / 2, height / 2)
+        intrinsics = intrinsics_matrix(values[:, 0], values[:, 1], width / 2, height / 2)
     else:
         tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
         intrinsics = intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
     if centre is not None and stored.centre_kind == "shift":
         intrinsics[:, :2, 2] += centre * [-1.0, 1.0] * np.maximum(width, height)[:, None]
     elif centre is not None:
-        intrinsics[:, :2, 2] = centre * units[stored.centre_kind]
+        intrinsics[:, :2, 2] = centre * (1.0 if stored.centre_kind == "pixels" else size_wh)
     return intrinsics
 
 
-def _scale(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
-    """What a resize has multiplied x and y by, from the size that the metadata names in any order.
+def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
+    """The size that the metadata names, in any order, or else that of the image.
 
-    Whether there was one has to be said: cropped images look the same, and no silhouette shows a
-    focal length that is wrong in all views alike. It keeps the aspect but for half a pixel.
+    What made one of the other, if they differ, has to be known. Resizing keeps the aspect but for
+    half a pixel.
     """
     if stored.size_wh is None:
-        return np.ones_like(size_wh)
+        return size_wh
     turned = np.diff(stored.size_wh) * np.diff(size_wh) < 0
     named_wh = np.where(turned, stored.size_wh[:, ::-1], stored.size_wh)
     scale = size_wh / named_wh
     off = np.abs(size_wh * (1 - scale[:, ::-1] / scale)).min(axis=1) > 0.5
-    bad = off if stored.resized else (size_wh != named_wh).any(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
+    bad = {"none": (size_wh != named_wh).any(axis=1), "resized": off, "cropped": off & False}
+    if bad[stored.change].any():
+        row = int(np.argmax(bad[stored.change]))
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
-        numbers = '{"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}}'
+        reasons = {
+            "pixels": "if the intrinsics are of the images as they are",
+            "cropped": "if they were cropped about their middle",
+            "resized": "if they were resized",
+        }
+        of_pixels = "pixels" in (stored.kind, stored.centre_kind) or stored.kind == "focal_px"
+        changes = ["pixels"] * of_pixels + ["cropped"] + ["resized"] * (not off[row])
+        said = [f'{{"intrinsics_units": "{each}"}} {reasons[each]}' for each in changes]
         raise DoubtError(
             f"the metadata is of images of another {'aspect' if off[row] else 'size'}",
             where=f"row {row}",
             expected=f"{image} pixels, as the image has",
             found=named,
-            remedy='camera_schema={"intrinsics_units": "pixels"} if the intrinsics are of the '
-            "images as they are; "
-            + (f"else state them with {numbers}" if off[row] else "")
-            + ("" if off[row] else '{"intrinsics_units": "resized"} if the images were resized'),
-            choices=[{"intrinsics_units": unit} for unit in ("pixels", "resized")[: 2 - off[row]]],
+            remedy=f"camera_schema={'; or '.join([*said, _NUMBERS])}",
+            choices=[{"intrinsics_units": each} for each in changes],
         )
-    return scale
+    return named_wh
 
 
 def plan_intrinsics(slots: Slots) -> IntrinsicsPlan[Column]:

@@ -1,8 +1,9 @@
-"""Decide what a release's camera matrices mean: proven by the data, or stated and checked by it.
+"""Decide what a release's cameras are: proven by the data, or stated and checked by it.
 
 `resolve_convention` reads the pictures of a few subjects and hands them, with all cameras, to
-`geogen_hf.cameras.proof`. Open this module to see what the option `camera_convention` does, and
-where a proven convention is remembered.
+`geogen_hf.cameras.proof`. Where the metadata can be read in several ways, `read_cameras` does that
+with each. Open this module to see what the option `camera_convention` does, when the images decide
+between readings, and where what was proven is remembered.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from geogen_hf._version import __version__
-from geogen_hf.cameras.conventions import CANDIDATES, Convention
+from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
-from geogen_hf.cameras.scores import CameraWarning, ConventionResult
+from geogen_hf.cameras.scores import CameraWarning, ConventionResult, percent
 from geogen_hf.durable import write_durably
-from geogen_hf.errors import CameraError, FetchError, ImageError, one_line
+from geogen_hf.errors import CameraError, FetchError, ImageError, MetadataError, one_line
 from geogen_hf.images import Pixels
 from geogen_hf.metadata.assembly import SubjectCameras
+from geogen_hf.metadata.keys import Choice, DoubtError, stated
+from geogen_hf.metadata.reader import Document, Metadata, read_metadata
 from geogen_hf.metadata.schema import load_camera_schema
 from geogen_hf.metadata.stored_intrinsics import DefaultIntrinsics
 from geogen_hf.release.subjects import ImageIndex, decode_for_eye, join_subject, read_subject
@@ -38,6 +42,10 @@ UNCHECKED = " unchecked"
 """Appended to the name of a convention, it is taken without a look at the pictures."""
 
 _ALGORITHM = "hull-2"  # part of the names of remembered files: other rules, other files
+_MOST_READINGS = 12  # of the metadata that are tried on the images
+# The right reading misfits by less than this share of any other, both with a misfit added that
+# is there whatever the cameras are (pixels of the masks, see `geogen_hf.cameras.proof`).
+_MOST_RATIO, _FLOOR = 0.62, 0.05
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,119 @@ class ResolvedConvention:
         )
 
 
+def read_cameras(
+    documents: Callable[[], Iterable[Document]],
+    images: ImageIndex,
+    options: CameraOptions,
+    *,
+    complete: bool,
+) -> tuple[Metadata, ResolvedConvention]:
+    """Read the metadata of a release and decide what its matrices mean.
+
+    Where that leaves a doubt between a few readings, the one that the images prove is taken, and a
+    warning says so: it has to fit, and far better than any other. `documents` are asked for again
+    then; `complete` is as `read_metadata` takes it.
+
+    Raises:
+        DoubtError: Several readings are left, which `camera_schema` settles.
+        MetadataError: No cameras are found, or they do not map onto the images.
+        CameraError: As `resolve_convention` raises it.
+    """
+
+    def read(found: Iterable[Document], options: CameraOptions) -> _Read:
+        schema = None if options.schema is None else load_camera_schema(options.schema)
+        metadata = read_metadata(found, images, complete=complete, schema=schema)
+        return metadata, resolve_convention(metadata.cameras, images, options)
+
+    try:
+        metadata, resolved = read(documents(), options)
+    except DoubtError as doubt:
+        if options.convention.endswith(UNCHECKED):
+            raise
+        kept = list(documents())
+        given = {} if options.schema is None else load_camera_schema(options.schema).given
+
+        def choose(choice: Choice, options: CameraOptions) -> _Read:
+            return read(kept, replace(options, schema={**given, **choice}))
+
+        memory = _memory_of((document.text for document in kept), images, options)
+        if memory is not None and memory.is_file():
+            choice = json.loads(memory.read_text())
+        else:
+            choice = _settled_by_images(
+                doubt, partial(choose, options=replace(options, memory=None))
+            )
+            _remember(memory, choice)
+        metadata, resolved = choose(choice, options)
+        text = f"The metadata can be read in several ways; the images prove {stated([choice])}."
+        warnings = (CameraWarning("settled_by_images", text), *resolved.warnings)
+        resolved = replace(resolved, warnings=warnings)
+    for warning in resolved.warnings if resolved.proof else ():
+        logger.warning("cameras: %s", warning.text)
+    return metadata, resolved
+
+
+_Read = tuple[Metadata, ResolvedConvention]
+
+
+def _settled_by_images(doubt: DoubtError, read: Callable[[Choice], _Read]) -> Choice:
+    """The one of several readings that the images prove; else the doubt is raised again."""
+    waiting, tried = list(doubt.choices[:_MOST_READINGS]), list[tuple[float, Choice, _Read]]()
+    while waiting and len(tried) < _MOST_READINGS:
+        choice = waiting.pop(0)
+        try:
+            found = read(choice)
+        except DoubtError as further:
+            new = (each for each in further.choices if not each.keys() <= choice.keys())
+            waiting += [{**choice, **each} for each in new][:_MOST_READINGS]
+        except (MetadataError, CameraError) as error:
+            logger.info("not read with %s: %s", stated([choice]), one_line(error))
+        else:
+            tried.append((_misfit(found[1]), choice, found))
+    tried.sort(key=lambda each: each[0])
+    if tried:
+        misfit, choice, best = tried[0]
+        others = [other for other, _, found in tried[1:] if not _is_same(best, found)]
+        clear = misfit + _FLOOR <= _MOST_RATIO * (min(others, default=np.inf) + _FLOOR)
+        fits = best[1].convention is not None and best[1].proof and best[1].proof.settled
+        # Where a crop was is for its maker to say: it is tried so as to tell it from a resize.
+        if clear and fits and choice.get("intrinsics_units") != "cropped":
+            return choice
+        shown = [
+            f"{stated([each])} misfits by {percent(misfit):.2f} %" for misfit, each, _ in tried[:4]
+        ]
+        doubt.args = (f"{doubt}\n  images: they do not settle it: {'; '.join(shown)}",)
+    raise doubt
+
+
+def _misfit(resolved: ResolvedConvention) -> float:
+    """How well the outlines fit as the convention that is proven, or else the best one."""
+    if resolved.proof is None:
+        return np.inf
+    scores = {score.convention: score.misfit for score in resolved.proof.scores}
+    return scores.get(resolved.proof.convention or resolved.proof.scores[0].convention, np.inf)
+
+
+def _is_same(one: _Read, other: _Read) -> bool:
+    """Whether two readings come to the same cameras."""
+    arrays: list[list[Any]] = []
+    for metadata, resolved in (one, other):
+        if resolved.convention is None:
+            return False
+        arrays.append([])
+        for name, found in sorted(metadata.cameras.items()):
+            lens = found.intrinsics
+            arrays[-1] += [(name, found.view_ids, lens.kind, lens.change, lens.centre_kind)]
+            arrays[-1] += [canonicalise(found.matrices, resolved.convention), lens.values]
+            arrays[-1] += [lens.size_wh, lens.centre]
+    return len(arrays[0]) == len(arrays[1]) and all(
+        np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, atol=1e-6)
+        if isinstance(a, np.ndarray)
+        else a == b
+        for a, b in zip(*arrays, strict=True)
+    )
+
+
 def resolve_convention(
     cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
 ) -> ResolvedConvention:
@@ -143,7 +264,7 @@ def resolve_convention(
         return ResolvedConvention(stated, "unchecked", stated, None, warnings)
     if not subjects:
         return ResolvedConvention(None, "unsettled")
-    memory = _memory_of(cameras, images, options)
+    memory = _memory_of(_pieces(cameras), images, options)
     if memory is not None and memory.is_file():
         kept = json.loads(memory.read_text())
         warnings = tuple(CameraWarning(**warning) for warning in kept["warnings"])
@@ -164,11 +285,8 @@ def resolve_convention(
             )
             warnings = (CameraWarning("not_proven", text), *warnings)
         resolved = ResolvedConvention(stated, "stated", stated, proof, warnings)
-    for warning in resolved.warnings:
-        logger.warning("cameras: %s", warning.text)
-    if memory is not None and proof.settled:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(memory, json.dumps({**resolved.to_json(), "evidence": None}).encode())
+    if proof.settled:
+        _remember(memory, {**resolved.to_json(), "evidence": None})
     return resolved
 
 
@@ -250,19 +368,30 @@ def _denied_by_keys(
     return (CameraWarning("denied_by_keys", text),)
 
 
-def _memory_of(
-    cameras: Mapping[str, SubjectCameras], images: ImageIndex, options: CameraOptions
-) -> Path | None:
-    """Name the file for what is proven of exactly these cameras and images."""
+def _pieces(cameras: Mapping[str, SubjectCameras]) -> Iterator[bytes]:
+    """Everything that a proof depends on, but the images."""
+    for subject_id, found in cameras.items():
+        lens = found.intrinsics
+        units = f"{lens.kind} {lens.change} {lens.centre_kind}"
+        yield f"{subject_id} {found.view_ids} {found.claims} {units}".encode()
+        for numbers in (found.matrices, lens.values, lens.size_wh, lens.centre):
+            yield b"" if numbers is None else np.ascontiguousarray(numbers).tobytes()
+
+
+def _memory_of(pieces: Iterable[bytes], images: ImageIndex, options: CameraOptions) -> Path | None:
+    """Name the file for what is proven of exactly this and these images."""
     if options.memory is None:
         return None
     digest = hashlib.sha256(f"{_ALGORITHM} {__version__} {options}".encode())
-    for subject_id, found in cameras.items():
-        lens = found.intrinsics
-        units = f"{lens.kind} {lens.resized} {lens.centre_kind}"
-        digest.update(f"{subject_id} {found.view_ids} {found.claims} {units}".encode())
-        for numbers in (found.matrices, lens.values, lens.size_wh, lens.centre):
-            digest.update(b"" if numbers is None else np.ascontiguousarray(numbers).tobytes())
-        views = images.get(subject_id, {})
-        digest.update(str(sorted((view, member.crc) for view, member in views.items())).encode())
+    for piece in pieces:
+        digest.update(piece)
+    for name, views in images.items():
+        crcs = sorted((view, member.crc) for view, member in views.items())
+        digest.update(f"{name} {crcs}".encode())
     return options.memory / f"{digest.hexdigest()[:32]}.json"
+
+
+def _remember(memory: Path | None, value: object) -> None:
+    if memory is not None:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(memory, json.dumps(value).encode())

@@ -31,9 +31,8 @@ from geogen_hf.errors import (
     join_failures,
 )
 from geogen_hf.images import decode_rgb
-from geogen_hf.metadata.reader import Document, read_metadata
-from geogen_hf.metadata.schema import load_camera_schema
-from geogen_hf.release.convention import CameraOptions, ResolvedConvention, resolve_convention
+from geogen_hf.metadata.reader import Document
+from geogen_hf.release.convention import CameraOptions, ResolvedConvention, read_cameras
 from geogen_hf.release.shards import Split, split_of
 from geogen_hf.release.subjects import Subject, index_images, join_subjects, read_subject
 from geogen_hf.report import Policy, Problem, Report, some_of
@@ -122,10 +121,10 @@ def read_release(
     if not isinstance(cameras, CameraOptions):
         remedy = f"pass cameras=CameraOptions({cameras!r})"
         raise UsageError("bad cameras", found=repr(cameras), remedy=remedy)
-    schema = None if cameras.schema is None else load_camera_schema(cameras.schema)
     complete = set(IMAGE_PARTS) <= set(locations)
-    metadata = read_metadata(_documents(part), images, complete=complete, schema=schema)
-    camera_convention = resolve_convention(metadata.cameras, images, cameras)
+    metadata, camera_convention = read_cameras(
+        lambda: _documents(part), images, cameras, complete=complete
+    )
     subjects, report = join_subjects(
         images,
         metadata,

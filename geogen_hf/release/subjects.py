@@ -63,7 +63,8 @@ class Subject:
             intrinsics = pixel_intrinsics(self.lens, width, height, self.default_intrinsics)
             validate_intrinsics(intrinsics, width, height)
         except CameraError as error:
-            raise CameraError(f"subject {self.subject_id}: {error}") from error
+            error.args = (f"subject {self.subject_id}: {error}",)  # of its kind, with its choices
+            raise
         return replace(self, intrinsics=intrinsics)
 
 

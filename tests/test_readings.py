@@ -1,0 +1,166 @@
+"""Metadata that can be read in several ways: the images decide, or nobody does."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from zips import read_zip, zip_of
+
+from geogen_hf.errors import CameraError
+from geogen_hf.metadata.keys import DoubtError
+from geogen_hf.release.convention import CameraOptions
+from geogen_hf.release.release import Release, read_release
+from geogen_hf.release.shards import Shard, read_images
+from geogen_hf.sample import subject_cameras, write_release
+from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
+
+SIZE, SUBJECTS = 64, 4
+Cameras = list[tuple[np.ndarray, np.ndarray]]  # (7, 4, 4) and (7, 3, 3) of each subject
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("heads"), subjects=SUBJECTS, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def cameras() -> Cameras:
+    return [subject_cameras(f"subj_{row:05d}", size=SIZE) for row in range(SUBJECTS)]
+
+
+def with_metadata(heads: Path, folder: Path, value: object) -> Path:
+    """The same images with one document for all."""
+    folder.mkdir()
+    for part in ALL_PARTS[:-1]:
+        (folder / part.name).symlink_to(heads / part.name)
+    zip_of(folder / METADATA_PART.name, {"all.json": json.dumps(value)})
+    return folder
+
+
+def opened(folder: Path, options: CameraOptions | None = None) -> Release:
+    return read_release(locate_parts(folder), options)
+
+
+def by_name(cameras: Cameras, view: Callable[[int, int], dict[str, Any]]) -> dict[str, Any]:
+    return {
+        f"subj_{row:05d}": [
+            {"w2c": e[v].tolist(), "K": k[v].tolist(), **view(row, v)} for v in range(len(e))
+        ]
+        for row, (e, k) in enumerate(cameras)
+    }
+
+
+def other_numbers(cameras: Cameras) -> object:
+    """One of two keys that nobody knows is the view."""
+    return {
+        name: views[::-1]
+        for name, views in by_name(cameras, lambda _, v: {"a": v, "b": (v * 3 + 1) % 7}).items()
+    }
+
+
+def no_names(cameras: Cameras) -> object:
+    return [
+        [{"w2c": each.tolist(), "K": lens.tolist()} for each, lens in zip(e, k, strict=True)]
+        for e, k in cameras
+    ]
+
+
+def another_pose(cameras: Cameras) -> object:
+    """Poses of the body stand beside those of the camera."""
+    value = by_name(cameras, lambda _, v: {})
+    for views in value.values():
+        for view in views:
+            view["camera"] = {"pose": view.pop("w2c")}
+            view["head"] = {"pose": np.diag([1.0, -1.0, -1.0, 1.0]).tolist()}
+    return value
+
+
+def of_larger_images(cameras: Cameras) -> object:
+    larger = [(e, k * [[4.0], [4.0], [1.0]]) for e, k in cameras]
+    return by_name(larger, lambda *_: {"resolution": [4 * SIZE, 4 * SIZE]})
+
+
+@pytest.mark.parametrize(
+    "arranged", [other_numbers, no_names, another_pose, of_larger_images], ids=lambda f: f.__name__
+)
+def test_the_reading_that_fits_the_images_is_taken(
+    arranged: Callable[[Cameras], object], heads: Path, cameras: Cameras, tmp_path: Path
+) -> None:
+    folder = with_metadata(heads, tmp_path / "parts", arranged(cameras))
+    with pytest.raises(DoubtError):  # without a look at the images there is a doubt
+        next(
+            read_images(
+                Shard(opened(folder, CameraOptions("world_to_camera opencv unchecked")).subjects)
+            )
+        )
+    release = opened(folder)
+    first, *_ = release.camera_convention.warnings
+    assert first.kind == "settled_by_images"
+    for subject, _ in read_images(Shard(release.sound_subjects())):
+        row = int(subject.subject_id[-5:])
+        np.testing.assert_allclose(subject.extrinsics, cameras[row][0], atol=1e-6)
+        np.testing.assert_allclose(subject.intrinsics, cameras[row][1], atol=1e-6)
+
+
+def test_what_the_images_decided_is_remembered(
+    heads: Path, cameras: Cameras, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "geogen_hf.cameras.proof")
+    folder = with_metadata(heads, tmp_path / "parts", other_numbers(cameras))
+    options = CameraOptions(memory=tmp_path / "memory")
+    first = opened(folder, options)
+    caplog.clear()
+    again = opened(folder, options)
+    assert not [record for record in caplog.records if record.name == "geogen_hf.cameras.proof"]
+    assert again.camera_convention.how == "remembered"
+    for one, other in zip(first.subjects, again.subjects, strict=True):
+        np.testing.assert_array_equal(one.extrinsics, other.extrinsics)
+
+
+def test_readings_that_fit_nearly_alike_are_left_to_the_user(
+    heads: Path, cameras: Cameras, tmp_path: Path
+) -> None:
+    value = by_name(cameras, lambda *_: {})
+    for views in value.values():
+        for view in views:
+            longer = np.array(view["K"]) * [[1.04, 1.04, 1.0], [1.04, 1.04, 1.0], [1, 1, 1]]
+            view["matrix_2"], view["matrix_1"] = longer.tolist(), view.pop("K")
+    folder = with_metadata(heads, tmp_path / "parts", value)
+    with pytest.raises(DoubtError, match="images: they do not settle it") as caught:
+        opened(folder)
+    assert 'camera_schema={"intrinsics": "matrix_2"} or {"intrinsics": "matrix_1"}' in str(
+        caught.value
+    )
+    stated = opened(folder, CameraOptions(schema={"intrinsics": "matrix_1"}))
+    np.testing.assert_allclose(stated.subjects[0].intrinsics, cameras[0][1])
+
+
+def test_a_crop_is_never_taken_for_a_resize(heads: Path, cameras: Cameras, tmp_path: Path) -> None:
+    edge = SIZE // 8
+    folder = with_metadata(
+        heads, tmp_path / "parts", by_name(cameras, lambda *_: {"resolution": [SIZE, SIZE]})
+    )
+    for part in ALL_PARTS[:-1]:
+        images = read_zip(folder / part.name)
+        (folder / part.name).unlink()
+        for name, data in images.items():
+            file = io.BytesIO()
+            with Image.open(io.BytesIO(data)) as image:
+                image.crop((edge, edge, SIZE - edge, SIZE - edge)).save(file, "PNG")
+            images[name] = file.getvalue()
+        zip_of(folder / part.name, images)
+    with pytest.raises(CameraError, match="images of another size") as caught:
+        opened(folder)
+    assert '{"intrinsics_units": "cropped"}' in str(caught.value)
+    release = opened(folder, CameraOptions(schema={"intrinsics_units": "cropped"}))
+    (subject, _), *_ = read_images(Shard(release.sound_subjects()))
+    expected = cameras[0][1] - np.array([[0, 0, edge], [0, 0, edge], [0, 0, 0]])
+    np.testing.assert_allclose(subject.intrinsics, expected)
