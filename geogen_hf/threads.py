@@ -187,6 +187,7 @@ def run_all(
     results: dict[str, Result] = {}
     failures: dict[str, GeoGenError] = {}
     unforeseen: list[BaseException] = []
+    ended = threading.Semaphore(0)
 
     def work() -> None:
         try:
@@ -201,16 +202,18 @@ def run_all(
             return
         except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
             unforeseen.append(error)
+        finally:
+            ended.release()
 
     # Daemons: an interpreter that exits does not wait for a server that does not answer.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(tasks)))]
     try:
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive() and not unforeseen:
-                # With a timeout, since on Windows Ctrl-C does not end a wait without one.
-                thread.join(_TICK_S)
+        for _ in threads:
+            # With a timeout, since on Windows Ctrl-C does not end a wait without one. Not by joining:
+            # until Python 3.13, a thread whose join Ctrl-C interrupts passes for ended.
+            while not ended.acquire(timeout=_TICK_S) and not unforeseen:
                 tick()
         if unforeseen:
             raise unforeseen[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fetching import CUT, FIRST, NUMBERS, PARTS, QUICK, SECOND, SIZE, Site
 from origin_server import Faults, OriginServer, replace, write_zip
-from warm import Child
+from warm import Child, run
 
 from geogen_hf.errors import FetchError, OutputError
 from geogen_hf.source.fetch import LockEntry, fetch_parts, read_lock, record
@@ -348,6 +348,26 @@ def test_ctrl_c_is_prompt_and_keeps_what_came(site: Site, came: int) -> None:
     assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
     site.fetch_right()
     assert site.sent() == len(site.content[FIRST])
+
+
+def test_ctrl_c_waits_for_last_words(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys, threading, time
+from geogen_hf.threads import Control, run_all
+control, waiting = Control(), threading.Event()
+def task():
+    waiting.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        while True:
+            control.check()
+    finally:
+        time.sleep(0.5)
+        open(sys.argv[1], "x").close()
+run_all({"task": task}, jobs=1, control=control, tick=waiting.set)
+"""
+    assert run("-c", code, tmp_path / "kept").stderr.endswith("KeyboardInterrupt\n")
+    assert (tmp_path / "kept").exists()
 
 
 def test_ctrl_c_stops_the_threads(site: Site) -> None:
