@@ -390,10 +390,12 @@ def test_missing_views_are_found(folder: Path) -> None:
     def change(rows: Rows) -> None:
         rows[0]["images"].pop()
         rows[1]["view_ids"].reverse()
+        rows[2]["images"].clear()
+        rows[3].update(images=[], view_ids=[], extrinsics=[], intrinsics=[])
 
     change_rows(folder, "sequences", change)
     failures = verified(folder).failures
-    assert sum("views, images and cameras do not match" in failure for failure in failures) == 2
+    assert sum("views, images and cameras do not match" in failure for failure in failures) == 4
     assert any("the configs do not hold the same views" in failure for failure in failures)
 
 

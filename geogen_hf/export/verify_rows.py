@@ -212,12 +212,12 @@ def _check_row(row: dict[str, Any], found: FileFindings) -> None:
     subject_id, config = row["subject_id"], found.file.config
     sequence = config == "sequences"
     view_ids = row["view_ids"] if sequence else [row["view_id"]]
-    images = row["images"] if sequence else [row["image"]] if config == "views" else []
+    images = row["images"] if sequence else [row["image"]] if config == "views" else None
     # They are stored as float32, so nothing is lost.
     extrinsics = np.asarray(row["extrinsics"], dtype="<f4").reshape(-1, 16)
     intrinsics = np.asarray(row["intrinsics"], dtype="<f4").reshape(-1, 9)
-    lengths = {len(view_ids), len(extrinsics), len(intrinsics), *([len(images)] if images else [])}
-    if len(lengths) != 1 or list(view_ids) != sorted(set(view_ids)):
+    lengths = {len(x) for x in (view_ids, extrinsics, intrinsics, images) if x is not None}
+    if len(lengths) != 1 or 0 in lengths or list(view_ids) != sorted(set(view_ids)):
         found.fail(f"{subject_id}: views, images and cameras do not match")
         return
     for index, view_id in enumerate(view_ids):
