@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ from geogen_hf.release.features import FEATURES, IMAGE_CONFIGS
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import SPLITS, split_of, split_position
 from geogen_hf.source.parts import ALL_PARTS, IMAGE_PARTS, locate_parts, select_parts
+from geogen_hf.source.zip_directory import MAX_SUBJECT_BYTES
 
 pytestmark = pytest.mark.slow
 
@@ -294,6 +296,23 @@ def test_rows_stand_in_the_order_of_their_hash(exported: Exported) -> None:
             positions = [split_position(subject_id) for subject_id in ids]
             assert positions == sorted(positions)
             assert ids != sorted(ids) or len(set(ids)) < 3
+
+
+def test_large_subjects_are_exported_one_at_a_time(maker: ReleaseMaker, tmp_path: Path) -> None:
+    def most_threads(out: Path) -> int:
+        counts: list[int] = []
+
+        def look(done: int, total: int) -> None:
+            counts.append(sum(t.name.startswith("geogen_") for t in threading.enumerate()))
+
+        export_release(opened(maker.write(zipfile.ZIP_STORED)), out, progress=look)
+        return max(counts)
+
+    assert most_threads(tmp_path / "small") > 1
+    first = maker.zips[maker.first_image()[0]]
+    for name in list(first)[:3]:  # of one subject: over half of what it may have
+        first[name] += bytes(MAX_SUBJECT_BYTES // 6 + 1)
+    assert most_threads(tmp_path / "large") == 1
 
 
 def test_parquet_is_made_for_streaming(maker: ReleaseMaker, tmp_path: Path) -> None:
