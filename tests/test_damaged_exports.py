@@ -16,7 +16,7 @@ from conftest import Once, ReleaseMaker
 from corpus import shard
 
 from geogen_hf import convert, export_release, open_export, open_release, verify_export
-from geogen_hf.errors import ArchiveError, CameraError, ReleaseError
+from geogen_hf.errors import ArchiveError, CameraError, PartsError, ReleaseError
 from geogen_hf.export.options import ExportOptions
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.sample import write_release
@@ -64,6 +64,12 @@ def test_identities_of_an_export_are_those_of_its_release(
             np.testing.assert_allclose(one.intrinsics, other.intrinsics, rtol=1e-6)
         with pytest.raises(KeyError, match="no subject 'subj_7'"):
             export["subj_7"]
+
+
+def test_an_export_without_identities_is_refused(folder: Path) -> None:
+    (folder / "splits.csv").write_text("subject_id,split\n")
+    with pytest.raises(PartsError, match="an export without images"):
+        open_export(folder)
 
 
 # --- Changed after the end ---

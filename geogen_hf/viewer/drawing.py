@@ -103,7 +103,7 @@ class Drawing:
     def choose(self, index: int | None) -> None:
         """Mark the frustum that is looked through and show its picture in full; None for none."""
         previous, self._chosen = self._chosen, index
-        for changed in (previous, index):
+        for changed in {previous, index}:
             if changed is not None:
                 self._pictures[changed].image = self._texture(changed)
                 self._lines[changed].remove()
