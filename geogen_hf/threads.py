@@ -211,8 +211,8 @@ def run_all(
         for thread in threads:
             thread.start()
         for _ in threads:
-            # With a timeout, since on Windows Ctrl-C does not end a wait without one. Not by joining:
-            # until Python 3.13, a thread whose join Ctrl-C interrupts passes for ended.
+            # With a timeout, since on Windows Ctrl-C does not end a wait without one; not by join,
+            # since a thread whose join Ctrl-C interrupts passes for ended in Python 3.9 to 3.12.
             while not ended.acquire(timeout=_TICK_S) and not unforeseen:
                 tick()
         if unforeseen:
