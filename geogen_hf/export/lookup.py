@@ -67,7 +67,7 @@ class ExportIdentities(Identities):
         self._folder = folder
         self._files = next(filter(None, map(folder.data_files, ("sequences", "views"))), [])
         if not (self._files and folder.splits):
-            expected = "Parquet files of the config sequences or views, and identities in splits.csv"
+            expected = "Parquet files of the config sequences or views, identities in splits.csv"
             raise PartsError("an export without images", where=folder.place, expected=expected)
         self._splits = folder.splits
         self._order: dict[str, int] = {}
