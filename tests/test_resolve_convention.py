@@ -376,6 +376,15 @@ def test_the_picture_shows_what_the_next_best_convention_cuts_away(two_heads: Pa
     assert red[:, middle:].sum() > red[:, :middle].sum() + 100
 
 
+def test_the_picture_is_of_a_subject_with_enough_views(unmarked: Path, tmp_path: Path) -> None:
+    two = ("/0.png", "/1.png", ".json")
+    for part in ALL_PARTS:
+        found = read_zip(unmarked / part.name).items()
+        kept = {name: data for name, data in found if "subj_00001/" in name or name.endswith(two)}
+        zip_of(tmp_path / part.name, kept)
+    assert inspect_release(tmp_path, cameras=CameraOptions("world_to_camera opencv unchecked")).proof()
+
+
 def test_the_picture_of_an_unsettled_release_has_the_two_best(
     two_heads: Path,
 ) -> None:

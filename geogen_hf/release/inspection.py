@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from geogen_hf.cameras.rigs import LEAST_VIEWS
 from geogen_hf.cameras.silhouettes import evenly_spread
 from geogen_hf.errors import ArchiveError, one_line
 from geogen_hf.release.convention import CameraOptions, ResolvedConvention
@@ -80,7 +81,7 @@ class Inspection:
 
         `ReleaseError` if none of them shows a head before an even background.
         """
-        subjects = self.release.subjects
+        subjects = [s for s in self.release.subjects if len(s.images) >= LEAST_VIEWS]
         shard = Shard(tuple(subjects[i] for i in evenly_spread(len(subjects), _MOST_TRIED)), "skip")
         with closing(read_each(shard, views_of)) as shown:
             return proof_picture(shown, self.camera_convention, subjects=2)
