@@ -233,7 +233,7 @@ def test_views_of_other_sizes_and_too_few_are_errors() -> None:
     "options",
     [{"crop_at": "left"}, {"cameras": ("eg4d",)}, {"cameras": "eg3d"}, {"dtype": "float64"},
      {"size_wh": (0, 4)}, {"size_wh": 64}, {"crop_wh": (3.5, 4)}, {"stored_wh": "64"}, {"views": 2},
-     {"flip_chance": 1.5}, {"flip_chance": "often"}],
+     {"flip_chance": 1.5}, {"flip_chance": "often"}, {"stored_wh": [64, 64]}],
 )  # fmt: skip
 def test_bad_options_are_errors(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"bad {next(iter(options))}"):

@@ -7,7 +7,6 @@ scaling, flipping), or which forms of the cameras can be had. Maps of rays follo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -305,7 +304,7 @@ class ToTensors:
 
 
 def _is_size(value: Any) -> bool:
-    if not isinstance(value, Sequence) or len(value) != 2:
+    if not isinstance(value, tuple) or len(value) != 2:
         return False
     return all(isinstance(side, int) and side >= 1 for side in value)
 
