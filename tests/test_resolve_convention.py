@@ -382,7 +382,8 @@ def test_the_picture_is_of_a_subject_with_enough_views(unmarked: Path, tmp_path:
         found = read_zip(unmarked / part.name).items()
         kept = {name: data for name, data in found if "subj_00001/" in name or name.endswith(two)}
         zip_of(tmp_path / part.name, kept)
-    assert inspect_release(tmp_path, cameras=CameraOptions("world_to_camera opencv unchecked")).proof()
+    named = CameraOptions("world_to_camera opencv unchecked")
+    assert inspect_release(tmp_path, cameras=named).proof()
 
 
 def test_the_picture_of_an_unsettled_release_has_the_two_best(
