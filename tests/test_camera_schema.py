@@ -18,6 +18,7 @@ from geogen_hf.errors import MetadataError, UsageError
 from geogen_hf.metadata.assembly import SubjectCameras, canonical_extrinsics
 from geogen_hf.metadata.reader import Document, read_metadata
 from geogen_hf.metadata.schema import CameraSchema, load_camera_schema
+from geogen_hf.metadata.stored_intrinsics import pixel_intrinsics
 
 EXTRINSICS, INTRINSICS = random_cameras(seed=8, count=3)
 SIZE = (640, 360)
@@ -182,7 +183,8 @@ def test_files(tmp_path: Path, suffix: str) -> None:
     path.write_text(texts[suffix])
     value = {"name": "a", "cameras": [{**CAMERA, "f": {"a": 50, "b": 36}}]}
     found = read(value, load_camera_schema(path))
-    assert found.intrinsics.values.tolist() == [[50, 36]]
+    focal_px = pixel_intrinsics(found.intrinsics, 72, 40)[0, [0, 1], [0, 1]]
+    np.testing.assert_allclose(focal_px, 100, rtol=1e-12)
     assert load_camera_schema(str(path)) == load_camera_schema(path)
     path.write_text("=")
     with pytest.raises(UsageError, match="cannot be read"):

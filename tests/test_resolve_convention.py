@@ -273,7 +273,7 @@ def test_a_convention_is_proven_anew_where_the_same_numbers_are_said_in_another_
     assert resolve_convention(cameras, images, options).how == "proven"
     assert resolve_convention(cameras, images, options).how == "remembered"
     other = {
-        name: replace(found, intrinsics=replace(found.intrinsics, kind="ndc"))
+        name: replace(found, intrinsics=replace(found.intrinsics, kind="ndc", centre_kind="ndc"))
         for name, found in cameras.items()
     }
     with pytest.raises(CameraError):  # pixels taken for NDC lead far beyond the image

@@ -227,7 +227,7 @@ class Group:
             column = every[alike.index(max(alike))]
             demand_shape(column, role)
             parts[role] = column
-        return IntrinsicsPlan(said.form, parts, None, said.degrees)
+        return IntrinsicsPlan(said.form, parts, None, said.angle_units)
 
     def _fail(self, which: NDArray[np.bool_], fault: CameraValueError) -> None:
         for row in np.flatnonzero(which).tolist():
@@ -319,7 +319,9 @@ class Group:
         if self.lent is not None:
             intrinsics = self.lent.at(good)
         elif poses.intrinsics is not None and intrinsics.kind == "absent":
-            intrinsics = replace(intrinsics, kind="pixels", values=poses.intrinsics)
+            intrinsics = replace(
+                intrinsics, kind="pixels", values=poses.intrinsics, centre_kind="pixels"
+            )
             self._intrinsics_in_pose = True
         self.faults |= {int(good[row]): fault for row, fault in poses.faults.items()}
         return Composed(good, poses, intrinsics)

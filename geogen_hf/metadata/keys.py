@@ -87,11 +87,6 @@ class Role:
         """Which way a pose maps, where that is said."""
         return cast("Direction | None", self.said.get("direction"))
 
-    @property
-    def degrees(self) -> bool | None:
-        """Whether an angle is in degrees, where that is said."""
-        return self.said["euler_units"] == DEGREES if "euler_units" in self.said else None
-
     def saying(self, **words: str) -> Role:
         """The same, with more words."""
         return Role(self.name, {**self.said, **words})

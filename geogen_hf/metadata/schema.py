@@ -60,7 +60,7 @@ from pathlib import Path as FilePath
 from typing import Any, cast
 
 from geogen_hf.errors import UsageError
-from geogen_hf.metadata.keys import CHOICES, MAX_KEYS_DEEP, Path, RoleName
+from geogen_hf.metadata.keys import CHOICES, DEGREES, MAX_KEYS_DEEP, RADIANS, Path, RoleName
 from geogen_hf.metadata.pose_plans import POSE_KEYS, PoseForm
 from geogen_hf.metadata.stored_intrinsics import CENTRES, INTRINSICS_KEYS, IntrinsicsPlan
 
@@ -187,8 +187,8 @@ def _intrinsics(given: Mapping[str, Any]) -> IntrinsicsPlan[Path] | None:
             if units in ("pixels", "normalised", "ndc") and CENTRES.isdisjoint(keys):
                 what = "camera_schema: intrinsics_units does not suit the intrinsics"
                 raise _wrong(what, "units of a matrix or of fx fy cx cy", said)
-            degrees = names[keys[0]].endswith("_deg") if form in ("fov_x", "fov_y") else None
-            return IntrinsicsPlan(form, parts, degrees=degrees)
+            angle_units = DEGREES if names[keys[0]].endswith("_deg") else RADIANS
+            return IntrinsicsPlan(form, parts, angle_units=angle_units)
     expected = "; ".join(" ".join(keys) for _, keys in INTRINSICS_KEYS[1:])
     raise _wrong("camera_schema: unknown intrinsics", expected, ", ".join(map(str, said)))
 

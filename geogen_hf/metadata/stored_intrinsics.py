@@ -17,18 +17,26 @@ from geogen_hf.cameras.poses import (
     FloatArray,
     crop_intrinsics,
     intrinsics_from_focal_mm,
-    intrinsics_from_fov,
     intrinsics_matrix,
 )
 from geogen_hf.errors import CameraError, UsageError
-from geogen_hf.metadata.keys import CameraValueError, DoubtError, Path, RoleName, ambiguous, dotted
+from geogen_hf.metadata.keys import (
+    DEGREES,
+    RADIANS,
+    CameraValueError,
+    Choice,
+    DoubtError,
+    Path,
+    RoleName,
+    ambiguous,
+    dotted,
+)
 from geogen_hf.metadata.table import Column, Slots, kind_of_square
 
 IntrinsicsForm = Literal[
     "matrix", "label", "entries", "focal_px", "focal_mm", "fov_x", "fov_y", "incomplete", "absent",
 ]  # fmt: skip
 Units = Literal["pixels", "normalised", "ndc"]
-IntrinsicsKind = Literal[Units, "focal_mm", "focal_px", "fov_x", "fov_y", "absent"]
 DefaultIntrinsics = Literal["upstream"]
 Change = Literal["none", "resized", "cropped"]
 
@@ -82,7 +90,7 @@ class IntrinsicsPlan(Generic[Place]):
     form: IntrinsicsForm = "absent"
     parts: Mapping[str, Place | float] = field(default_factory=dict)
     units: Units | None = None  # else the values decide
-    degrees: bool | None = None
+    angle_units: str | None = None
 
     @property
     def places(self) -> list[Place]:
@@ -92,25 +100,22 @@ class IntrinsicsPlan(Generic[Place]):
 
 @dataclass(frozen=True, eq=False)
 class StoredIntrinsics:
-    """Intrinsics in the unit they came in.
+    """Intrinsics in the units they came in: `(V, 3, 3)` float64 matrices.
 
-    `values` are `(V, 3, 3)` float64 matrices in pixels, divided by the image size or in NDC;
-    `(V, 2)` focal length and sensor width in mm, or fx and fy in pixels; `(V, 1)` horizontal or
-    vertical field of view in radians; or `(V, 0)`.
+    Focal lengths may also be in widths or heights of the image. A principal point in `"shift"` is
+    Blender's: from the middle of the image, so zero where none is given.
     """
 
-    kind: IntrinsicsKind
+    kind: Literal[Units, "widths", "heights", "absent"]
     values: FloatArray
+    centre_kind: Literal[Units, "shift"]
     size_wh: FloatArray | None = None  # (V, 2) image width and height as the metadata has them
     change: Change = "none"  # of the images, from that size
-    centre: FloatArray | None = None  # (V, 2) beside a lens; None for the middle of the image
-    centre_kind: Literal[Units, "shift"] = "shift"  # of Blender, from the middle
 
     def at(self, rows: slice | Sequence[int] | NDArray[np.intp]) -> StoredIntrinsics:
         """The same for some of the views, in this order."""
         size_wh = None if self.size_wh is None else self.size_wh[rows]
-        centre = None if self.centre is None else self.centre[rows]
-        return replace(self, values=self.values[rows], size_wh=size_wh, centre=centre)
+        return replace(self, values=self.values[rows], size_wh=size_wh)
 
 
 def pixel_intrinsics(
@@ -140,21 +145,7 @@ def pixel_intrinsics(
 def _at_size(
     stored: StoredIntrinsics, size_wh: FloatArray, default_intrinsics: DefaultIntrinsics | None
 ) -> FloatArray:
-    """Intrinsics in pixels of the images that the metadata is of.
-
-    Without a principal point a lens has it in the middle. Blender's shift of it is in units of the
-    image's longer side, x to the left and y downwards (Blender's manual, "Cameras": positive
-    numbers move the view to the right and up).
-    """
-    values, centre, (width, height) = stored.values, stored.centre, size_wh.T
-    if stored.kind == "pixels":
-        return values
-    if stored.kind == "normalised":
-        return np.asarray(values * np.insert(size_wh, 2, 1.0, axis=1)[:, :, None])
-    if stored.kind == "ndc":  # PyTorch3D's, "Cameras": half the shorter side, x left and y up
-        half = np.minimum(width, height) / 2
-        fx, fy = half * values[:, [0, 1], [0, 1]].T
-        return intrinsics_matrix(fx, fy, *(size_wh.T / 2 - half * values[:, :2, 2].T))
+    """Intrinsics in pixels of the images that the metadata is of."""
     if stored.kind == "absent":
         if default_intrinsics is None:
             raise CameraError(
@@ -164,20 +155,21 @@ def _at_size(
                 remedy='name the key with camera_schema, or default_intrinsics="upstream" for the '
                 f"publisher's average ({UPSTREAM_FOCAL_MM:g} mm on {UPSTREAM_SENSOR_MM:g} mm)",
             )
-        focal = np.full(len(values), UPSTREAM_FOCAL_MM)
-        return intrinsics_from_focal_mm(focal, UPSTREAM_SENSOR_MM, width, height)
-    if stored.kind == "focal_mm":
-        intrinsics = intrinsics_from_focal_mm(values[:, 0], values[:, 1], width, height)
-    elif stored.kind == "focal_px":
-        intrinsics = intrinsics_matrix(values[:, 0], values[:, 1], width / 2, height / 2)
+        focal = np.full(len(size_wh), UPSTREAM_FOCAL_MM)
+        return intrinsics_from_focal_mm(focal, UPSTREAM_SENSOR_MM, *size_wh.T)
+    wide, high = size_wh[:, :1], size_wh[:, 1:]
+    # PyTorch3D's NDC ("Cameras"): in halves of the shorter side; from the middle, x left and y up.
+    half, one = np.minimum(wide, high) / 2, np.ones_like(size_wh)
+    units = {"pixels": one, "normalised": size_wh, "ndc": half, "widths": wide, "heights": high}
+    # Blender's manual, "Cameras": in longer sides; positive numbers move the view right and up.
+    from_middle = {"ndc": -half, "shift": np.maximum(wide, high) * [-1.0, 1.0]}
+    intrinsics, centre = stored.values.copy(), stored.values[:, :2, 2]
+    intrinsics[:, :2] *= units[stored.kind][:, :, None]
+    if stored.centre_kind in from_middle:
+        intrinsics[:, :2, 2] = size_wh / 2 + centre * from_middle[stored.centre_kind]
     else:
-        tangent = np.tan(values[:, 0] / 2) * (width / height if stored.kind == "fov_y" else 1.0)
-        intrinsics = intrinsics_from_fov(np.degrees(2 * np.arctan(tangent)), width, height)
-    if centre is not None and stored.centre_kind == "shift":
-        intrinsics[:, :2, 2] += centre * [-1.0, 1.0] * np.maximum(width, height)[:, None]
-    elif centre is not None:
-        intrinsics[:, :2, 2] = centre * (1.0 if stored.centre_kind == "pixels" else size_wh)
-    return intrinsics
+        intrinsics[:, :2, 2] = centre * units[stored.centre_kind]
+    return np.asarray(intrinsics)
 
 
 def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
@@ -201,7 +193,7 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
             "cropped": "if they were cropped about their middle",
             "resized": "if they were resized",
         }
-        of_pixels = "pixels" in (stored.kind, stored.centre_kind) or stored.kind == "focal_px"
+        of_pixels = "pixels" in (stored.kind, stored.centre_kind)
         changes = ["pixels"] * of_pixels + ["cropped"] + ["resized"] * (not off[row])
         said = [f'{{"intrinsics_units": "{each}"}} {reasons[each]}' for each in changes]
         raise DoubtError(
@@ -232,29 +224,30 @@ def plan_intrinsics(slots: Slots) -> IntrinsicsPlan[Column]:
             raise CameraValueError(None, "cx and cy beside a lens, both or neither", f"only {one}")
         if form == "focal_mm" and by_role[roles[0]][0].dims:
             continue  # two focal lengths
-        degrees = by_role[roles[0]][0].role.degrees
+        parts: dict[str, Column] = {role: by_role[role][0] for role in roles}
+        angle_units = parts[roles[0]].role.said.get("euler_units")
         for role in roles:
-            if not all(map(by_role[role][0].is_same, by_role[role][1:])):
-                angle = form if form in ("fov_x", "fov_y") and degrees is not False else None
+            if not all(map(parts[role].is_same, by_role[role][1:])):
                 paths = [column.path for column in by_role[role]]
-                named = [
-                    {
-                        f"{each}_deg" if each == angle else each: dotted(
-                            [path if each == role else by_role[each][0].path]
-                        )
-                        for each in roles
-                    }
-                    for path in paths
-                ]
-                choices = [{"intrinsics": each.get("matrix", each)} for each in named]
+                choices = [_statement({**parts, role: c}, angle_units) for c in by_role[role]]
                 raise ambiguous(f"the intrinsics ({role})", paths, choices)
-        return IntrinsicsPlan(form, {role: by_role[role][0] for role in roles}, degrees=degrees)
+        return IntrinsicsPlan(form, parts, angle_units=angle_units)
     roles = ("fx", "fy", "focal", "focal_mm")
     if some := {column.name: column for role in roles for column in by_role.get(role, ())}:
         return IntrinsicsPlan("incomplete", some)
     lenses = [each for each in slots.get("unknown", ()) if kind_of_square(each) == "matrix"]
     lenses = lenses or [p for p in slots.get("projection", ()) if is_clip_space(p.array).all()]
     return plan_intrinsics({"matrix": lenses}) if lenses else IntrinsicsPlan()
+
+
+def _statement(parts: Mapping[str, Column], angle_units: str | None) -> Choice:
+    named = {
+        f"{role}_deg" if role in ("fov_x", "fov_y") and angle_units != RADIANS else role: dotted(
+            [column.path]
+        )
+        for role, column in parts.items()
+    }
+    return {"intrinsics": named.get("matrix", named)}
 
 
 def is_clip_space(array: FloatArray) -> NDArray[np.bool_]:
@@ -290,34 +283,34 @@ def compose_intrinsics(
         )
     size = _size(size_columns, sizes)
     if plan.form == "absent":
-        return StoredIntrinsics("absent", np.zeros((count, 0)), size)
-    kind: Any = plan.form
-    if kind not in LENSES:
+        return StoredIntrinsics("absent", np.zeros((count, 3, 3)), "shift", size)
+    if plan.form not in LENSES:
         matrices = _matrices(np.column_stack([each.reshape(count, -1) for each in values.values()]))
-        return StoredIntrinsics(_unit(matrices, plan.units, names[0]), matrices, size)
-    lens = [each for role, each in values.items() if role not in CENTRES]
-    beside = [each for role, each in values.items() if role in CENTRES]
-    if kind in ("fov_x", "fov_y"):
-        degrees = bool(lens[0].max() > np.pi) if plan.degrees is None else plan.degrees
-        angle = np.radians(lens[0]) if degrees else lens[0]
+        unit = _unit(matrices, plan.units, names[0])
+        return StoredIntrinsics(unit, matrices, unit, size)
+    lens = np.column_stack([each for role, each in values.items() if role not in CENTRES])
+    kind: Any = {"focal_px": "pixels", "fov_y": "heights"}.get(plan.form, "widths")
+    if plan.form in ("fov_x", "fov_y"):
+        degrees = plan.angle_units == DEGREES or (not plan.angle_units and lens.max() > np.pi)
+        angle = np.radians(lens) if degrees else lens
         good = (angle > 0) & (angle < np.pi)
-        _require(good, names[0], "an angle between 0 and 180 degrees", lens[0])
-        found = StoredIntrinsics(kind, angle[:, None], size)
+        _require(good, names[0], "an angle between 0 and 180 degrees", lens[:, 0])
+        focal = 0.5 / np.tan(angle / 2)
     else:
-        pair = np.column_stack(lens * 2)[:, :2]
-        _require((pair > 0).all(axis=1), names[0], "lengths > 0", pair)
-        found = StoredIntrinsics(kind, pair, size)
-    if not beside:
-        return found
-    centre = np.column_stack(beside)
+        _require((lens > 0).all(axis=1), names[0], "lengths > 0", lens)
+        focal = lens if kind == "pixels" else lens[:, :1] / lens[:, 1:]
+    beside = [each for role, each in values.items() if role in CENTRES]
+    centre = np.column_stack(beside or [np.zeros((count, 2))])
     near = ((centre >= _NORMALISED_CENTRE[0]) & (centre <= _NORMALISED_CENTRE[1])).all()
-    unit: Any = plan.units or ("normalised" if near else "pixels")
-    unit = "shift" if SHIFTS[0] in values else unit
-    if unit in ("pixels", "ndc"):
+    centre_kind: Any = plan.units or ("normalised" if near else "pixels")
+    if not beside or SHIFTS[0] in values:
+        centre_kind = "shift"
+    elif centre_kind != "normalised":
         expected = "the principal point in pixels, or divided by the image size and near 0.5"
-        good = (centre >= _LEAST_CENTRE_PX).all(axis=1) & (unit == "pixels")
-        _require(good, names[len(lens)], expected, centre)
-    return replace(found, centre=centre, centre_kind=unit)
+        good = (centre >= _LEAST_CENTRE_PX).all(axis=1) & (centre_kind == "pixels")
+        _require(good, names[lens.shape[1]], expected, centre)
+    matrices = intrinsics_matrix(focal[:, 0], focal[:, -1], *centre.T)
+    return StoredIntrinsics(kind, matrices, centre_kind, size)
 
 
 def _require(good: Any, name: str, expected: str, values: FloatArray) -> None:

@@ -233,8 +233,11 @@ def _is_same(one: _Read, other: _Read) -> bool:
         for name, found in sorted(metadata.cameras.items()):
             lens = found.intrinsics
             arrays[-1] += [(name, found.view_ids, lens.kind, lens.change, lens.centre_kind)]
-            arrays[-1] += [canonicalise(found.matrices, resolved.convention), lens.values]
-            arrays[-1] += [lens.size_wh, lens.centre]
+            arrays[-1] += [
+                canonicalise(found.matrices, resolved.convention),
+                lens.values,
+                lens.size_wh,
+            ]
     return len(arrays[0]) == len(arrays[1]) and all(
         np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, atol=1e-6)
         if isinstance(a, np.ndarray)
@@ -374,7 +377,7 @@ def _pieces(cameras: Mapping[str, SubjectCameras]) -> Iterator[bytes]:
         lens = found.intrinsics
         units = f"{lens.kind} {lens.change} {lens.centre_kind}"
         yield f"{subject_id} {found.view_ids} {found.claims} {units}".encode()
-        for numbers in (found.matrices, lens.values, lens.size_wh, lens.centre):
+        for numbers in (found.matrices, lens.values, lens.size_wh):
             yield b"" if numbers is None else np.ascontiguousarray(numbers).tobytes()
 
 
