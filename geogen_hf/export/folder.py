@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -253,8 +253,11 @@ def _wait_for_all(
     """Wait for every task, and return their records in the order of the tasks."""
     total = sum(len(subject.images) for task in tasks for subject in task.shard.subjects)
     done = 0
-    for future in as_completed(futures):
-        done += future.result().images
+    waiting = set(futures)
+    while waiting:
+        # With a timeout, since on Windows Ctrl-C does not end a wait without one.
+        ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        done += sum(future.result().images for future in ended)
         if progress is not None:
             progress(done, total)
     return [future.result() for future in futures]
