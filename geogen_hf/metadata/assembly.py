@@ -233,10 +233,14 @@ class _Texts:
             _, start, stop = self._spans_in(number, head[:-1])[head[-1]]
             return text[start:stop]
         except KeyError:
+            pass  # it has no text of its own
+        try:
             if number not in self._roots:
                 self._roots[number] = json.loads(text)
             group = next(each for each in self._groups if row < each.start + len(each))
             return json.dumps(group.taken_apart(row - group.start, self._roots[number]))
+        except (KeyError, TypeError):
+            return self._cut(number, head[:-1], row)  # nor values: they were part of a key or text
 
     def _children(self, number: int, container: Trail, keys: Sequence[str | int]) -> str:
         """Cut some children out of an object or array, as one of the same kind."""

@@ -93,6 +93,7 @@ class Group:
         schema: CameraSchema,
     ) -> None:
         self._table, self._main = table, main
+        self._made_of = (table, pattern, main, codes, found, schema)
         self.pattern, self.codes = ".".join(pattern), codes
         documents, keys = np.divmod(codes, len(table.keys))
         self.documents: list[int] = documents.tolist()
@@ -124,6 +125,11 @@ class Group:
     def usable(self) -> bool:
         """Whether any camera has a pose."""
         return bool(self.poses) and len(self.faults) < len(self)
+
+    def sound(self) -> Group:
+        """The cameras in which nothing is wrong so far."""
+        table, pattern, main, codes, found, schema = self._made_of
+        return Group(table, pattern, main, np.delete(codes, list(self.faults)), found, schema)
 
     @property
     def form(self) -> str:

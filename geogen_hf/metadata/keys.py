@@ -282,8 +282,9 @@ def _known(word: str) -> Role | None:
     """Look a normalised key up, as it is and without words that add nothing."""
     tailless = _TAIL.sub("", word)
     for candidate in (word, tailless, _HEAD.sub("", word), _HEAD.sub("", tailless)):
-        if candidate in _ROLES:
-            return _ROLES[candidate]
+        for key in (candidate, candidate.removesuffix("s")):
+            if key in _ROLES:
+                return _ROLES[key]
     return None
 
 

@@ -222,6 +222,12 @@ class _Search:
             ):
                 continue
             readings = find_readings(self._columns(family), self._images, subject, view)
+            if any(group.faults for group in family) and not (readings and readings[0].exact == 1):
+                # What lacks a value that others have may be no camera: a light, the head.
+                sound = [group.sound() for group in family if group.usable]
+                others = find_readings(self._columns(sound), self._images, subject, view)
+                if others and others[0].exact == 1:
+                    family, readings = sound, others
             if readings:
                 fitting.append((family, readings))
         if not fitting:

@@ -331,6 +331,8 @@ def _matrices(flat: FloatArray) -> FloatArray:
         half = 0.5 + np.array([-1, 1]) * rows[:, [0, 1], 2]
         return intrinsics_matrix(*rows[:, [0, 1], [0, 1]].T, *half.T)
     matrices = flat.reshape(len(flat), -1, 3 if many == 9 else 4)[:, :3, :3]
+    if (matrices[:, 2, 2] < 0).all():  # of cameras that look along -z with y up, as Kubric has them
+        matrices = matrices * [1.0, -1.0, -1.0]
     lower = (matrices[:, :2, 2] == 0).all() and (matrices[:, 2, :2] != 0).any()
     # Intrinsics have their centre in the last column: in the last row, they go column by column.
     return matrices.swapaxes(1, 2) if lower else matrices

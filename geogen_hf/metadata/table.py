@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
@@ -51,6 +52,7 @@ MANY = "*"
 COLLECTIONS = frozenset({"cameras", "subjects"})
 LABELS = frozenset({"view", "file", "name", "subject", "id", "unknown", "wrapper"}) | COLLECTIONS
 """What may be called by a name or number of an identity or a view."""
+_NAMES = LABELS - {"unknown", "wrapper"}
 STATEMENTS = frozenset({"layout", "column_major", "row_major", "quaternion_order", "axes", "ndc"})
 POSES = frozenset({"pose", "projection", "rotation", "quaternion", "euler", "rodrigues"})
 """Keys that promise a pose: whatever stands there is one, or a fault."""
@@ -63,6 +65,11 @@ _MOST_NUMBERS = 25  # of a value
 _PART = re.compile(r"(.*?)([wxyz]|[0-9][0-9])")
 _COUNTS = frozenset({"012", "123", "0123", "1234"})
 _ROW = re.compile(r"[-+0-9.eE \t,;]+", re.ASCII)
+_COMMENTS = re.compile(r"\s*(?:(?://|#)[^\n]*\n\s*|/\*.*?\*/\s*)+", re.DOTALL)
+_SIGNS = str.maketrans("'()", '"[]')
+_JSON_WORDS = {"True": "true", "False": "false", "None": "null"}
+_WORDS = re.compile(r"\b(?:True|False|None)\b")
+_NUMBERED = re.compile(r"(\D*?)[\W_]*([0-9]{1,9})[\W_]*(\D*)")
 _CHUNK = 64  # values that are kept before their numbers are taken: more leave the cache
 
 
@@ -71,30 +78,45 @@ class JsonError(GeoGenError, ValueError):
 
 
 def decode_document(data: bytes) -> tuple[str, Any]:
-    """Decode JSON (also a string of it), one JSON value a line, or rows of numbers.
+    """Decode JSON (also a string of it, or what Python prints), one a line, or rows of numbers.
 
     The text as JSON goes with it. JsonError for anything else, and for a key that is there twice.
     """
-    encoding = json.detect_encoding(data)
     try:
-        text = data.decode(encoding)
+        text = data.decode(json.detect_encoding(data))
+    except ValueError as error:
+        raise JsonError(str(error)) from error
+    try:
         value = _DECODER.decode(text)
         if type(value) is str and value.lstrip().startswith(("{", "[")):
             return value, _DECODER.decode(value)
         return text, value
     except (ValueError, RecursionError) as error:
-        lines = data.decode(encoding, "replace").split("\n")
-        lines = [line.strip() for line in lines if line.strip()]
-        try:
+        for said in (_COMMENTS.sub("", text, count=1), _printed(text)):
+            with suppress(ValueError, RecursionError):
+                return said, _DECODER.decode(said)
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        with suppress(ValueError, RecursionError):
             if len(lines) > 1 and lines[0][0] in "{[":
                 return join_texts(lines), list(map(_DECODER.decode, lines))
             if lines and all(map(_ROW.fullmatch, lines)):
                 rows = [[float(word) for word in re.split(r"[ \t,;]+", line)] for line in lines]
                 value = rows if len(rows) > 1 else rows[0]
                 return json.dumps(value), value
-        except (ValueError, RecursionError):
-            pass  # then it is broken JSON
         raise JsonError(str(error)) from error
+
+
+def _printed(text: str) -> str:
+    """What Python prints of dictionaries and tuples, as JSON."""
+    return _WORDS.sub(lambda word: _JSON_WORDS[word[0]], text.translate(_SIGNS))
+
+
+def _object_in(text: str) -> Any:
+    """The object or list that a value's text holds; else the text."""
+    for said in (text, _printed(text)):
+        with suppress(ValueError, RecursionError):
+            return _DECODER.decode(said)
+    return text
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -213,11 +235,13 @@ class Table:
     def _walk(self, value: Any, pattern: Path, keys: Trail, *, alone: bool = False) -> None:
         if len(pattern) > _MAX_DEPTH:
             return
+        if type(value) is str and value[:1] in "{[" and shape_of(value) == "s":
+            value = _object_in(value)
         if type(value) is dict:
             if vector := _vector(value):
                 self._numbers(vector, (len(vector),), pattern, keys)
                 return
-            value = _joined(value)
+            value = _split(_joined(value))
             many = set(self._many(value))
             for key, item in value.items():
                 if key in many:
@@ -260,8 +284,13 @@ class Table:
             role = above if role.name == "unknown" or (alone and vague) else role
         shapes, other = OTHERWISE.get(pattern[-1].lower() if pattern else "", ((), role))
         role = other if dims in shapes else role
+        if role.name == "rotation" and dims == (4, 4):  # and no four quaternions
+            role = Role("pose", role.said)
         if role.name in LABELS and dims == () and type(value) is not float:
             self._put(value, pattern, keys, None)
+        if role.name in _NAMES and len(dims) == 1 and set(map(type, value)) <= {int, str}:
+            self._items(value, pattern, keys)
+            return
         accepted = ACCEPTED.get(role.name)
         if type(value) is dict and len(value) == 4:
             role = role.saying(quaternion_order="wxyz")
@@ -276,7 +305,7 @@ class Table:
             self._put(value, pattern, keys, _UNKNOWN, dims)
         elif role.name in POSES:
             self._put(value, pattern, keys, role)
-        elif type(value) is list and ((accepted and () in accepted) or role.name in ("view", "id")):
+        elif type(value) is list and accepted and () in accepted:
             self._items(value, pattern, keys)
 
     def _put(
@@ -379,6 +408,26 @@ def _vector(node: dict[str, Any]) -> dict[str, Any]:
     words = sum(type(value) in (str, bool) for key, value in node.items() if len(key) > 2)
     whole = found.keys() in ({*"xyz"}, {*"wxyz"}) and len(found) + words == len(node)
     return found if whole and all(shape_of(each) == () for each in found.values()) else {}
+
+
+@lru_cache(maxsize=4096)
+def _number_in(key: str) -> tuple[str, str] | None:
+    """The number in a key without a meaning, and the key with one that is left without it."""
+    matched = _NUMBERED.fullmatch(key) if role_of(key) is None else None
+    rest = f"{matched[1]} {matched[3]}".strip() if matched else ""
+    role = role_of(rest)
+    return (matched[2], rest) if matched and role and role.name in ACCEPTED else None
+
+
+def _split(node: dict[str, Any]) -> dict[str, Any]:
+    """An object with `0_pose 0_K 1_pose …` as one with an object for each number."""
+    numbered = {key: found for key in node if (found := _number_in(key))}
+    if len({rest for _, rest in numbered.values()}) < 2:
+        return node
+    split: dict[str, Any] = {key: node[key] for key in node if key not in numbered}
+    for key, (number, rest) in numbered.items():
+        split.setdefault(number, {})[rest] = node[key]
+    return split
 
 
 @lru_cache(maxsize=4096)
