@@ -31,6 +31,9 @@ Kind = Literal[
 ]
 Policy = Literal["raise", "skip"]
 
+HARMLESS: frozenset[Kind] = frozenset({"metadata without images"})
+"""What is reported and stops nobody: every image has its camera."""
+
 EXAMPLES = 3
 """How many problems of one kind are listed; the others are counted."""
 
@@ -64,6 +67,11 @@ class Report:
             groups.setdefault(problem.kind, []).append(problem)
         return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
+    @property
+    def stops(self) -> bool:
+        """Whether a release with these problems is not loaded, but for `"skip"`."""
+        return any(problem.kind not in HARMLESS for problem in self.problems)
+
     def __str__(self) -> str:
         lines: list[str] = []
         for kind, problems in self.by_kind().items():
@@ -80,6 +88,9 @@ class Report:
                 "unknown on_bad_subject", expected="'raise' or 'skip'", found=repr(policy)
             )
         if not self.problems:
+            return set()
+        if not self.stops:
+            logger.warning("of no consequence:\n%s", self)
             return set()
         if policy == "raise":
             raise ReleaseError(

@@ -152,6 +152,18 @@ def test_images_without_metadata_and_the_reverse(maker: ReleaseMaker) -> None:
     ]
 
 
+def test_metadata_of_identities_without_images_stops_nobody(
+    maker: ReleaseMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = next(iter(maker.zips[METADATA].values()))
+    more = {**json.loads(text), "name": "subj_77777"}
+    maker.zips[METADATA]["metadata_id_77777.json"] = json.dumps(more).encode()
+    release = opened(maker.write())
+    assert [problem.kind for problem in release.report.problems] == ["metadata without images"]
+    assert len(release.sound_subjects()) == len(release.subjects)
+    assert "subj_77777: named in" in caplog.text
+
+
 def test_a_subset_of_parts_makes_no_problems(by_subject: Path, by_view: Path) -> None:
     for folder, subjects, views in ((by_subject, None, 7), (by_view, 40, 2)):
         release = opened(folder, [1, 2])

@@ -63,5 +63,5 @@ def inspect(
     if picture is not None:
         console.save_picture(found.proof(), picture)
         console.complain(f"{picture}: the cameras' proof, for the eye")
-    if found.report.problems or found.camera_convention.convention is None:
+    if found.report.stops or found.camera_convention.convention is None:
         raise Exit(1)
