@@ -51,7 +51,8 @@ class TensorStream(IterableDataset[dict[str, Any]]):
         self._rows, self._transform = rows, transform
         self._block, self._batch_size = shuffle_block, batch_size
         self._start: dict[str, Any] | None = None
-        self._state = _state(None, 0)
+        # That of the rows before a block, and how many of the block were given out.
+        self._state: dict[str, Any] = {"rows": None, "given": 0, "epoch": 0}
 
     @property
     def num_shards(self) -> int:
@@ -99,7 +100,7 @@ class TensorStream(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         start = self._start
         if start is None or start["epoch"] != int(self._transform.epoch):
-            start = _state(None, int(self._transform.epoch))
+            start = {"rows": None, "given": 0, "epoch": int(self._transform.epoch)}
         before, given = start["rows"], start["given"]
         self._state = dict(start)
         with closing(self._blocks()) as blocks:
@@ -133,11 +134,6 @@ class TensorStream(IterableDataset[dict[str, Any]]):
             columns = self._transform({name: [row[name] for row in batch] for name in batch[0]})
             for index in range(max(given - first, 0), len(batch)):
                 yield {name: column[index] for name, column in columns.items()}
-
-
-def _state(rows: Any, epoch: int) -> dict[str, Any]:
-    """Make a state: that of the rows before a block, and how many of the block were given out."""
-    return {"rows": rows, "given": 0, "epoch": epoch}
 
 
 def _rows_ahead(row: dict[str, Any]) -> int:

@@ -304,9 +304,8 @@ class ToTensors:
 
 
 def _is_size(value: Any) -> bool:
-    if not isinstance(value, tuple) or len(value) != 2:
-        return False
-    return all(isinstance(side, int) and side >= 1 for side in value)
+    pair = isinstance(value, tuple) and len(value) == 2
+    return pair and all(isinstance(side, int) and side >= 1 for side in value)
 
 
 def _float32(matrices: FloatArray) -> Tensor:

@@ -141,11 +141,10 @@ def hull_points(shown: IdentityFrustums) -> SurfacePoints | None:
     If pictures and cameras belong together, the points cover each picture when it is looked
     through.
     """
-    frustums = shown.frustums
     return surface_points(
-        [frustum.pixels for frustum in frustums],
-        [foreground(frustum.pixels) for frustum in frustums],
-        np.stack([frustum.world_to_camera for frustum in frustums]),
-        np.stack([frustum.intrinsics for frustum in frustums]),
+        [frustum.pixels for frustum in shown.frustums],
+        [foreground(frustum.pixels) for frustum in shown.frustums],
+        np.stack([frustum.world_to_camera for frustum in shown.frustums]),
+        np.stack([frustum.intrinsics for frustum in shown.frustums]),
         count=_POINTS,
     )
