@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import cast
 
 from geogen_hf.cameras.conventions import Direction
 from geogen_hf.metadata.keys import (
@@ -24,7 +24,9 @@ from geogen_hf.metadata.keys import (
     W2C,
     WORDS,
     CameraValueError,
+    Dims,
     Path,
+    RoleName,
     ambiguous,
     dotted,
     normalise_key,
@@ -32,27 +34,30 @@ from geogen_hf.metadata.keys import (
 )
 from geogen_hf.metadata.table import POSES, Column, Slots, demand_shape, kind_of_square, slots_of
 
-PoseForm = Literal[
-    "matrix", "label", "projection", "rotation", "quaternion", "euler", "rodrigues", "look_at",
-    "spherical", "attitude",
-]  # fmt: skip
-_TURNS: tuple[Any, ...] = ("rotation", "quaternion", "euler", "rodrigues")
-POSE_KEYS: Mapping[PoseForm, tuple[str, ...]] = {
-    "matrix": ("extrinsics",),
-    **{form: (form, "translation") for form in _TURNS},
-    "look_at": ("eye", "target", "up"),
-    "spherical": SPHERICAL,
-    "attitude": ("yaw", "pitch", "roll", "translation"),
-}
-"""What `camera_schema` calls the values of a pose, in the order of `PosePlan.columns`."""
 
-_SAID: Mapping[PoseForm, Mapping[str, str]] = {
-    "label": {"direction": C2W, "axes": "opencv"},
-    "projection": OPENCV,
-    "look_at": OPENCV,
-    "spherical": {"direction": W2C},
+@dataclass(frozen=True)
+class PoseForm:
+    """What `camera_schema` calls the values, what is certain of them, and what has to be known."""
+
+    keys: tuple[str, ...]
+    said: Mapping[str, str] = field(default_factory=dict)
+    open: tuple[str, ...] = ()  # by the keys of `CHOICES`
+
+
+_TURNS: tuple[RoleName, ...] = ("rotation", "quaternion", "euler", "rodrigues")
+POSE_FORMS: Mapping[str, PoseForm] = {
+    "matrix": PoseForm(("extrinsics",)),
+    "projection": PoseForm(("extrinsics",), OPENCV),
+    "label": PoseForm(("extrinsics",), {"direction": C2W, "axes": "opencv"}),
+    "position and quaternion": PoseForm(("extrinsics",), {}, ("pose_order", "quaternion_order")),
+    "rotation": PoseForm(("rotation", "translation")),
+    "quaternion": PoseForm(("quaternion", "translation"), {}, ("quaternion_order",)),
+    "euler": PoseForm(("euler", "translation"), {}, ("euler_units", "euler_order")),
+    "rodrigues": PoseForm(("rodrigues", "translation")),
+    "look_at": PoseForm(("eye", "target", "up"), OPENCV),
+    "spherical": PoseForm(SPHERICAL, {"direction": W2C}),
+    "attitude": PoseForm(("yaw", "pitch", "roll", "translation"), {}, ("euler_units", "turns")),
 }
-"""What is certain of some forms."""
 POSE_PARTS = POSES | {
     "translation", "location", "target", "forward", "up", *SPHERICAL, "yaw", "pitch", "roll",
     "unknown",
@@ -61,9 +66,9 @@ POSE_PARTS = POSES | {
 
 @dataclass(frozen=True)
 class PosePlan:
-    """Where a pose is: in the columns that `POSE_KEYS` has for its form."""
+    """Where a pose is: in the columns for the keys of its form."""
 
-    form: PoseForm
+    form: str  # of `POSE_FORMS`
     columns: tuple[Column, ...]
     said: Mapping[str, str] = field(compare=False)  # in the words of `camera_schema`
     placed: bool = False  # the translation is the camera's place in the world
@@ -84,7 +89,7 @@ Found = tuple[tuple[PosePlan, ...], bool, CameraValueError | None]
 """Plans of a pose; whether only numbers tell that they are poses; and why there is none."""
 
 
-def stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path, ...]]) -> Found:
+def stated_poses(columns: Sequence[Column], stated: tuple[str, tuple[Path, ...]]) -> Found:
     """The pose at stated paths."""
     form, paths = stated
     parts: list[Column] = []
@@ -95,12 +100,12 @@ def stated_poses(columns: Sequence[Column], stated: tuple[PoseForm, tuple[Path, 
     if len(parts) < len(paths):
         return (), True, None
     try:
-        for part, key in zip(parts, POSE_KEYS[form], strict=False):
+        for part, key in zip(parts, POSE_FORMS[form].keys, strict=False):
             demand_shape(part, key)
     except CameraValueError as fault:
         return (), True, fault
     form = _form_of(parts[0]) if form == "matrix" else form
-    return (PosePlan(form, tuple(parts), _SAID.get(form, {})),), False, None
+    return (PosePlan(form, tuple(parts), POSE_FORMS[form].said),), False, None
 
 
 def plan_poses(columns: Sequence[Column]) -> Found:
@@ -128,16 +133,16 @@ def plan_poses(columns: Sequence[Column]) -> Found:
     return (), True, next((fault for column in broken for fault in column.faults.values()), None)
 
 
-def _planned(form: PoseForm, *columns: Column, forward: bool = False) -> PosePlan:
+def _planned(form: str, *columns: Column, forward: bool = False) -> PosePlan:
     """Plan a pose with what its first key says and its form makes certain."""
-    said = {**columns[0].role.said, **_SAID.get(form, {})}
+    said = {**columns[0].role.said, **POSE_FORMS[form].said}
     placed = form not in ("look_at", "spherical") and columns[-1].role.name == "location"
     return PosePlan(form, columns, said, placed, forward)
 
 
-def _form_of(column: Column) -> PoseForm:
-    """What a pose in one column is: 25 numbers, a position and a quaternion, or a matrix."""
-    forms: dict[Any, PoseForm] = {(25,): "label", (7,): "quaternion"}
+def _form_of(column: Column) -> str:
+    """What a pose in one column is."""
+    forms: Mapping[Dims | None, str] = {(25,): "label", (7,): "position and quaternion"}
     return forms.get(column.dims, "matrix")
 
 
@@ -146,7 +151,7 @@ def _under_known_keys(slots: Slots) -> list[PosePlan]:
     found = [_planned(_form_of(column), column) for column in slots.get("pose", ())]
     for name in _TURNS:
         for turn in slots.get(name, ()):
-            form = name
+            form: str = name
             if name == "rotation" and turn.dims not in SQUARES:
                 form = "quaternion" if turn.dims == (4,) else "euler"
             beside, places = (

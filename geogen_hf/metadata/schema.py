@@ -61,7 +61,7 @@ from typing import Any, cast
 
 from geogen_hf.errors import UsageError
 from geogen_hf.metadata.keys import CHOICES, DEGREES, MAX_KEYS_DEEP, RADIANS, Path, RoleName
-from geogen_hf.metadata.pose_plans import POSE_KEYS, PoseForm
+from geogen_hf.metadata.pose_plans import POSE_FORMS
 from geogen_hf.metadata.stored_intrinsics import CENTRES, INTRINSICS_KEYS, IntrinsicsPlan
 
 if sys.version_info >= (3, 11):
@@ -70,7 +70,7 @@ else:
     import tomli as tomllib
 
 _PLACES = ("cameras", "subject", "view")
-_PATHS = tuple(dict.fromkeys(key for keys in POSE_KEYS.values() for key in keys))
+_PATHS = tuple(dict.fromkeys(key for form in POSE_FORMS.values() for key in form.keys))
 _KEYS = (*_PLACES, *_PATHS, "intrinsics", *CHOICES)
 _OVERRULED: dict[str, tuple[RoleName, ...]] = {
     "layout": ("layout", "column_major", "row_major"),
@@ -92,7 +92,7 @@ class CameraSchema:
     cameras: str | None = None
     subject: str | None = None
     view: str | None = None
-    pose: tuple[PoseForm, tuple[Path, ...]] | None = None
+    pose: tuple[str, tuple[Path, ...]] | None = None
     intrinsics: IntrinsicsPlan[Path] | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -157,13 +157,13 @@ def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema
     )
 
 
-def _pose(paths: Mapping[str, Path]) -> tuple[PoseForm, tuple[Path, ...]] | None:
+def _pose(paths: Mapping[str, Path]) -> tuple[str, tuple[Path, ...]] | None:
     if not paths:
         return None
-    for form, keys in POSE_KEYS.items():
-        if set(paths) in (set(keys), set(keys) - {"up", "roll"}):
-            return form, tuple(paths[key] for key in keys if key in paths)
-    expected = "; or ".join(" and ".join(keys) for keys in POSE_KEYS.values())
+    for name, form in POSE_FORMS.items():
+        if set(paths) in (set(form.keys), set(form.keys) - {"up", "roll"}):
+            return name, tuple(paths[key] for key in form.keys if key in paths)
+    expected = "; or ".join(dict.fromkeys(" and ".join(f.keys) for f in POSE_FORMS.values()))
     raise _wrong("camera_schema does not say one pose", expected, ", ".join(paths))
 
 

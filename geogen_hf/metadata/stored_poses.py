@@ -8,7 +8,7 @@ module to see or change what becomes of each form of pose.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, cast
 
@@ -21,13 +21,7 @@ from geogen_hf.cameras.conventions import (
     Direction,
     rotation_from_quaternion,
 )
-from geogen_hf.cameras.poses import (
-    FloatArray,
-    camera_centre,
-    compose_rigid,
-    invert_rigid,
-    look_at,
-)
+from geogen_hf.cameras.poses import FloatArray, camera_centre, compose_rigid, invert_rigid, look_at
 from geogen_hf.cameras.rigs import LEAST_UP_AGREEMENT, MOST_MISS, measure_rigs
 from geogen_hf.cameras.validate import REPAIR_LIMIT, is_rotation, rotation_errors
 from geogen_hf.errors import CameraError
@@ -41,16 +35,8 @@ from geogen_hf.metadata.keys import (
     Choice,
     dotted,
 )
-from geogen_hf.metadata.pose_plans import POSE_KEYS, PoseForm, PosePlan
+from geogen_hf.metadata.pose_plans import POSE_FORMS, PosePlan
 
-_OPEN: Mapping[PoseForm, tuple[str, ...]] = {
-    "rotation": (),
-    "rodrigues": (),
-    "quaternion": ("quaternion_order",),
-    "euler": ("euler_units", "euler_order"),
-    "attitude": ("euler_units", "turns"),
-}
-"""What has to be known to read a form, by the keys of `CHOICES`."""
 _CLEARLY = 0.25  # of any other reading's miss: then this one is right
 _LEAST_MISS = 1e-3  # of the distance: less than that says nothing against a reading
 _MOST_GAP = np.pi / 3  # between cameras that stand all round an axis
@@ -82,8 +68,8 @@ class Poses:
 
     matrices: FloatArray  # (N, 4, 4) float64 as stored
     claims: Claims
-    intrinsics: FloatArray | None  # (N, 3, 3) pixels, where the pose was a projection matrix
-    faults: Mapping[int, CameraValueError]
+    intrinsics: FloatArray | None = None  # (N, 3, 3) pixels, of projection matrices
+    faults: Mapping[int, CameraValueError] = field(default_factory=dict)
 
 
 def compose_poses(
@@ -100,19 +86,15 @@ def compose_poses(
     found = [_compose(pose, each, subjects) for pose, each in zip(plans, values, strict=True)]
     best, faults = 0, dict[int, CameraValueError]()
     for at in range(1, len(found)):
-        one, other = found[best], found[at]
-        directions = one.claims.direction, other.claims.direction
-        agree = _difference(one.matrices, other.matrices, *directions) <= _AGREE
+        pair = [_w2c(found[each].matrices, found[each].claims.direction) for each in (best, at)]
+        agree = _difference(*pair) <= _AGREE
         if agree.mean() >= 0.5:
             for row in np.flatnonzero(~agree).tolist():
                 keys = dotted([plans[best].paths[0], plans[at].paths[0]])
                 faults.setdefault(row, CameraValueError(row, f"{keys} to agree", "two poses"))
             continue
         rows = _sample(subjects)
-        misses = [
-            _miss(each.matrices[rows], each.claims.direction, subjects[rows])[0]
-            for each in (one, other)
-        ]
+        misses = [_miss([way[rows] for way in each], subjects[rows])[0] for each in pair]
         if not _is_clear(*sorted(misses)):
             both = [path for pose in (plans[best], plans[at]) for path in pose.paths]
             raise CameraValueError(
@@ -127,56 +109,55 @@ def compose_poses(
 
 
 def _statement(pose: PosePlan) -> Choice:
-    names = POSE_KEYS[pose.form if pose.paths[1:] else "matrix"]
-    return {name: dotted([path]) for name, path in zip(names, pose.paths, strict=False)}
+    keys = POSE_FORMS[pose.form].keys
+    return {key: dotted([path]) for key, path in zip(keys, pose.paths, strict=False)}
+
+
+def _w2c(matrices: FloatArray, direction: Direction | None) -> list[FloatArray]:
+    """World-to-camera matrices, lying or not: one for each direction that is possible.
+
+    None where most are not rigid.
+    """
+    if np.abs(matrices[:, 3] - [0, 0, 0, 1]).max() > 1e-4:
+        matrices = matrices.swapaxes(1, 2)
+    affine = np.abs(matrices[:, 3] - [0, 0, 0, 1]).max(axis=1) <= 1e-4
+    if (affine & is_rotation(matrices[:, :3, :3], REPAIR_LIMIT)).mean() <= 0.5:
+        return []
+    ways = {W2C: matrices, C2W: invert_rigid(matrices)}
+    return [way for said, way in ways.items() if direction in (None, said)]
 
 
 def _difference(
-    one: FloatArray,
-    other: FloatArray,
-    direction: Direction | None,
-    other_direction: Direction | None,
-    *,
-    flips: bool = True,
+    one: Sequence[FloatArray], other: Sequence[FloatArray], *, flips: bool = True
 ) -> FloatArray:
     """How far poses differ: in the entries of rotations, and as a part of the distance.
 
-    Where a direction is not said, the better one counts. With `flips`, the signs of the camera's
-    axes may differ, alike in all poses: which are right the images tell.
+    Of several ways to read them the best counts. With `flips`, the signs of the camera's axes may
+    differ, alike in all poses: which are right the images tell.
     """
-    ways = [
-        [way for said, way in ((C2W, matrices), (W2C, invert_rigid(matrices))) if given != said]
-        for matrices, given in ((_standing(one), direction), (_standing(other), other_direction))
-    ]
     found = []
-    for first, second in product(*ways):
+    for first, second in product(one, other):
         joined = first @ invert_rigid(second)
         joined[:, :3, 3] /= 1 + np.linalg.norm(first[:, :3, 3], axis=1, keepdims=True)
         signs = np.sign(np.median(joined, axis=0).diagonal()) if flips else np.ones(4)
         found.append(np.abs(joined - np.diag(signs)).max(axis=(1, 2)))
-    return min(found, key=np.median)
-
-
-def _standing(matrices: FloatArray) -> FloatArray:
-    """Matrices with their translation in the last column, also where it came in the last row."""
-    lying = np.abs(matrices[:, 3] - [0, 0, 0, 1]).max() > 1e-4
-    return matrices.swapaxes(1, 2) if lying else matrices
+    return min(found, key=np.median, default=np.full(1, np.inf))
 
 
 def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.int64]) -> Poses:
     said, first, what = pose.said, values[0], dotted(pose.paths)
     claims = Claims(pose.direction, cast("CameraAxes | None", said.get("axes")), False)
     if pose.form == "label":
-        return Poses(first[:, :16].reshape(-1, 4, 4), claims, None, {})
+        return Poses(first[:, :16].reshape(-1, 4, 4), claims)
     if pose.form == "projection":
         return _decomposed(first, claims)
     if pose.form == "spherical":
-        return Poses(_from_spherical(pose, *values), claims, None, {})
+        return Poses(_from_spherical(pose, *values), claims)
     if pose.form == "matrix":
         matrices, transposed = _whole(first, what, said.get("layout"))
         if _is_projection(matrices):
             return _decomposed(matrices, Claims(W2C, "opencv", False))
-        return Poses(matrices, replace(claims, transposed=transposed), None, {})
+        return Poses(matrices, replace(claims, transposed=transposed))
     if pose.form == "look_at":
         eye, target, *ups = (each.reshape(-1, 3) for each in values)
         target = eye + target if pose.forward else target
@@ -184,21 +165,16 @@ def _compose(pose: PosePlan, values: Sequence[FloatArray], subjects: NDArray[np.
             claims = replace(claims, axes=None)  # which end of it is up, images tell
         up = ups[0] if ups else _world_up(eye - target, what, said.get("world_up"))
         try:
-            return Poses(look_at(eye, target, up), claims, None, {})
+            return Poses(look_at(eye, target, up), claims)
         except CameraError as error:
             raise CameraValueError(None, f"{what} to span a view", str(error)) from error
     way = _clearest(pose, values, subjects)
     faults = {}
-    if pose.form == "quaternion":
-        turns, _ = _parts(values, way)
-        length, expected = (
-            np.linalg.norm(turns, axis=1),
-            f"{dotted(pose.paths[:1])} to have length 1",
-        )
-        faults = {
-            row: CameraValueError(row, expected, f"length {length[row]:.4g}")
-            for row in np.flatnonzero(~_is_unit(turns)).tolist()
-        }
+    if "quaternion_order" in way:
+        lengths = np.linalg.norm(_parts(values, way)[0], axis=1)
+        for row in np.flatnonzero(np.abs(lengths - 1.0) > REPAIR_LIMIT).tolist():
+            expected = f"{dotted(pose.paths[:1])} to have length 1"
+            faults[row] = CameraValueError(row, expected, f"length {lengths[row]:.4g}")
     return Poses(_rigid(pose, values, way), claims, None, faults)
 
 
@@ -235,19 +211,17 @@ def _clearest(
         return ways[0]
     rows = _sample(subjects)
     some = [each[rows] for each in values]
-    tried = [(*_miss(_rigid(pose, some, w), pose.direction, subjects[rows]), w) for w in ways]
+
+    def read(way: Mapping[str, str]) -> list[FloatArray]:
+        return _w2c(_rigid(pose, some, way), pose.direction)
+
+    tried = [(*_miss(read(way), subjects[rows]), way) for way in ways]
     tried.sort(key=lambda each: each[0])
     near = [each for each in tried if not _is_clear(tried[0][0], each[0])]
     near = [each for each in near if each[1]] or near
-    best, flips = _rigid(pose, some, near[0][2]), pose.direction is not None
-    flips = flips and "axes" not in pose.said
+    best, flips = read(near[0][2]), pose.direction is not None and "axes" not in pose.said
     near[1:] = [
-        each
-        for each in near[1:]
-        if _difference(
-            best, _rigid(pose, some, each[2]), pose.direction, pose.direction, flips=flips
-        ).max()
-        > _ALIKE
+        each for each in near[1:] if _difference(best, read(each[2]), flips=flips).max() > _ALIKE
     ]
     if len(near) == 1 and near[0][0] <= MOST_MISS:
         return near[0][2]
@@ -267,42 +241,31 @@ def _clearest(
 
 def _ways(pose: PosePlan, values: Sequence[FloatArray]) -> list[dict[str, str]]:
     """All ways to read rotations and offsets that contradict nothing that is said."""
-    alone = len(values) == 1  # seven numbers
-    keys = [*["pose_order"][:alone], *_OPEN[pose.form]]
-    choices = {key: CHOICES[key] for key in keys}
+    choices = {key: CHOICES[key] for key in POSE_FORMS[pose.form].open}
     if pose.placed:
         choices = {"direction": (C2W, W2C), **choices}
     choices |= {key: (pose.said[key],) for key in choices if key in pose.said}
     if "euler_units" in choices and max(np.abs(each).max() for each in values[:-1]) > 4 * np.pi:
         choices["euler_units"] = (DEGREES,)
-    if alone and "pose_order" not in pose.said:
-        # A quaternion has length 1, and the position before or after it has not.
-        lengths = {
-            o: np.linalg.norm(_parts(values, {"pose_order": o})[0], axis=1)
-            for o in choices["pose_order"]
-        }
-        choices["pose_order"] = tuple(
-            o for o, length in lengths.items() if np.median(np.abs(length - 1)) <= 1e-3
-        )
-        if not choices["pose_order"]:
-            expected = f"{dotted(pose.paths)} to be a position and a quaternion of length 1"
-            raise CameraValueError(None, expected, "none")
     ways = [dict(zip(choices, words, strict=True)) for words in product(*choices.values())]
     # Only as angles of a rotation matrix, yaw, pitch and roll could be those of its inverse.
-    return [way for way in ways if way.get("direction") != W2C or " " in way.get("turns", " ")]
+    ways = [way for way in ways if way.get("direction") != W2C or " " in way.get("turns", " ")]
+    if len(choices.get("pose_order", ())) > 1:
+        off = [np.abs(np.linalg.norm(_parts(values, way)[0], axis=1) - 1.0) for way in ways]
+        ways = [way for way, each in zip(ways, off, strict=True) if np.median(each) <= 1e-3]
+    if not ways:
+        expected = f"{dotted(pose.paths)} to be a position and a quaternion of length 1"
+        raise CameraValueError(None, expected, "none")
+    return ways
 
 
 def _parts(values: Sequence[FloatArray], way: Mapping[str, str]) -> tuple[FloatArray, FloatArray]:
     """The numbers of rotations, `(N, n)`, and the offsets, `(N, 3)`."""
     *parts, offset = (each.reshape(len(each), -1) for each in values)
-    if parts:
+    if "pose_order" not in way:
         return np.concatenate(parts, axis=1), offset
     first = way["pose_order"] == "position first"
     return (offset[:, 3:], offset[:, :3]) if first else (offset[:, :4], offset[:, 4:])
-
-
-def _is_unit(quaternions: FloatArray) -> NDArray[np.bool_]:
-    return np.asarray(np.abs(np.linalg.norm(quaternions, axis=1) - 1.0) <= REPAIR_LIMIT)
 
 
 def _rigid(pose: PosePlan, values: Sequence[FloatArray], way: Mapping[str, str]) -> FloatArray:
@@ -312,8 +275,9 @@ def _rigid(pose: PosePlan, values: Sequence[FloatArray], way: Mapping[str, str])
     if pose.form == "rotation":
         turns = numbers.reshape(-1, 3, 3)
         turns = turns.swapaxes(1, 2) if pose.said.get("layout") == COLUMN_MAJOR else turns
-    elif pose.form == "quaternion":
-        numbers = np.where(_is_unit(numbers)[:, None], numbers, [1.0, 0, 0, 0])
+    elif "quaternion_order" in way:
+        length = np.linalg.norm(numbers, axis=1, keepdims=True)
+        numbers = np.where(np.abs(length - 1.0) > REPAIR_LIMIT, [1.0, 0, 0, 0], numbers)
         turns = rotation_from_quaternion(numbers, cast("Any", way["quaternion_order"]))
     elif pose.form == "rodrigues":
         turns = _from_rodrigues(numbers)
@@ -330,21 +294,13 @@ def _sample(subjects: NDArray[np.int64]) -> NDArray[np.intp]:
     return np.argsort(subjects, kind="stable")[:_SAMPLE]
 
 
-def _miss(
-    matrices: FloatArray, direction: Direction | None, subjects: NDArray[np.int64]
-) -> tuple[float, bool]:
+def _miss(ways: Sequence[FloatArray], subjects: NDArray[np.int64]) -> tuple[float, bool]:
     """How far optical axes pass by their common point, and whether all look at it and are upright.
 
     The first as a part of how far apart the cameras stand: axes that are nearly parallel meet far
-    away. Of the median subject, in the better direction; infinite where no matrices are rigid.
+    away. Of the median subject, in the better way; infinite where there is none.
     """
     starts = np.flatnonzero(np.diff(subjects, prepend=-2))
-    matrices = _standing(matrices)
-    affine = np.abs(matrices[:, 3] - [0, 0, 0, 1]).max(axis=1) <= 1e-4
-    if (affine & is_rotation(matrices[:, :3, :3], REPAIR_LIMIT)).mean() <= 0.5:
-        return np.inf, False
-    ways = [matrices] if direction != C2W else []
-    ways += [invert_rigid(matrices)] if direction != W2C else []
     found = []
     for way in ways:
         rigs, eye = measure_rigs(way, starts), camera_centre(way)
@@ -356,7 +312,7 @@ def _miss(
         miss = rigs.miss * np.sqrt(away / np.maximum(apart, 1e-24))
         alike = (rigs.up_agreement >= LEAST_UP_AGREEMENT) & (np.abs(rigs.ahead - 0.5) >= 0.4)
         found.append((float(np.median(miss)), bool(np.median(alike) > 0.5)))
-    return min(found)
+    return min(found, default=(np.inf, False))
 
 
 def _is_clear(least: float, other: float) -> bool:
