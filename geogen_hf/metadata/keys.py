@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, permutations, product
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -31,6 +31,7 @@ Choice = Mapping[str, Any]
 MAX_KEYS_DEEP = 3
 """How deep inside a camera's object a value may be."""
 _MAX_NUMBER = 1e9  # no length, pixel or entry comes near; beyond it arithmetic overflows at last
+_LONGEST = 2000  # characters of numbers in a text
 _MOST_CHOICES = 8  # in a message
 _MAX_KEYS = 64  # an object with more keys is a collection and no camera
 _DIGITS = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -82,15 +83,6 @@ class Role:
     name: RoleName
     said: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    @property
-    def direction(self) -> Direction | None:
-        """Which way a pose maps, where that is said."""
-        return cast("Direction | None", self.said.get("direction"))
-
-    def saying(self, **words: str) -> Role:
-        """The same, with more words."""
-        return Role(self.name, {**self.said, **words})
-
 
 def _spelt(name: RoleName, spellings: str, **said: str) -> dict[str, Role]:
     return dict.fromkeys(spellings.split(), Role(name, said))
@@ -112,9 +104,7 @@ _ROLES: dict[str, Role] = {
         direction=C2W,
     ),
     **_spelt("pose", "matrixworld", **_BLENDER),  # a property of Blender's objects
-    **_spelt(
-        "pose", "extrinsics extrinsic ext rt pose poses transform transforms transformation matrix"
-    ),
+    **_spelt("pose", "extrinsic ext rt pose transform transformation matrix"),
     **_spelt("projection", "p projection proj worldtoimage"),
     **_spelt("rotation", "r rot rotation orientation attitude"),
     **_spelt("translation", "t trans translation xyz"),
@@ -142,7 +132,7 @@ _ROLES: dict[str, Role] = {
     **_spelt("distance", "distance dist radius"),
     **_spelt(
         "matrix",
-        "k intrinsics intrinsic intr cameratoimage camera2image calibration cammat cameramatrix",
+        "k intrinsic intr cameratoimage camera2image calibration cammat cameramatrix",
     ),
     **_spelt("fx", "fx flx focalx focallengthx"),
     **_spelt("fy", "fy fly focaly focallengthy"),
@@ -150,8 +140,7 @@ _ROLES: dict[str, Role] = {
     **_spelt("cy", "cy ppy py v0 principalpointy"),
     **_spelt("focal", "f focal focallength"),
     **_spelt(
-        "principal",
-        "c pp principal principalpoint principalpointpx opticalcenter opticalcenters opticalcentre",
+        "principal", "c pp principal principalpoint principalpointpx opticalcenter opticalcentre"
     ),
     **_spelt("focal_mm", "focalmm focallengthmm fmm lens lensmm"),
     **_spelt("focal_px", "focalpx focallengthpx focalpixels fpx"),
@@ -341,13 +330,20 @@ def shape_of(value: object, depth: int = MAX_KEYS_DEEP + 1) -> Any:
     if kind is float or kind is int:
         return dims
     if kind is str:
-        worded = _WORDED.fullmatch(inner[:2000]) if inner[-1:] in ")>" else None
-        text = worded[1] if worded else inner
-        count = len(re.findall(_DIGITS, text)) if _NUMBERS_TEXT.fullmatch(text[:2000]) else 0
-        if count > (2 if worded else 0):  # `Camera (3)` is a name
+        if count := len(_figures(inner)):
             return dims if count == 1 else (*dims, count)
         return "[]" if len(dims) > 1 else ("s", dims[0]) if dims else "s"
     return "[]" if dims else "b" if kind is bool else "-"
+
+
+def _figures(text: str) -> list[str]:
+    """The numbers of a text that holds nothing else, or of what Python prints of several."""
+    if len(text) > _LONGEST:
+        return []
+    worded = _WORDED.fullmatch(text) if text[-1:] in ")>" else None
+    text = worded[1] if worded else text
+    found = re.findall(_DIGITS, text) if _NUMBERS_TEXT.fullmatch(text) else []
+    return found if len(found) > (2 if worded else 0) else []  # `Camera (3)` is a name
 
 
 def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> FloatArray:
@@ -399,10 +395,8 @@ def _plain(value: object) -> object:
         parts = {str(key).lower(): each for key, each in value.items()}
         return [parts.get(letter) for letter in ("wxyz" if "w" in parts else "xyz")]
     if isinstance(value, str):
-        worded = _WORDED.fullmatch(value)
-        value = worded[1] if worded else value
-        words = re.split(r"[\s,;\[\]()]+", value.strip(" \t\r\n[](),;"))
-        return words[0] if len(words) == 1 else words
+        words = _figures(value)
+        return words if len(words) > 1 else value.strip(" \t\r\n[](),;")
     return value
 
 

@@ -43,10 +43,10 @@ Change = Literal["none", "resized", "cropped"]
 UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
 """What the publisher's page calls the average."""
 
-# A view of 130 to 12 degrees whose axis meets the image's middle half, divided by the image size;
-# and one that no image of 8 pixels or more could have in those units.
-_NORMALISED_FOCAL, _NORMALISED_CENTRE = (0.2, 5.0), (0.25, 0.75)
-_LEAST_FOCAL_PX, _LEAST_CENTRE_PX = 7.5, 2.0
+# fx fy cx cy of a view of 130 to 12 degrees whose axis meets the image's middle half, divided by
+# the image size; and what no image of 8 pixels or more could have in those units.
+_NORMALISED = np.array([[0.2, 0.2, 0.25, 0.25], [5.0, 5.0, 0.75, 0.75]])
+_LEAST_PX = np.array([7.5, 7.5, 2.0, 2.0])
 
 _LENSES: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
     ("focal_px", ("fx", "fy")),
@@ -286,7 +286,8 @@ def compose_intrinsics(
         return StoredIntrinsics("absent", np.zeros((count, 3, 3)), "shift", size)
     if plan.form not in LENSES:
         matrices = _matrices(np.column_stack([each.reshape(count, -1) for each in values.values()]))
-        unit = _unit(matrices, plan.units, names[0])
+        focal, centre = np.abs(matrices[:, [0, 1], [0, 1]]), matrices[:, :2, 2]
+        unit = plan.units or _unit(np.concatenate([focal, centre], axis=1), names[0])
         return StoredIntrinsics(unit, matrices, unit, size)
     lens = np.column_stack([each for role, each in values.items() if role not in CENTRES])
     kind: Any = {"focal_px": "pixels", "fov_y": "heights"}.get(plan.form, "widths")
@@ -301,14 +302,9 @@ def compose_intrinsics(
         focal = lens if kind == "pixels" else lens[:, :1] / lens[:, 1:]
     beside = [each for role, each in values.items() if role in CENTRES]
     centre = np.column_stack(beside or [np.zeros((count, 2))])
-    near = ((centre >= _NORMALISED_CENTRE[0]) & (centre <= _NORMALISED_CENTRE[1])).all()
-    centre_kind: Any = plan.units or ("normalised" if near else "pixels")
-    if not beside or SHIFTS[0] in values:
-        centre_kind = "shift"
-    elif centre_kind != "normalised":
-        expected = "the principal point in pixels, or divided by the image size and near 0.5"
-        good = (centre >= _LEAST_CENTRE_PX).all(axis=1) & (centre_kind == "pixels")
-        _require(good, names[lens.shape[1]], expected, centre)
+    centre_kind: Any = "shift"
+    if beside and SHIFTS[0] not in values:
+        centre_kind = plan.units or _unit(centre, names[lens.shape[1]])
     matrices = intrinsics_matrix(focal[:, 0], focal[:, -1], *centre.T)
     return StoredIntrinsics(kind, matrices, centre_kind, size)
 
@@ -338,23 +334,22 @@ def _matrices(flat: FloatArray) -> FloatArray:
     return matrices.swapaxes(1, 2) if lower else matrices
 
 
-def _unit(matrices: FloatArray, said: Units | None, name: str) -> Units:
-    if said is not None:
-        return said
-    focal, centre = np.abs(matrices[:, [0, 1], [0, 1]]), matrices[:, :2, 2]
-    (low, high), (near, far) = _NORMALISED_FOCAL, _NORMALISED_CENTRE
-    normal = (focal >= low) & (focal <= high) & (centre >= near) & (centre <= far)
-    pixels = (focal >= _LEAST_FOCAL_PX) & (centre >= _LEAST_CENTRE_PX)
-    if normal.all():
+def _unit(numbers: FloatArray, name: str) -> Units:
+    """The unit of focal lengths and principal points `(V, 4)`, or of principal points `(V, 2)`."""
+    of = slice(-numbers.shape[1], None)
+    normalised = (numbers >= _NORMALISED[0, of]) & (numbers <= _NORMALISED[1, of])
+    pixels = numbers >= _LEAST_PX[of]
+    if normalised.all():
         return "normalised"
     if pixels.all():
         return "pixels"
-    row = int(np.argmin(pixels.all(axis=1) | normal.all(axis=1)))
-    fx, fy, cx, cy = np.concatenate([focal[row], centre[row]]).tolist()
+    row = int(np.argmin(pixels.all(axis=1) | normalised.all(axis=1)))
+    names = " ".join(["fx", "fy", "cx", "cy"][of])
+    shown = " ".join(f"{number:.4g}" for number in numbers[row])
     raise CameraValueError(
         row,
         f"{name} in pixels, or divided by the image size with the centre near 0.5",
-        f"fx fy cx cy = {fx:.4g} {fy:.4g} {cx:.4g} {cy:.4g}, which could be either or neither",
+        f"{names} = {shown}, which could be either or neither",
         [{"intrinsics_units": unit} for unit in get_args(Units)],
     )
 

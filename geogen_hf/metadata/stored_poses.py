@@ -405,17 +405,15 @@ def _whole(array: FloatArray, what: str, layout: str | None) -> tuple[FloatArray
         rows, columns = array.reshape(-1, 3, 4), array.reshape(-1, 4, 3)
         if layout is None:
             standing = is_rotation(rows[:, :, :3], REPAIR_LIMIT).mean()
-            lying = bool(is_rotation(columns[:, :3], REPAIR_LIMIT).mean() > standing)
+            lying = is_rotation(columns[:, :3], REPAIR_LIMIT).mean() > standing
         array = columns if lying else rows
     elif layout is not None and shape != ((4, 3) if lying else (3, 4)):
         expected = "4 columns of 3 numbers" if lying else "3 rows of 4 numbers"
         raise CameraValueError(None, f"{what} to have {expected}", f"shape {shape}")
+    lying = array.shape[1:] == (4, 3)
     matrices = np.tile(np.eye(4), (len(array), 1, 1))
-    if array.shape[1:] == (3, 4):
-        matrices[:, :3] = array
-        return matrices, False
-    matrices[:, :, :3] = array
-    return (matrices, True) if layout is None else (matrices.swapaxes(1, 2), False)
+    matrices[:, :3] = array.swapaxes(1, 2) if lying else array
+    return (matrices.swapaxes(1, 2), True) if lying and layout is None else (matrices, False)
 
 
 def _is_projection(matrices: FloatArray) -> bool:

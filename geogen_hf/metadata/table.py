@@ -280,7 +280,7 @@ class Table:
     ) -> None:
         role, above = self._role(pattern)
         if above is not None and dims and dims in ACCEPTED.get(above.name, ()):
-            vague = role.name in ("pose", "matrix") and role.direction is None
+            vague = role.name in ("pose", "matrix") and "direction" not in role.said
             role = above if role.name == "unknown" or (alone and vague) else role
         shapes, other = OTHERWISE.get(pattern[-1].lower() if pattern else "", ((), role))
         role = other if dims in shapes else role
@@ -293,7 +293,7 @@ class Table:
             return
         accepted = ACCEPTED.get(role.name)
         if type(value) is dict and len(value) == 4:
-            role = role.saying(quaternion_order="wxyz")
+            role = Role(role.name, {**role.said, "quaternion_order": "wxyz"})
         stated = self._stated and pattern and normalise_key(pattern[-1]) in self._stated
         if role.name == "distortion" or dims in (accepted or ()):
             self._put(value, pattern, keys, role)
@@ -467,7 +467,7 @@ def _inside(role: Role, above: Role | None) -> Role:
     if above is None:
         return role
     if above.name == "matrix":
-        return Role("matrix") if role.name == "pose" and role.direction is None else role
+        return Role("matrix") if role.name == "pose" and "direction" not in role.said else role
     if role.name in POSES or role.name == "translation":
         return Role(role.name, {**above.said, **role.said})
     return role
