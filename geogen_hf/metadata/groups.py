@@ -100,11 +100,12 @@ class Group:
         self.keys = [table.keys[at] for at in keys.tolist()]
         self.poses, self.guessed, fault = found
         self.faults = {} if fault is None else dict.fromkeys(range(len(codes)), fault)
-        self.intrinsics, self._size = IntrinsicsPlan[Column](), tuple[Column, ...]()
+        self.intrinsics = IntrinsicsPlan[Column]()
+        self._size, self._crop = tuple[Column, ...](), tuple[Column, ...]()
         self.lent: StoredIntrinsics | None = None
         self.start = 0
         self.composed: Composed | None = None
-        self._intrinsics_in_pose = False
+        self._intrinsics_in_pose = self._of_stored = False
         self._rows: dict[Column, IntArray] = {}
         try:
             self._look_around(schema)
@@ -126,10 +127,10 @@ class Group:
         """Whether any camera has a pose."""
         return bool(self.poses) and len(self.faults) < len(self)
 
-    def sound(self) -> Group:
-        """The cameras in which nothing is wrong so far."""
+    def without(self, rows: Collection[int]) -> Group:
+        """The other cameras."""
         table, pattern, main, codes, found, schema = self._made_of
-        return Group(table, pattern, main, np.delete(codes, list(self.faults)), found, schema)
+        return Group(table, pattern, main, np.delete(codes, list(rows)), found, schema)
 
     @property
     def form(self) -> str:
@@ -166,17 +167,29 @@ class Group:
         ):
             parts = {**parts, **{role: slots[role][0] for role in SHIFTS}}
             self.intrinsics = replace(self.intrinsics, parts=parts)
-        if (stated_units or numbers_stated) and self._change == "none":
+        self._of_stored = (stated_units or numbers_stated) and self._change == "none"
+        if self._of_stored:
             pass  # what was stated is of the images as they are
         elif "resolution" in slots:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:
             self._size = (slots["width"][0], slots["height"][0])
-        elif self._change != "none" and self.intrinsics.form != "absent":
+        elif (
+            self._change != "none"
+            and self.intrinsics.form != "absent"
+            and self._table.sole_size is None
+        ):
             expected = f"the size that images were {self._change} from"
             missing = CameraValueError(None, expected, "none")
             self._fail(np.ones(len(self), dtype=np.bool_), missing)
-        for column in [*in_pose, *self.intrinsics.places, *self._size]:
+        if "crop" in slots and not self._of_stored:
+            self._crop = (slots["crop"][0],)
+            if not self._size:
+                expected = f"the size of images beside {dotted([self._crop[0].path])}"
+                choices = [{"intrinsics_units": "pixels"}]
+                missing = CameraValueError(None, expected, "none", choices)
+                self._fail(np.ones(len(self), dtype=np.bool_), missing)
+        for column in [*in_pose, *self.intrinsics.places, *self._size, *self._crop]:
             self._check(column)
         said: dict[str, str] = {}
         for column in columns:
@@ -185,7 +198,11 @@ class Group:
                 self._demand_zero(column)
             elif role in STATEMENTS and not schema.overrules(role):
                 said |= self._read(column)
-            elif role in INTRINSICS_PARTS and self.intrinsics.form == "absent":
+            elif (
+                role in INTRINSICS_PARTS
+                and self.intrinsics.form == "absent"
+                and column.steps_with(self._main) >= self._main.depth
+            ):
                 expected = f"no {dotted([column.path])}, as in others"
                 self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
         units: Any = said.pop("units", None)
@@ -340,7 +357,17 @@ class Group:
         }
         size = [self._of(column, rows) for column in self._size]
         found = compose_intrinsics(self.intrinsics, parts, self._size, size, len(rows))
-        return replace(found, change=self._change)
+        if not size and found.kind == "pixels" and not self._of_stored:
+            found = replace(found, size_wh=self._size_elsewhere(found.values[:, :2, 2]))
+        crop = self._of(self._crop[0], rows) if self._crop else None
+        return replace(found, change=self._change, crop=crop)
+
+    def _size_elsewhere(self, centres: FloatArray) -> FloatArray | None:
+        """The one size that is named, wherever, if principal points are in its middle."""
+        size = self._table.sole_size
+        if size is None or not ((centres > size / 4) & (centres < size * 3 / 4)).all():
+            return None
+        return np.tile(size, (len(centres), 1))
 
     def _of(self, column: Column, rows: IntArray) -> FloatArray:
         places = self._rows_of(column)[rows]

@@ -45,7 +45,7 @@ RoleName = Literal[
     "pose", "projection", "rotation", "quaternion", "euler", "rodrigues", "translation", "yaw",
     "pitch", "roll", "location", "target", "forward", "up", "azimuth", "elevation", "distance",
     "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
-    "fov_x", "fov_y", "width", "height", "resolution", "distortion",
+    "fov_x", "fov_y", "width", "height", "resolution", "crop", "distortion",
     "shift_x", "shift_y",
     "layout", "column_major", "row_major", "quaternion_order", "axes", "ndc",
     "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects", "unknown",
@@ -151,7 +151,10 @@ _ROLES: dict[str, Role] = {
     **_spelt("fov_y", "fovy vfov yfov"),
     **_spelt("width", "w width imagewidth imgwidth resolutionx"),
     **_spelt("height", "h height imageheight imgheight resolutiony"),
-    **_spelt("resolution", "resolution imagesize imgsize imageresolution"),
+    **_spelt(
+        "resolution", "resolution imagesize imgsize imageresolution renderresolution rendersize"
+    ),
+    **_spelt("crop", "crop cropbox croprect cropregion cropwindow croparea"),
     **_spelt(
         "distortion",
         "k1 k2 k3 k4 k5 k6 p1 p2 distortion distortioncoefficients distcoeffs distortionparams "
@@ -199,11 +202,12 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     **dict.fromkeys(
         ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
     ),
-    "matrix": (*SQUARES, *_FOURS, (4, 4), (3, 4), (16,)),
+    "matrix": (*SQUARES, *_FOURS, *_VECTORS, (4, 4), (3, 4), (16,)),
     "focal": ((), *_PAIRS),
     "focal_px": ((), *_PAIRS),
     "principal": _PAIRS,
     "resolution": (*_PAIRS, *_VECTORS, ()),
+    "crop": _FOURS,
     **dict.fromkeys(
         ("yaw", "pitch", "roll", "azimuth", "elevation", "distance", "fx", "fy", "cx", "cy",
          "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height", "shift_x", "shift_y"),
@@ -215,6 +219,7 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
 OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
     **dict.fromkeys(("c", "p"), (_VECTORS, Role("location", {"direction": C2W}))),
     "r": (_NUMBERS, Role("distance")),
+    "params": ((*_VECTORS, *_FOURS), Role("matrix")),  # COLMAP's pinhole cameras
 }
 """What letters hold, where their numbers are not what they mostly stand for."""
 

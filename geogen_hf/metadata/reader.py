@@ -146,8 +146,11 @@ class _Search:
         if not self._documents or not self._images.ids:
             return Metadata({}, self._problems, "none", {})
         groups = find_groups(self._table, self._schema)
-        wanted = self._schema.cameras
-        groups = [each for each in groups if wanted in (None, *_collections(each.pattern))]
+        if (wanted := self._schema.cameras) is not None:
+            stated_as = [_collections(group.pattern) for group in groups]
+            level = 0 if any(wanted == collection for collection, _ in stated_as) else 1
+            said = zip(groups, stated_as, strict=True)
+            groups = [group for group, each in said if each[level] == wanted]
         if not any(group.usable for group in groups):
             raise self._nothing(groups)
         chosen, reading = self._choose(groups)
@@ -224,13 +227,20 @@ class _Search:
             readings = find_readings(self._columns(family), self._images, subject, view)
             if any(group.faults for group in family) and not (readings and readings[0].exact == 1):
                 # What lacks a value that others have may be no camera: a light, the head.
-                sound = [group.sound() for group in family if group.usable]
+                sound = [group.without(group.faults) for group in family if group.usable]
                 others = find_readings(self._columns(sound), self._images, subject, view)
                 if others and others[0].exact == 1:
                     family, readings = sound, others
             if readings:
                 fitting.append((family, readings))
         if not fitting:
+            if copies := self._copies():
+                once = [
+                    group.without([row for row, at in enumerate(group.documents) if at in copies])
+                    for group in groups
+                ]
+                if any(len(one) < len(group) for one, group in zip(once, groups, strict=True)):
+                    return self._choose([group for group in once if len(group)])
             raise self._unmapped(families[0])
         family, readings = fitting[0]
         if len(readings) > 1:
@@ -238,6 +248,12 @@ class _Search:
         if len(fitting) > 1:
             raise self._several_sets([each[0] for each, _ in fitting])
         return family, readings[0]
+
+    def _copies(self) -> set[int]:
+        """Documents that are there before, with this text and name, in another folder."""
+        first: dict[tuple[str, str], int] = {}
+        keys = [(text, path.rpartition("/")[2]) for text, _, path in self._documents]
+        return {at for at, key in enumerate(keys) if first.setdefault(key, at) != at}
 
     def _columns(self, groups: Sequence[Group]) -> list[Labels]:
         """Labels of all cameras of some groups, one group after the other."""

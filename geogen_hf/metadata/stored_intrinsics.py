@@ -110,12 +110,14 @@ class StoredIntrinsics:
     values: FloatArray
     centre_kind: Literal[Units, "shift"]
     size_wh: FloatArray | None = None  # (V, 2) image width and height as the metadata has them
+    crop: FloatArray | None = None  # (V, 4) the box in images of that size that was kept
     change: Change = "none"  # of the images, from that size
 
     def at(self, rows: slice | Sequence[int] | NDArray[np.intp]) -> StoredIntrinsics:
         """The same for some of the views, in this order."""
         size_wh = None if self.size_wh is None else self.size_wh[rows]
-        return replace(self, values=self.values[rows], size_wh=size_wh)
+        crop = None if self.crop is None else self.crop[rows]
+        return replace(self, values=self.values[rows], size_wh=size_wh, crop=crop)
 
 
 def pixel_intrinsics(
@@ -138,8 +140,36 @@ def pixel_intrinsics(
     named_wh = _named_size(stored, size_wh)
     intrinsics = _at_size(stored, named_wh, default_intrinsics)
     if stored.change == "cropped":
-        return crop_intrinsics(intrinsics, *((named_wh - size_wh) / 2).T)
+        start, kept_wh = _kept(stored, named_wh, size_wh)
+        intrinsics, named_wh = crop_intrinsics(intrinsics, *start.T), kept_wh
     return np.asarray(intrinsics * np.insert(size_wh / named_wh, 2, 1.0, axis=1)[:, :, None])
+
+
+def _kept(
+    stored: StoredIntrinsics, named_wh: FloatArray, size_wh: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Where what was kept of larger images begins in them, and its size: `(V, 2)` each, pixels.
+
+    Without a box it is the middle. The numbers of a box are its corner and size, or two corners:
+    whichever has the images' aspect and lies within.
+    """
+    if stored.crop is None:
+        return (named_wh - size_wh) / 2, size_wh
+    start, end = stored.crop[:, :2], stored.crop[:, 2:]
+    ways = []
+    for kept in (end, end - start):
+        off = np.abs(kept[:, 0] * size_wh[:, 1] - kept[:, 1] * size_wh[:, 0])
+        inside = (kept > 0) & (start >= 0) & (start + kept <= named_wh)
+        if inside.all() and (off <= kept.max(axis=1) / 2).all():
+            ways.append((start, kept))
+    if len(ways) != 1:
+        raise CameraError(
+            "the metadata has crops that can be read in no way, or in several",
+            expected="x, y, width and height, or two corners, of the aspect of the images",
+            found=stored.crop[0].tolist(),
+            remedy=f"state the intrinsics of the images as they are: camera_schema={_NUMBERS}",
+        )
+    return ways[0]
 
 
 def _at_size(
@@ -184,13 +214,17 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     named_wh = np.where(turned, stored.size_wh[:, ::-1], stored.size_wh)
     scale = size_wh / named_wh
     off = np.abs(size_wh * (1 - scale[:, ::-1] / scale)).min(axis=1) > 0.5
-    bad = {"none": (size_wh != named_wh).any(axis=1), "resized": off, "cropped": off & False}
+    other = (size_wh != named_wh).any(axis=1)
+    if stored.crop is not None:
+        other |= (stored.crop[:, :2] != 0).any(axis=1)
+    bad = {"none": other, "resized": off, "cropped": off & False}
     if bad[stored.change].any():
         row = int(np.argmax(bad[stored.change]))
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
         reasons = {
             "pixels": "if the intrinsics are of the images as they are",
-            "cropped": "if they were cropped about their middle",
+            "cropped": "if they were cropped"
+            + (" about their middle" if stored.crop is None else ""),
             "resized": "if they were resized",
         }
         of_pixels = "pixels" in (stored.kind, stored.centre_kind)

@@ -376,6 +376,23 @@ class Table:
         alike = [key for key in inner if shape_of(node[key]) == shape]
         return [key for key in alike if key in words or type(node[key]) is dict]
 
+    @cached_property
+    def sole_size(self) -> FloatArray | None:
+        """The `(2,)` size of images, if all documents together name just one."""
+        slots = slots_of(column for column in self.columns.values() if column.numeric)
+        named = [
+            np.unique(np.column_stack([flat, flat])[:, :2], axis=0)
+            for column in slots.get("resolution", ())
+            for flat in [column.array.reshape(len(column), -1)]
+        ]
+        sides = [
+            np.unique([x for column in slots.get(role, ()) for x in np.unique(column.array)])
+            for role in ("width", "height")
+        ]
+        named += [np.array([sides]).reshape(1, 2)] if sides[0].size == sides[1].size == 1 else []
+        sizes = np.unique(np.concatenate(named), axis=0) if named else np.empty((0, 2))
+        return sizes[0] if len(sizes) == 1 else None
+
     def codes(self, column: Column) -> IntArray:
         """For each value, document and keys as one number."""
         documents = np.array(column.documents, dtype=np.int64)

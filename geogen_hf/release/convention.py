@@ -205,8 +205,10 @@ def _settled_by_images(doubt: DoubtError, read: Callable[[Choice], _Read]) -> Ch
         others = [other for other, _, found in tried[1:] if not _is_same(best, found)]
         clear = misfit + _FLOOR <= _MOST_RATIO * (min(others, default=np.inf) + _FLOOR)
         fits = best[1].convention is not None and best[1].proof and best[1].proof.settled
-        # Where a crop was is for its maker to say: it is tried so as to tell it from a resize.
-        if clear and fits and choice.get("intrinsics_units") != "cropped":
+        # Where a crop was, images do not tell: without a box it is tried as a rival of a resize.
+        lenses = [each.intrinsics for each in best[0].cameras.values()]
+        vague = any(lens.change == "cropped" and lens.crop is None for lens in lenses)
+        if clear and fits and not vague:
             return choice
         shown = [
             f"{stated([each])} misfits by {percent(misfit):.2f} %" for misfit, each, _ in tried[:4]
@@ -237,6 +239,7 @@ def _is_same(one: _Read, other: _Read) -> bool:
                 canonicalise(found.matrices, resolved.convention),
                 lens.values,
                 lens.size_wh,
+                lens.crop,
             ]
     return len(arrays[0]) == len(arrays[1]) and all(
         np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, atol=1e-6)
@@ -377,7 +380,7 @@ def _pieces(cameras: Mapping[str, SubjectCameras]) -> Iterator[bytes]:
         lens = found.intrinsics
         units = f"{lens.kind} {lens.change} {lens.centre_kind}"
         yield f"{subject_id} {found.view_ids} {found.claims} {units}".encode()
-        for numbers in (found.matrices, lens.values, lens.size_wh):
+        for numbers in (found.matrices, lens.values, lens.size_wh, lens.crop):
             yield b"" if numbers is None else np.ascontiguousarray(numbers).tobytes()
 
 

@@ -160,7 +160,8 @@ def join_subjects(
         problems.extend(_unmatched_views(found, views, complete))
         try:
             if found.intrinsics.kind == "absent":  # refuses what is not to be assumed
-                pixel_intrinsics(found.intrinsics, 1, 1, default_intrinsics)
+                lens = replace(found.intrinsics, size_wh=None)
+                pixel_intrinsics(lens, 1, 1, default_intrinsics)
             if stated:
                 found = replace(found, claims=Claims())
             subjects.append(join_subject(found, views, convention, default_intrinsics))
