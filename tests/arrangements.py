@@ -254,6 +254,10 @@ def rodrigues(pose: Matrix) -> Matrix:
     return np.array(xyz) / max(np.sin(angle / 2), 1e-12) * angle
 
 
+def plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=np.ndarray.tolist))
+
+
 def as_text(value: Any) -> Any:
     return [as_text(v) for v in value] if isinstance(value, list) else repr(value)
 
@@ -1005,5 +1009,90 @@ HELD_OUT: dict[str, Arrangement] = {
                 {"time": 1.5 * v.number, "seed": v.number * 31 % VIEWS, **v.both} for v in h.views
             ]
         },
+    ),
+    "numbers inside keys": each(
+        PLAIN,
+        lambda h: {
+            key: value
+            for v in h.views
+            for key, value in (
+                (f"camera_{v.number}_extrinsics", v.e),
+                (f"camera_{v.number}_intrinsics", v.k),
+            )
+        },
+    ),
+    "cameras as Python prints them": named(
+        PADDED, lambda v: str({"w2c": v.e.tolist(), "K": v.k.tolist(), "shape": (SIZE, SIZE)})
+    ),
+    "a whole file as Python prints it": whole(
+        PLAIN, lambda every: str({h.name: [plain(v.both) for v in h.views] for h in every})
+    ),
+    "comments above": each(
+        PLAIN, lambda h: "// cameras\n# of one head\n" + json.dumps(plain(h.cameras))
+    ),
+    "arrays beside numbers that are names": whole(
+        PLAIN,
+        lambda every: {
+            "subjects": [h.name for h in every],
+            "poses": [h.e for h in every],
+            "K": [h.k for h in every],
+        },
+    ),
+    "Kubric's arrays": each(
+        PADDED,
+        lambda h: {
+            "metadata": {"num_frames": VIEWS, "resolution": [SIZE, SIZE]},
+            "camera": {
+                "positions": [v.centre for v in h.views],
+                "quaternions": [quaternion(v.blender) for v in h.views],
+                "K": [v.k / [[SIZE], [SIZE], [1]] * [1, -1, -1] for v in h.views],
+                "R": h.views[0].blender,
+            },
+        },
+        convention=BLENDER,
+    ),
+    "a scene with lights": each(
+        PADDED,
+        lambda h: {
+            "objects": [
+                {"name": "Head", "matrix_world": np.eye(4)},
+                *({"name": f"Light.{n:03d}", "matrix_world": np.eye(4)} for n in (1, 2)),
+                *(
+                    {"name": f"Camera.{v.number:03d}", "matrix_world": v.blender, "lens": v.mm}
+                    for v in h.views
+                ),
+            ],
+            "sensor_width": 36,
+        },
+        convention=BLENDER,
+    ),
+    "COLMAP's cameras": whole(
+        PADDED,
+        lambda every: {
+            "cameras": {"1": {"model": "PINHOLE", "params": every[0].views[0].four}},
+            "images": {
+                str(row): {"qvec": quaternion(v.e), "tvec": v.t, "camera_id": 1, "name": v.path}
+                for row, v in enumerate((v for h in every for v in h.views), 1)
+            },
+        },
+        one_lens=True,
+    ),
+    "COLMAP's cameras, one focal length": each(
+        PLAIN,
+        lambda h: {
+            "cameras": [{"id": 1, "params": [h.views[0].f, h.views[0].cx, h.views[0].cy]}],
+            "images": [
+                {"qvec": quaternion(v.e), "tvec": v.t, "camera_id": 1, "name": v.png}
+                for v in h.views
+            ],
+        },
+    ),
+    "copies in another folder": Arrangement(
+        lambda every: (
+            (f"{folder}metadata_id_{h.number}.json", {"id": h.number, "cameras": h.cameras})
+            for folder in ("", "backup/")
+            for h in every
+        ),
+        PLAIN,
     ),
 }

@@ -11,18 +11,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrangements import ARRANGEMENTS, HELD_OUT, documents
+from arrangements import SIZE as OWN_SIZE
+from arrangements import heads as heads_of
 from PIL import Image
+from test_arrangements import REMEDIED
 from zips import read_zip, zip_of
 
-from geogen_hf.errors import CameraError
+from geogen_hf.errors import CameraError, MetadataError
 from geogen_hf.metadata.keys import DoubtError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import Release, read_release
 from geogen_hf.release.shards import Shard, read_images
-from geogen_hf.sample import subject_cameras, write_release
+from geogen_hf.sample import head_of, subject_cameras, write_release
+from geogen_hf.sample.render import render
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
 SIZE, SUBJECTS = 64, 4
+LEFT_OPEN = {"f in mm alone", "K of somebody else"}  # of these the images see too little
 Cameras = list[tuple[np.ndarray, np.ndarray]]  # (7, 4, 4) and (7, 3, 3) of each subject
 
 
@@ -88,8 +94,43 @@ def of_larger_images(cameras: Cameras) -> object:
     return by_name(larger, lambda *_: {"resolution": [4 * SIZE, 4 * SIZE]})
 
 
+def size_elsewhere(cameras: Cameras) -> object:
+    larger = [(e, k * [[4.0], [4.0], [1.0]]) for e, k in cameras]
+    return {
+        "render": {"width": 4 * SIZE, "height": 4 * SIZE},
+        "all": by_name(larger, lambda *_: {}),
+    }
+
+
+def with_a_box(cameras: Cameras) -> object:
+    """What was kept of images twice as large, and not their middle."""
+    box = {"resolution": [2 * SIZE, 2 * SIZE], "crop": [20, 12, SIZE, SIZE]}
+    moved = [(e, k + np.array([[0, 0, 20], [0, 0, 12], [0, 0, 0]])) for e, k in cameras]
+    return by_name(moved, lambda *_: box)
+
+
+def two_corners(cameras: Cameras) -> object:
+    half = SIZE // 2
+    box = {"resolution": [SIZE, SIZE], "crop_box": [12, 20, 12 + half, 20 + half]}
+    moved = [
+        (e, k * [[0.5], [0.5], [1]] + np.array([[0, 0, 12], [0, 0, 20], [0, 0, 0]]))
+        for e, k in cameras
+    ]
+    return by_name(moved, lambda *_: box)
+
+
 @pytest.mark.parametrize(
-    "arranged", [other_numbers, no_names, another_pose, of_larger_images], ids=lambda f: f.__name__
+    "arranged",
+    [
+        other_numbers,
+        no_names,
+        another_pose,
+        of_larger_images,
+        size_elsewhere,
+        with_a_box,
+        two_corners,
+    ],
+    ids=lambda f: f.__name__,
 )
 def test_the_reading_that_fits_the_images_is_taken(
     arranged: Callable[[Cameras], object], heads: Path, cameras: Cameras, tmp_path: Path
@@ -164,3 +205,31 @@ def test_a_crop_is_never_taken_for_a_resize(heads: Path, cameras: Cameras, tmp_p
     (subject, _), *_ = read_images(Shard(release.sound_subjects()))
     expected = cameras[0][1] - np.array([[0, 0, edge], [0, 0, edge], [0, 0, 0]])
     np.testing.assert_allclose(subject.intrinsics, expected)
+
+
+@pytest.mark.parametrize("name", sorted(REMEDIED))
+def test_what_the_metadata_alone_leaves_open(name: str, tmp_path: Path) -> None:
+    said = {**ARRANGEMENTS, **HELD_OUT}[name]
+    every = heads_of(said.names, one_lens=said.one_lens, orbit=said.orbit, shifted=said.shifted)
+    for row, part in enumerate(ALL_PARTS[:-1]):
+        images: dict[str, bytes] = {}
+        for index in range(row, len(every), 7):
+            head = every[index]
+            shown = render(head_of(f"subj_{index:05d}"), head.e, head.k, OWN_SIZE)
+            for view, pixels in enumerate(shown, said.first_view):
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "PNG")
+                images[f"{head.name}/{view}.png"] = file.getvalue()
+        zip_of(tmp_path / part.name, images)
+    texts = {document.path: document.text for document in documents(said, every)}
+    zip_of(tmp_path / METADATA_PART.name, texts)
+    if name in LEFT_OPEN:
+        with pytest.raises(MetadataError, match=r"remedy: .*camera_schema="):
+            opened(tmp_path)
+        return
+    release = opened(tmp_path)
+    assert release.report.problems == ()
+    for subject, _ in read_images(Shard(release.sound_subjects())):
+        head = next(head for head in every if head.name == subject.subject_id)
+        np.testing.assert_allclose(subject.extrinsics, head.e, atol=1e-3)
+        np.testing.assert_allclose(subject.intrinsics, head.k, atol=1e-3 * OWN_SIZE)
