@@ -296,13 +296,17 @@ class CameraValueError(GeoGenError):
 
 
 class DoubtError(MetadataError, CameraError):
-    """Cameras can be read in several ways, by `choices`; the images may tell which is right."""
+    """Cameras cannot be read, or in several ways: by `choices`, of which images may tell one.
+
+    The choices are the remedy, if there are any.
+    """
 
     def __init__(
         self, what: str, *, choices: Sequence[Choice], remedy: str | None = None, **facts: object
     ) -> None:
-        super().__init__(what, remedy=remedy or f"say it with {stated(choices)}", **facts)
-        self.choices = choices
+        self.choices = [one for at, one in enumerate(choices) if one not in choices[:at]]
+        remedy = f"say it with {stated(self.choices)}" if choices else remedy
+        super().__init__(what, remedy=remedy, **facts)
 
 
 def stated(choices: Sequence[Choice]) -> str:
@@ -370,7 +374,7 @@ def numbers(values: Sequence[object], what: str, shapes: Sequence[Dims]) -> Floa
 
 def _as_array(values: Sequence[object]) -> FloatArray | None:
     """Numbers, or text of such, in lists of the same lengths; None for anything else."""
-    if values and isinstance(values[0], (str, dict)):
+    if values and isinstance(values[0], str):
         values = [_plain(value) for value in values]
     dims: list[int] = []
     flat: Any = values
@@ -395,10 +399,7 @@ def _in_line(dims: Sequence[int]) -> Dims:
 
 
 def _plain(value: object) -> object:
-    """`{"x": …}` as a list, and text of several numbers as a list of texts."""
-    if isinstance(value, dict):
-        parts = {str(key).lower(): each for key, each in value.items()}
-        return [parts.get(letter) for letter in ("wxyz" if "w" in parts else "xyz")]
+    """Text of several numbers as a list of texts."""
     if isinstance(value, str):
         words = _figures(value)
         return words if len(words) > 1 else value.strip(" \t\r\n[](),;")

@@ -26,7 +26,6 @@ from geogen_hf.metadata.keys import (
     Choice,
     DoubtError,
     role_of,
-    stated,
 )
 from geogen_hf.metadata.naming import (
     NAMED,
@@ -194,9 +193,9 @@ class _Search:
                 group.faults |= dict.fromkeys(range(len(group)), fault)
                 return
             source = self._documents[group.documents[0]][1]
-            raise _refusal(
+            raise DoubtError(
                 "the cameras of the metadata leave a doubt",
-                fault.choices,
+                choices=fault.choices,
                 where=f"{source}: {reading}, {group.describe()}",
                 expected=fault.expected,
                 found=fault.found,
@@ -343,9 +342,9 @@ class _Search:
             remedy = _WRITE_JSON
         elif self._unread:
             remedy = f"{remedy}; or {_WRITE_JSON}"
-        return _refusal(
+        return DoubtError(
             "the metadata holds no cameras that can be read",
-            choices,
+            choices=choices,
             where=where,
             expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
             "translation under known keys",
@@ -364,21 +363,15 @@ class _Search:
 
     def _unmapped(self, groups: list[Group]) -> MetadataError:
         columns, count = self._columns(groups), sum(map(len, groups))
-        remedy = (
-            "state where the names are with camera_schema (subject, view), or give all parts of "
-            "one release"
-        )
         possible = find_readings(columns, self._images, any_order=True)
-        return _refusal(
+        return DoubtError(
             "the cameras of the metadata do not map one-to-one onto the images",
-            [reading.stated for reading in possible],
+            choices=[reading.stated for reading in possible],
             expected=f"cameras for {self._images.sample}",
             found=f"{count} cameras at {groups[0].pattern or 'root'}, {len(self._documents)} "
             f"files; the first camera has {_labels_of(columns, 0)}{self._left_out}",
-            remedy="if the order is right, state it: "
-            + stated([reading.stated for reading in possible])
-            if possible
-            else remedy,
+            remedy="state where the names are with camera_schema (subject, view), or give all "
+            "parts of one release",
         )
 
     def _ambiguous(self, readings: Sequence[Reading], columns: Sequence[Labels]) -> MetadataError:
@@ -396,14 +389,6 @@ class _Search:
             found=f"the camera with {_labels_of(columns, row)} is {names[0]}, or {names[1]}",
             choices=[reading.stated for reading in readings],
         )
-
-
-def _refusal(
-    what: str, choices: Sequence[Choice], *, remedy: str | None = None, **facts: object
-) -> MetadataError:
-    if choices:
-        return DoubtError(what, choices=choices, remedy=remedy, **facts)
-    return MetadataError(what, remedy=remedy, **facts)
 
 
 def _labels_of(columns: Sequence[Labels], row: int) -> str:

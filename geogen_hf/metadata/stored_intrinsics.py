@@ -221,21 +221,15 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     if bad[stored.change].any():
         row = int(np.argmax(bad[stored.change]))
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
-        reasons = {
-            "pixels": "if the intrinsics are of the images as they are",
-            "cropped": "if they were cropped"
-            + (" about their middle" if stored.crop is None else ""),
-            "resized": "if they were resized",
-        }
         of_pixels = "pixels" in (stored.kind, stored.centre_kind)
         changes = ["pixels"] * of_pixels + ["cropped"] + ["resized"] * (not off[row])
-        said = [f'{{"intrinsics_units": "{each}"}} {reasons[each]}' for each in changes]
         raise DoubtError(
             f"the metadata is of images of another {'aspect' if off[row] else 'size'}",
             where=f"row {row}",
-            expected=f"{image} pixels, as the image has",
+            expected=f"{image} pixels, as the image has; or a word on what was done to images: "
+            "resized, cropped (about the middle, if there is no box), or nothing since the "
+            "intrinsics in pixels were written",
             found=named,
-            remedy=f"camera_schema={'; or '.join([*said, _NUMBERS])}",
             choices=[{"intrinsics_units": each} for each in changes],
         )
     return named_wh

@@ -239,7 +239,7 @@ class Table:
             value = _object_in(value)
         if type(value) is dict:
             if vector := _vector(value):
-                self._numbers(vector, (len(vector),), pattern, keys)
+                self._numbers(vector, (len(vector),), pattern, keys, lettered=True)
                 return
             value = _split(_joined(value))
             many = set(self._many(value))
@@ -276,7 +276,14 @@ class Table:
             self._walk(item, (*pattern, MANY), (*keys, place))
 
     def _numbers(
-        self, value: Any, dims: Dims, pattern: Path, keys: Trail, *, alone: bool = False
+        self,
+        value: Any,
+        dims: Dims,
+        pattern: Path,
+        keys: Trail,
+        *,
+        alone: bool = False,
+        lettered: bool = False,
     ) -> None:
         role, above = self._role(pattern)
         if above is not None and dims and dims in ACCEPTED.get(above.name, ()):
@@ -292,7 +299,7 @@ class Table:
             self._items(value, pattern, keys)
             return
         accepted = ACCEPTED.get(role.name)
-        if type(value) is dict and len(value) == 4:
+        if lettered and dims == (4,):
             role = Role(role.name, {**role.said, "quaternion_order": "wxyz"})
         stated = self._stated and pattern and normalise_key(pattern[-1]) in self._stated
         if role.name == "distortion" or dims in (accepted or ()):
@@ -417,14 +424,15 @@ def _holds(dims: Dims, accepted: Collection[Dims]) -> bool:
     return 0 not in dims and any(dims[at:] in accepted for at in range(1, len(dims)))
 
 
-def _vector(node: dict[str, Any]) -> dict[str, Any]:
+def _vector(node: dict[str, Any]) -> list[Any]:
     """The numbers under `x y z` or `w x y z`, if all else is words (three.js's `_order`)."""
     if not ("x" in node or "X" in node or "_x" in node):
-        return {}
+        return []
     found = {key.strip("_").lower(): value for key, value in node.items() if len(key) < 3}
     words = sum(type(value) in (str, bool) for key, value in node.items() if len(key) > 2)
     whole = found.keys() in ({*"xyz"}, {*"wxyz"}) and len(found) + words == len(node)
-    return found if whole and all(shape_of(each) == () for each in found.values()) else {}
+    whole = whole and all(shape_of(each) == () for each in found.values())
+    return [found[letter] for letter in sorted(found)] if whole else []
 
 
 @lru_cache(maxsize=4096)
@@ -439,7 +447,8 @@ def _number_in(key: str) -> tuple[str, str] | None:
 def _split(node: dict[str, Any]) -> dict[str, Any]:
     """An object with `0_pose 0_K 1_pose …` as one with an object for each number."""
     numbered = {key: found for key in node if (found := _number_in(key))}
-    if len({rest for _, rest in numbered.values()}) < 2:
+    numbers_too = any(number in node for number, _ in numbered.values())
+    if numbers_too or len({rest for _, rest in numbered.values()}) < 2:
         return node
     split: dict[str, Any] = {key: node[key] for key in node if key not in numbered}
     for key, (number, rest) in numbered.items():

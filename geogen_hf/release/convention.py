@@ -157,7 +157,7 @@ def read_cameras(
     try:
         metadata, resolved = read(documents(), options)
     except DoubtError as doubt:
-        if options.convention.endswith(UNCHECKED):
+        if not doubt.choices or options.convention.endswith(UNCHECKED):
             raise
         kept = list(documents())
         given = {} if options.schema is None else load_camera_schema(options.schema).given
