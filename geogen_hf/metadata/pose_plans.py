@@ -122,21 +122,22 @@ def plan_poses(columns: Sequence[Column]) -> Found:
     if whole:
         return (_planned(_form_of(whole[0]), *whole),), True, None
     if around := _spherical(slots):
-        return (around,), False, None
+        return tuple(around), False, None
     turns = [column for column in unknown if kind_of_square(column) == "rotation"]
     vectors = [column for column in unknown if column.dims in ACCEPTED["translation"]]
     if len(turns) == len(vectors) == 1:
         return (_planned("rotation", *turns, *vectors),), True, None
-    if view := _look_at(slots):  # without an up
-        return (view,), False, None
+    if views := _look_at(slots):  # without an up
+        return tuple(views), False, None
     broken = [column for column in columns if column.dims is None]
     return (), True, next((fault for column in broken for fault in column.faults.values()), None)
 
 
-def _planned(form: str, *columns: Column, forward: bool = False) -> PosePlan:
+def _planned(form: str, *columns: Column) -> PosePlan:
     """Plan a pose with what its first key says and its form makes certain."""
     said = {**columns[0].role.said, **POSE_FORMS[form].said}
     placed = form not in ("look_at", "spherical") and columns[-1].role.name == "location"
+    forward = form == "look_at" and columns[1].role.name == "forward"
     return PosePlan(form, columns, said, placed, forward)
 
 
@@ -159,28 +160,25 @@ def _under_known_keys(slots: Slots) -> list[PosePlan]:
                 for role in ("translation", "location")
             )
             found += [_planned(form, turn, offset) for offset in beside or places[:1]]
-    view = _look_at(slots)
-    found += [view] if view and view.columns[2:] else []
+    found += [view for view in _look_at(slots) if view.columns[2:]]
     found = found or _attitude(slots)
     # A key that says its direction counts for more than one that does not, and one inside `camera`
     # for more than one beside it: that may be the pose of a body.
     found = [pose for pose in found if pose.direction is not None] or found
     wrapped = [pose for pose in found if (r := role_of(pose.paths[0][0])) and r.name == "wrapper"]
-    return (
-        wrapped or found or [_planned("projection", each) for each in slots.get("projection", ())]
-    )
+    matrices = [_planned("projection", column) for column in slots.get("projection", ())]
+    return wrapped or found or matrices
 
 
-def _look_at(slots: Slots) -> PosePlan | None:
+def _look_at(slots: Slots) -> list[PosePlan]:
     places, ups = list(slots.get("location", ())), slots.get("up", ())
     targets = slots.get("target", ()) or slots.get("forward", ())
     if not targets and len(places) == 2:  # eye, centre and up, as in gluLookAt
         places.sort(key=lambda column: normalise_key(column.path[-1]) in ("center", "centre"))
         targets = [places.pop()]
     if len(places) != 1 or len(targets) != 1 or len(ups) > 1:
-        return None
-    forward = targets[0].role.name == "forward"
-    return _planned("look_at", *places, *targets, *ups, forward=forward)
+        return []
+    return [_planned("look_at", *places, *targets, *ups)]
 
 
 def _angles(slots: Slots) -> tuple[Sequence[Column], Sequence[Column]]:
@@ -197,14 +195,14 @@ def _attitude(slots: Slots) -> list[PosePlan]:
     return [_planned("attitude", *yaws, *pitches, *rolls, *places)]
 
 
-def _spherical(slots: Slots) -> PosePlan | None:
+def _spherical(slots: Slots) -> list[PosePlan]:
     """Angles and a distance from the origin, under any names if nothing else could be meant."""
     parts = [*_angles(slots), slots.get("distance", ())]
     columns = [column for each in parts for column in each]
     named = [column.role.name for column in columns] == list(SPHERICAL)
     alone = slots.keys().isdisjoint(("roll", "location", "translation"))
     found = named or (alone and list(map(len, parts)) == [1, 1, 1])
-    return _planned("spherical", *columns) if found else None
+    return [_planned("spherical", *columns)] if found else []
 
 
 def read_statement(column: Column, value: object) -> dict[str, str]:

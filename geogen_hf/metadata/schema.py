@@ -110,17 +110,9 @@ class CameraSchema:
 
 
 def load_camera_schema(source: Mapping[str, Any] | str | FilePath | CameraSchema) -> CameraSchema:
-    """Check a `camera_schema`.
+    """Check a `camera_schema`: a mapping, or a file with one, TOML if it is called so, else JSON.
 
-    Args:
-        source: The mapping, or a file with it: TOML if it is called so, else JSON.
-
-    Returns:
-        What it says.
-
-    Raises:
-        UsageError: The file cannot be read, or says something else than the table above allows;
-            unknown keys are named.
+    UsageError where it cannot be read, or says something else than the table above allows.
 
     Example:
         >>> schema = load_camera_schema({"extrinsics": "pose.m", "direction": "camera_to_world"})
