@@ -502,6 +502,8 @@ def test_a_principal_point_beside_a_lens_counts(
         {"fx": 200.0, "fy": 200.0, "u0": 90.0, "v0": 110.0},
         {"focal_length": [200.0, 200.0], "optical_center": [90.0, 110.0]},
         {"focal_length_px": 200.0, "principal_point_px": [90.0, 110.0]},
+        {"focal_length": [200.0, 200.0], "cx": 90.0, "cy": 110.0},
+        {"fx": 1.0, "fy": 1.0, "principal_point": [0.45, 0.55]},
     ],
 )
 def test_principal_points_have_many_names(own: dict[str, object]) -> None:
