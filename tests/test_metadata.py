@@ -845,6 +845,8 @@ MATRIX = np.eye(4).tolist()
 @settings(max_examples=600, deadline=None)
 @example({"name": "s", "cameras": [{"pose": MATRIX, "K": MATRIX, "w": [1, 2, 3], "h": 3}]}, "")
 @example({"extrinsics": [[]]}, "s/0.json")
+@example({"name": "s", "cameras": [{"pose": MATRIX, "fov_x": 1e-313}] * 3}, "")
+@example({"name": "s", "cameras": [{"pose": MATRIX, "lens": 50, "sensor": 1e-313}] * 3}, "")
 @given(TREES | NEARLY, st.sampled_from(["s/0.json", "subj_1.json", "dataset.json", ""]))
 def test_no_tree_does_anything_but_parse_or_become_a_problem(tree: object, path: str) -> None:
     images = {"s": (0, 1, 2), "subj_1": (0,)}

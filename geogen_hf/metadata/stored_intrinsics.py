@@ -47,6 +47,7 @@ UPSTREAM_FOCAL_MM, UPSTREAM_SENSOR_MM = 50.0, 36.0
 # the image size; and what no image of 8 pixels or more could have in those units.
 _NORMALISED = np.array([[0.2, 0.2, 0.25, 0.25], [5.0, 5.0, 0.75, 0.75]])
 _LEAST_PX = np.array([7.5, 7.5, 2.0, 2.0])
+_LEAST = 1e-9  # of a length or an angle: what is divided by less may overflow
 
 _LENSES: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
     ("focal_px", ("fx", "fy")),
@@ -322,11 +323,11 @@ def compose_intrinsics(
     if plan.form in ("fov_x", "fov_y"):
         degrees = plan.angle_units == DEGREES or (not plan.angle_units and lens.max() > np.pi)
         angle = np.radians(lens) if degrees else lens
-        good = (angle > 0) & (angle < np.pi)
+        good = (angle > _LEAST) & (angle < np.pi)
         _require(good, names[0], "an angle between 0 and 180 degrees", lens[:, 0])
         focal = 0.5 / np.tan(angle / 2)
     else:
-        _require((lens > 0).all(axis=1), names[0], "lengths > 0", lens)
+        _require((lens > _LEAST).all(axis=1), names[0], "lengths > 0", lens)
         focal = lens if kind == "pixels" else lens[:, :1] / lens[:, 1:]
     beside = [each for role, each in values.items() if role in CENTRES]
     centre = np.column_stack(beside or [np.zeros((count, 2))])

@@ -439,10 +439,11 @@ def _decomposed(array: FloatArray, claims: Claims) -> Poses:
     singular = np.abs(determinant) <= 1e-9
     whole = whole * np.sign(determinant)[:, None, None]
     whole = np.where(singular[:, None, None], np.eye(3, 4), whole)
-    turned, upper = np.linalg.qr(np.linalg.inv(whole[:, :, :3]))
+    inverse = np.linalg.inv(whole[:, :, :3])
+    turned, upper = np.linalg.qr(inverse)
     turned = turned * np.sign(np.diagonal(upper, axis1=1, axis2=2))[:, None]
     intrinsics = np.triu(whole[:, :, :3] @ turned)
-    offset = np.linalg.solve(intrinsics, whole[:, :, 3:])[..., 0]
+    offset = (turned.swapaxes(1, 2) @ inverse @ whole[:, :, 3:])[..., 0]
     faults = {
         row: CameraValueError(row, "a projection matrix K [R | t]", "a singular matrix")
         for row in np.flatnonzero(singular).tolist()
