@@ -95,13 +95,18 @@ class Assembly:
             self.strangers.setdefault(name, documents[numbers[row]][1])
         texts = _Texts(documents, groups, owners)
         for group in groups:
-            self._faults(group)
             if group.composed is not None:
                 self._subjects(group, group.composed, texts)
+        for group in groups:
+            self._faults(group)
         for row in np.flatnonzero(reading.doubtful).tolist():
             name = images.ids[reading.subjects[row]]
             detail = f"{name}: in {documents[numbers[row]][1]}: its names contradict"
             self.problems.append(Problem("bad metadata", name, detail))
+
+    def _has_all(self, name: str) -> bool:
+        found = self.cameras.get(name)
+        return found is not None and set(found.view_ids) >= set(self._images.views[name])
 
     def _source(self, group: Group, row: int) -> str:
         return self._documents[group.documents[row]][1]
@@ -115,6 +120,8 @@ class Assembly:
         for row, fault in faults:
             which = f"view {views[row]}" if views[row] >= 0 else f"camera number {row}"
             name = self._images.ids[subjects[row]] if subjects[row] >= 0 else None
+            if name is not None and views[row] < 0 and self._has_all(name):
+                continue  # what names no view is no camera, but a light, a mirrored image
             error = MetadataError(
                 f"{self._source(group, row)}: cannot be read as camera metadata",
                 where=which if name is None else f"{name[:100]} {which}",

@@ -40,7 +40,6 @@ from geogen_hf.metadata.stored_intrinsics import (
     CENTRES,
     INTRINSICS_PARTS,
     LENSES,
-    SHIFTS,
     Change,
     IntrinsicsPlan,
     StoredIntrinsics,
@@ -163,9 +162,10 @@ class Group:
         if (
             self.intrinsics.form in LENSES
             and CENTRES.isdisjoint(parts)
-            and slots.keys() >= {*SHIFTS}
+            and "shift" in slots
+            and slots["shift"][0].dims
         ):
-            parts = {**parts, **{role: slots[role][0] for role in SHIFTS}}
+            parts = {**parts, "shift": slots["shift"][0]}
             self.intrinsics = replace(self.intrinsics, parts=parts)
         self._of_stored = (stated_units or numbers_stated) and self._change == "none"
         if self._of_stored:
@@ -194,7 +194,7 @@ class Group:
         said: dict[str, str] = {}
         for column in columns:
             role = column.role.name
-            if role == "distortion" or (role in SHIFTS and role not in parts):
+            if role == "distortion" or (role == "shift" and role not in parts):
                 self._demand_zero(column)
             elif role in STATEMENTS and not schema.overrules(role):
                 said |= self._read(column)

@@ -46,7 +46,7 @@ RoleName = Literal[
     "pitch", "roll", "location", "target", "forward", "up", "azimuth", "elevation", "distance",
     "matrix", "fx", "fy", "cx", "cy", "focal", "principal", "focal_mm", "focal_px", "sensor_mm",
     "fov_x", "fov_y", "width", "height", "resolution", "crop", "distortion",
-    "shift_x", "shift_y",
+    "shift",
     "layout", "column_major", "row_major", "quaternion_order", "axes", "ndc",
     "view", "file", "name", "subject", "id", "wrapper", "cameras", "subjects", "unknown",
 ]  # fmt: skip
@@ -160,8 +160,7 @@ _ROLES: dict[str, Role] = {
         "k1 k2 k3 k4 k5 k6 p1 p2 distortion distortioncoefficients distcoeffs distortionparams "
         "skew",
     ),
-    **_spelt("shift_x", "shiftx"),  # of a camera in Blender
-    **_spelt("shift_y", "shifty"),
+    **_spelt("shift", "shift shiftx shifty lensshift"),  # of a camera in Blender, in Unity
     **_spelt("layout", "layout order storageorder matrixorder memoryorder major"),
     **_spelt("column_major", "columnmajor colmajor"),
     **_spelt("row_major", "rowmajor"),
@@ -208,9 +207,10 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     "principal": _PAIRS,
     "resolution": (*_PAIRS, *_VECTORS, ()),
     "crop": _FOURS,
+    "shift": (*_PAIRS, ()),
     **dict.fromkeys(
         ("yaw", "pitch", "roll", "azimuth", "elevation", "distance", "fx", "fy", "cx", "cy",
-         "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height", "shift_x", "shift_y"),
+         "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height"),
         _NUMBERS,
     ),
 }  # fmt: skip
@@ -219,6 +219,7 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
 OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
     **dict.fromkeys(("c", "p"), (_VECTORS, Role("location", {"direction": C2W}))),
     "r": (_NUMBERS, Role("distance")),
+    **dict.fromkeys(("center", "centre"), (_PAIRS, Role("principal"))),
     "params": ((*_VECTORS, *_FOURS), Role("matrix")),  # COLMAP's pinhole cameras
 }
 """What letters hold, where their numbers are not what they mostly stand for."""

@@ -196,7 +196,7 @@ def _names_views(columns: Sequence[Labels], reading: Reading) -> bool:
 
 
 def _base(place: str) -> str:
-    return place.split(", counted")[0]
+    return place.split(", counted")[0].split(", alone")[0]
 
 
 def _stated(holes: list[Hole], place: str | None) -> list[Hole]:
@@ -366,6 +366,10 @@ def _view_holes(column: Labels, images: Images) -> Iterator[Hole]:
             label: each[start] if start < len(each) and each[start] < VIEW_LIMIT else -1
             for label, each in numbers.items()
         }
+        pure = {label: _spellings(label)[-1].isdecimal() for label in labels}
+        if 0 < sum(pure.values()) < len(labels):  # `3.png` beside `3_mirror.png`
+            exact = {label: number if pure[label] else -1 for label, number in found.items()}
+            yield _hole(column, f"{place}, alone", exact)
         for label in labels:
             # Blender's first camera is `Camera`, the next `Camera.001`.
             if not numbers[label] and isinstance(label, str) and f"{label}.001" in labels:

@@ -61,9 +61,8 @@ LENSES = frozenset(form for form, _ in _LENSES)
 """Forms in which the principal point is in the middle of the image if nothing else is said."""
 _NUMBERS = '{"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}}'
 _CENTRES: tuple[tuple[RoleName, ...], ...] = (("cx", "cy"), ("principal",), ())
-SHIFTS: tuple[RoleName, ...] = ("shift_x", "shift_y")
-"""Of a principal point from the middle, in Blender."""
-CENTRES = frozenset({"cx", "cy", "principal", *SHIFTS})
+CENTRES = frozenset({"cx", "cy", "principal", "shift"})
+"""The principal point, or how far it is from the middle of the image."""
 INTRINSICS_KEYS: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
     ("matrix", ("matrix",)),
     *(
@@ -280,9 +279,12 @@ def _statement(parts: Mapping[str, Column], angle_units: str | None) -> Choice:
 
 
 def is_clip_space(array: FloatArray) -> NDArray[np.bool_]:
-    """Which matrices are OpenGL's perspective projections: they have 0 0 -1 0 as the last row."""
+    """Which matrices are OpenGL's perspective projections: 0 0 -1 0 is the last row, or column."""
     whole = array.reshape(len(array), -1)
-    return np.asarray((whole[:, -4:] == [0, 0, -1, 0]).all(axis=1) & (whole.shape[1] == 16))
+    if whole.shape[1] != 16:
+        return np.zeros(len(array), dtype=np.bool_)
+    last = whole[:, [[12, 13, 14, 15], [3, 7, 11, 15]]]
+    return np.asarray((last == [0, 0, -1, 0]).all(axis=2).any(axis=1))
 
 
 def compose_intrinsics(
@@ -332,7 +334,7 @@ def compose_intrinsics(
     beside = [each for role, each in values.items() if role in CENTRES]
     centre = np.column_stack(beside or [np.zeros((count, 2))])
     centre_kind: Any = "shift"
-    if beside and SHIFTS[0] not in values:
+    if beside and "shift" not in values:
         centre_kind = plan.units or _unit(centre, names[lens.shape[1]])
     matrices = intrinsics_matrix(focal[:, 0], focal[:, -1], *centre.T)
     return StoredIntrinsics(kind, matrices, centre_kind, size)
@@ -352,7 +354,8 @@ def _matrices(flat: FloatArray) -> FloatArray:
     if many <= 4:  # one or two focal lengths, and a principal point
         return intrinsics_matrix(*flat[:, [0, -3, -2, -1]].T)
     if is_clip_space(flat).all():
-        rows = flat.reshape(-1, 4, 4)[:, :2] / 2  # of an image from -1 to 1, y up
+        rows = flat.reshape(-1, 4, 4)
+        rows = (rows if flat[0, 14] == -1 else rows.swapaxes(1, 2))[:, :2] / 2  # from -1 to 1, y up
         half = 0.5 + np.array([-1, 1]) * rows[:, [0, 1], 2]
         return intrinsics_matrix(*rows[:, [0, 1], [0, 1]].T, *half.T)
     matrices = flat.reshape(len(flat), -1, 3 if many == 9 else 4)[:, :3, :3]

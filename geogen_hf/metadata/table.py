@@ -62,7 +62,7 @@ _UNKNOWN = Role("unknown")
 _VECTORS = ACCEPTED["translation"]
 _MAX_DEPTH = 10
 _MOST_NUMBERS = 25  # of a value
-_PART = re.compile(r"(.*?)([wxyz]|[0-9][0-9])")
+_PART = re.compile(r"(.*?)([wxyz]|[0-9]{1,2})")
 _COUNTS = frozenset({"012", "123", "0123", "1234"})
 _ROW = re.compile(r"[-+0-9.eE \t,;]+", re.ASCII)
 _COMMENTS = re.compile(r"\s*(?:(?://|#)[^\n]*\n\s*|/\*.*?\*/\s*)+", re.DOTALL)
@@ -241,9 +241,9 @@ class Table:
             if vector := _vector(value):
                 self._numbers(vector, (len(vector),), pattern, keys, lettered=True)
                 return
-            value = _split(_joined(value))
+            value = _split(_joined(value), self._names)
             many = set(self._many(value))
-            for key, item in value.items():
+            for key, item in _nested(value).items():
                 if key in many:
                     self._walk(item, (*pattern, MANY), (*keys, key))
                 else:
@@ -289,6 +289,8 @@ class Table:
         if above is not None and dims and dims in ACCEPTED.get(above.name, ()):
             vague = role.name in ("pose", "matrix") and "direction" not in role.said
             role = above if role.name == "unknown" or (alone and vague) else role
+        if dims[:1] == (1,) and dims[1:] in SQUARES:  # a batch of one
+            value, dims = value[0], dims[1:]
         shapes, other = OTHERWISE.get(pattern[-1].lower() if pattern else "", ((), role))
         role = other if dims in shapes else role
         if role.name == "rotation" and dims == (4, 4):  # and no four quaternions
@@ -355,6 +357,8 @@ class Table:
 
     def _many(self, node: dict[str, Any]) -> Collection[str]:
         """The keys of an object that are names of several things of one kind, and no words."""
+        if all(map(str.isdigit, node)):
+            return node
         names = [
             key
             for key, value in node.items()
@@ -425,35 +429,60 @@ def _holds(dims: Dims, accepted: Collection[Dims]) -> bool:
 
 
 def _vector(node: dict[str, Any]) -> list[Any]:
-    """The numbers under `x y z` or `w x y z`, if all else is words (three.js's `_order`)."""
+    """The numbers under `x y`, `x y z` or `w x y z`, if all else is words (three.js's `_order`)."""
     if not ("x" in node or "X" in node or "_x" in node):
         return []
     found = {key.strip("_").lower(): value for key, value in node.items() if len(key) < 3}
     words = sum(type(value) in (str, bool) for key, value in node.items() if len(key) > 2)
-    whole = found.keys() in ({*"xyz"}, {*"wxyz"}) and len(found) + words == len(node)
+    whole = found.keys() in ({*"xy"}, {*"xyz"}, {*"wxyz"}) and len(found) + words == len(node)
     whole = whole and all(shape_of(each) == () for each in found.values())
     return [found[letter] for letter in sorted(found)] if whole else []
 
 
 @lru_cache(maxsize=4096)
 def _number_in(key: str) -> tuple[str, str] | None:
-    """The number in a key without a meaning, and the key with one that is left without it."""
+    """The number in a key without a meaning, and what is left without it."""
     matched = _NUMBERED.fullmatch(key) if role_of(key) is None else None
     rest = f"{matched[1]} {matched[3]}".strip() if matched else ""
-    role = role_of(rest)
-    return (matched[2], rest) if matched and role and role.name in ACCEPTED else None
+    return (matched[2], rest) if matched and rest else None
 
 
-def _split(node: dict[str, Any]) -> dict[str, Any]:
-    """An object with `0_pose 0_K 1_pose …` as one with an object for each number."""
-    numbered = {key: found for key in node if (found := _number_in(key))}
-    numbers_too = any(number in node for number, _ in numbered.values())
-    if numbers_too or len({rest for _, rest in numbered.values()}) < 2:
-        return node
-    split: dict[str, Any] = {key: node[key] for key in node if key not in numbered}
+def _split(node: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """An object with `0_pose 0_K 1_pose …` as one with an object for each number.
+
+    Keys that are names of identities stay as they are.
+    """
+    numbered = {
+        key: found
+        for key, value in node.items()
+        if type(value) in (dict, list)
+        and (found := _number_in(key))
+        and key.casefold() not in names
+    }
+    split: dict[str, Any] = {}
     for key, (number, rest) in numbered.items():
         split.setdefault(number, {})[rest] = node[key]
-    return split
+    alike = len({tuple(sorted(each)) for each in split.values()}) == 1
+    if not alike or len(numbered) == len(split) or not split.keys().isdisjoint(node):
+        return node
+    return {**{key: node[key] for key in node if key not in numbered}, **split}
+
+
+def _nested(node: dict[str, Any]) -> dict[str, Any]:
+    """An object with `camera.pose.rotation` as one with an object in an object for it."""
+    nested: dict[str, Any] = {}
+    for key, value in node.items():
+        *outer, last = key.split(".") if "." in key else [key]
+        if not outer or role_of(last) is None or not all(map(str.isidentifier, (*outer, last))):
+            nested[key] = value
+            continue
+        inner = nested
+        for step in outer:
+            inner = inner.setdefault(step, {})
+            if type(inner) is not dict or inner is node.get(step):
+                return node
+        inner[last] = value
+    return nested
 
 
 @lru_cache(maxsize=4096)
@@ -470,17 +499,22 @@ def _joined(node: dict[str, Any]) -> dict[str, Any]:
     for word, keys in families.items():
         if word == "" and "h" in node:
             keys.pop("w", None)  # then it is a width
-        if len(keys) < 3:
+        role = role_of(word) or _UNKNOWN
+        if len(keys) < (2 if role.name == "shift" else 3):
             continue
         joined: Any = {part: node[key] for part, key in keys.items()}
-        if keys.keys() in ({*"xyz"}, {*"wxyz"}):
+        rows, columns = ("".join(sorted({part[at] for part in keys})) for at in (0, -1))
+        if keys.keys() in ({*"xy"}, {*"xyz"}, {*"wxyz"}):
             word = word or "".join(sorted(keys))
-        else:
-            rows, columns = ("".join(sorted({part[at] for part in keys})) for at in (0, -1))
-            if len(keys) != len(rows) * len(columns) or not {rows, columns} <= _COUNTS:
-                continue
+            role = role_of(word) or _UNKNOWN
+        elif len(keys) == len(rows) * len(columns) and {rows, columns} <= _COUNTS:
             joined = [[joined[row + column] for column in columns] for row in rows]
-        role = role_of(word) or _UNKNOWN
+        else:
+            parts = sorted((part for part in keys if part.isdigit()), key=int)
+            places = list(map(int, parts))
+            if len(parts) < len(keys) or places != list(range(places[0], places[0] + len(keys))):
+                continue
+            joined = [joined[part] for part in parts]
         dims = (len(keys),) if type(joined) is dict else shape_of(joined)
         shapes = (*ACCEPTED.get(role.name, BARE + SQUARES), *OTHERWISE.get(word, ((), role))[0])
         if word not in node and dims in shapes:
