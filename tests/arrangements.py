@@ -254,6 +254,19 @@ def rodrigues(pose: Matrix) -> Matrix:
     return np.array(xyz) / max(np.sin(angle / 2), 1e-12) * angle
 
 
+def clip_space(v: View) -> Matrix:
+    """OpenGL's projection, from -1 to 1 with y up."""
+    near, far = 0.1, 10.0
+    return np.array(
+        [
+            [2 * v.f / SIZE, 0, 1 - 2 * v.cx / SIZE, 0],
+            [0, 2 * v.g / SIZE, 2 * v.cy / SIZE - 1, 0],
+            [0, 0, (near + far) / (near - far), 2 * near * far / (near - far)],
+            [0, 0, -1, 0],
+        ]
+    )
+
+
 def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=np.ndarray.tolist))
 
@@ -598,12 +611,7 @@ ARRANGEMENTS: dict[str, Arrangement] = {
         PLAIN,
         lambda v: {
             "view_matrix": np.diag([1, -1, -1, 1]) @ v.e,
-            "projection_matrix": [
-                [2 * v.f / SIZE, 0, 1 - 2 * v.cx / SIZE, 0],
-                [0, 2 * v.g / SIZE, 2 * v.cy / SIZE - 1, 0],
-                [0, 0, -1.002, -0.2002],
-                [0, 0, -1, 0],
-            ],
+            "projection_matrix": clip_space(v),
         },
         convention=Convention("world_to_camera", "opengl"),
         shifted=True,
@@ -1094,5 +1102,83 @@ HELD_OUT: dict[str, Arrangement] = {
             for h in every
         ),
         PLAIN,
+    ),
+    "columns of single numbers": whole(
+        PADDED,
+        lambda every: [
+            {
+                "subject": v.subject,
+                "view": v.number,
+                **numbered("r", v.r),
+                **{f"t{n}": repr(float(each)) for n, each in enumerate(v.t)},
+                **dict(zip(("fx", "fy", "cx", "cy"), v.four, strict=True)),
+            }
+            for h in every
+            for v in h.views
+        ],
+    ),
+    "columns by row": whole(
+        PLAIN,
+        lambda every: {
+            name: {str(row): value(v) for row, v in enumerate(v for h in every for v in h.views)}
+            for name, value in {
+                "subject_id": lambda v: int(v.subject),
+                "file_name": lambda v: v.png,
+                "w2c": lambda v: v.e,
+                "K": lambda v: v.k,
+            }.items()
+        },
+    ),
+    "dots in keys": named(
+        PADDED, lambda v: {"sensor.rgb.pose.w2c": v.e, "sensor.rgb.intrinsics": v.four}
+    ),
+    "x and y": named(
+        PADDED,
+        lambda v: {
+            "position": lettered("{}", "xyz", v.centre),
+            "rotation": lettered("{}", "wxyz", quaternion(v.c2w)),
+            "focal_length": {"x": v.f / SIZE, "y": v.g / SIZE},
+            "principal_point": {"x": v.cx / SIZE, "y": v.cy / SIZE},
+        },
+        convention=C2W,
+        shifted=True,
+    ),
+    "focal and centre": named(
+        PLAIN, lambda v: {"c2w": v.c2w, "focal": v.f / SIZE, "center": [0.5, 0.5]}, convention=C2W
+    ),
+    "batches of one": named(
+        PADDED, lambda v: {"R": v.r[None], "T": v.t[None], "K": v.k[None], "k": [0, 0, 0]}
+    ),
+    "OpenGL's matrices, column by column": named(
+        PLAIN,
+        lambda v: {
+            "viewMatrix": express(v.e, Convention("world_to_camera", "opengl")).T.ravel(),
+            "projectionMatrix": clip_space(v).T.ravel(),
+        },
+        convention=Convention("world_to_camera", "opengl", transposed=True),
+        shifted=True,
+    ),
+    "mirrored images beside": whole(
+        PLAIN,
+        lambda every: {
+            "labels": [
+                [f"{v.subject}/{v.number}{mirrored}.png", v.label]
+                for h in every
+                for v in h.views
+                for mirrored in ("", "_mirror")
+            ]
+        },
+        convention=C2W,
+    ),
+    "lens shift": named(
+        PLAIN,
+        lambda v: {
+            "c2w": v.c2w,
+            "lens": v.mm,
+            "sensor_width": 36.0,
+            "lensShift": {"x": 0.5 - v.cx / SIZE, "y": v.cy / SIZE - 0.5},
+        },
+        convention=C2W,
+        shifted=True,
     ),
 }

@@ -201,7 +201,7 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     **dict.fromkeys(
         ("euler", "rodrigues", "translation", "location", "target", "forward", "up"), _VECTORS
     ),
-    "matrix": (*SQUARES, *_FOURS, *_VECTORS, (4, 4), (3, 4), (16,)),
+    "matrix": (*SQUARES, *_FOURS, (4, 4), (3, 4), (16,)),
     "focal": ((), *_PAIRS),
     "focal_px": ((), *_PAIRS),
     "principal": _PAIRS,
@@ -220,7 +220,7 @@ OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
     **dict.fromkeys(("c", "p"), (_VECTORS, Role("location", {"direction": C2W}))),
     "r": (_NUMBERS, Role("distance")),
     **dict.fromkeys(("center", "centre"), (_PAIRS, Role("principal"))),
-    "params": ((*_VECTORS, *_FOURS), Role("matrix")),  # COLMAP's pinhole cameras
+    "params": (((3,), *_FOURS), Role("matrix")),  # COLMAP's pinhole cameras
 }
 """What letters hold, where their numbers are not what they mostly stand for."""
 

@@ -293,6 +293,8 @@ class Table:
             value, dims = value[0], dims[1:]
         shapes, other = OTHERWISE.get(pattern[-1].lower() if pattern else "", ((), role))
         role = other if dims in shapes else role
+        if role.name == "matrix" and dims == (3,) and dims in shapes:
+            value, dims = [value[0], *value], (4,)  # one focal length for both
         if role.name == "rotation" and dims == (4, 4):  # and no four quaternions
             role = Role("pose", role.said)
         if role.name in LABELS and dims == () and type(value) is not float:
@@ -495,6 +497,8 @@ def _joined(node: dict[str, Any]) -> dict[str, Any]:
     families: dict[str, dict[str, str]] = {}
     for key, value in node.items():
         if type(value) in (float, int, str) and (part := _part(key)):
+            if part[2].isdigit() and role_of(key):
+                continue  # such as k1, of a distortion
             families.setdefault(part[1], {})[part[2]] = key
     for word, keys in families.items():
         if word == "" and "h" in node:
