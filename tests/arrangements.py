@@ -1181,4 +1181,21 @@ HELD_OUT: dict[str, Arrangement] = {
         convention=C2W,
         shifted=True,
     ),
+    "long words": whole(
+        PADDED,
+        lambda every: {
+            "render_parameters": {"sensor_size_mm": [36, 24], "image_number_first": 0},
+            "heads": [
+                {
+                    "head_name": v.subject,
+                    "image_number": v.number,
+                    "camera_matrix_world_opengl": v.blender,
+                    "average_focal_length_mm": v.mm,
+                }
+                for h in every
+                for v in h.views
+            ],
+        },
+        convention=BLENDER,
+    ),
 }

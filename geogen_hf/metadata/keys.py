@@ -84,8 +84,9 @@ class Role:
     said: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-def _spelt(name: RoleName, spellings: str, **said: str) -> dict[str, Role]:
-    return dict.fromkeys(spellings.split(), Role(name, said))
+def _spelt(name: RoleName, spellings: str, endings: str = "", **said: str) -> dict[str, Role]:
+    words = [f"{word}{end}" for word in spellings.split() for end in endings.split() or [""]]
+    return dict.fromkeys(words, Role(name, said))
 
 
 _BLENDER: dict[str, str] = {"direction": C2W, "axes": "opengl"}
@@ -124,36 +125,34 @@ _ROLES: dict[str, Role] = {
     **_spelt("pitch", "pitch tilt"),
     **_spelt("roll", "roll bank"),
     **_spelt("location", "location position pos loc centre center origin eye from", direction=C2W),
-    **_spelt("target", "target lookat lookatpoint at to interest focus centerofinterest"),
-    **_spelt("forward", "forward viewdir viewdirection lookdir direction"),
-    **_spelt("up", "up viewup vup updirection"),
+    **_spelt("target", "target lookat lookatpoint lookattarget at to interest focus focuspoint"),
+    **_spelt("target", "centerofinterest pointofinterest"),
+    **_spelt("forward", "forward viewdir viewdirection lookdir lookdirection direction"),
+    **_spelt("up", "up viewup vup updir updirection worldup"),
     **_spelt("azimuth", "azimuth azimuthangle azim az"),
-    **_spelt("elevation", "elevation elevationangle elev el"),
+    **_spelt("elevation", "elevation elevationangle elev el polar polarangle inclination"),
     **_spelt("distance", "distance dist radius"),
     **_spelt(
         "matrix",
-        "k intrinsic intr cameratoimage camera2image calibration cammat cameramatrix",
+        "k intrinsic intrin intr cameratoimage camera2image calibration cammat cameramatrix",
     ),
     **_spelt("fx", "fx flx focalx focallengthx"),
     **_spelt("fy", "fy fly focaly focallengthy"),
-    **_spelt("cx", "cx ppx px u0 principalpointx"),
-    **_spelt("cy", "cy ppy py v0 principalpointy"),
-    **_spelt("focal", "f focal focallength"),
-    **_spelt(
-        "principal", "c pp principal principalpoint principalpointpx opticalcenter opticalcentre"
-    ),
-    **_spelt("focal_mm", "focalmm focallengthmm fmm lens lensmm"),
-    **_spelt("focal_px", "focalpx focallengthpx focalpixels fpx"),
-    **_spelt("sensor_mm", "sensor sensormm sensorwidth sensorwidthmm sensorsizemm"),
+    **_spelt("cx", "cx ppx px u0 principalx principalpointx"),
+    **_spelt("cy", "cy ppy py v0 principaly principalpointy"),
+    **_spelt("focal", "f fl focal focallen focallength"),
+    **_spelt("principal", "c pp principal principalpt principalpoint opticalcenter opticalcentre"),
+    **_spelt("focal_mm", "lens lenslength"),
+    **_spelt("sensor_mm", "sensor sensorwidth sensorsize filmwidth filmbackwidth aperturewidth"),
+    **_spelt("sensor_mm", "horizontalaperture"),
     **_spelt("fov_x", "anglex", euler_units="radians"),
-    **_spelt("fov_x", "fovx fov fieldofview hfov angle xfov"),
+    **_spelt("fov_x", "fovx fov fieldofview hfov angle viewangle xfov horizontalfov fovhorizontal"),
     **_spelt("fov_y", "angley", euler_units="radians"),
-    **_spelt("fov_y", "fovy vfov yfov"),
-    **_spelt("width", "w width imagewidth imgwidth resolutionx"),
-    **_spelt("height", "h height imageheight imgheight resolutiony"),
-    **_spelt(
-        "resolution", "resolution imagesize imgsize imageresolution renderresolution rendersize"
-    ),
+    **_spelt("fov_y", "fovy vfov yfov verticalfov fovvertical"),
+    **_spelt("width", "w width imagewidth imgwidth imagew imgw resolutionx resx"),
+    **_spelt("height", "h height imageheight imgheight imageh imgh resolutiony resy"),
+    **_spelt("resolution", "resolution res wh hw"),
+    **_spelt("resolution", "image img render", "size resolution wh hw"),
     **_spelt("crop", "crop cropbox croprect cropregion cropwindow croparea"),
     **_spelt(
         "distortion",
@@ -167,19 +166,19 @@ _ROLES: dict[str, Role] = {
     **_spelt("quaternion_order", "quaternionorder quatorder qorder"),
     **_spelt("ndc", "inndc intrinsicsformat"),  # PyTorch3D's cameras, CO3D's annotations
     **_spelt("axes", "axes axesconvention convention"),
+    **_spelt("view", "view index idx"),
     **_spelt(
         "view",
-        "view viewid viewindex viewidx viewno viewnumber index idx cameraid camid frameid "
-        "frameindex imageid imageindex",
+        "view viewpoint camera cam frame image img render pose",
+        "id idx index no num number",
     ),
-    **_spelt(
-        "file",
-        "file filename filepath image imagename imagepath imagefile imagefilename img imgpath path",
-    ),
+    **_spelt("file", "file image img path rgb color relativepath"),
+    **_spelt("file", "file image img frame render rgb color", "name path file filename"),
     **_spelt("name", "name"),
     **_spelt("id", "id"),
+    **_spelt("subject", "subject subj identity person nameofsubject"),
     **_spelt(
-        "subject", "subject subjectid subjectname subj subjid identity identityid person personid"
+        "subject", "subject subj identity person head face", "id idx index no num number name"
     ),
     **_spelt("wrapper", "camera cam params parameters calib"),
     **_spelt("cameras", "cameras cams views frames images labels"),
@@ -207,10 +206,11 @@ ACCEPTED: dict[RoleName, tuple[Dims, ...]] = {
     "principal": _PAIRS,
     "resolution": (*_PAIRS, *_VECTORS, ()),
     "crop": _FOURS,
+    "sensor_mm": ((), *_PAIRS),
     "shift": (*_PAIRS, ()),
     **dict.fromkeys(
         ("yaw", "pitch", "roll", "azimuth", "elevation", "distance", "fx", "fy", "cx", "cy",
-         "focal_mm", "sensor_mm", "fov_x", "fov_y", "width", "height"),
+         "focal_mm", "fov_x", "fov_y", "width", "height"),
         _NUMBERS,
     ),
 }  # fmt: skip
@@ -225,16 +225,23 @@ OTHERWISE: dict[str, tuple[tuple[Dims, ...], Role]] = {
 """What letters hold, where their numbers are not what they mostly stand for."""
 
 _NOISE = re.compile(r"[-_.\s]+")
-_SAYING = re.compile(r"(wxyz|xyzw|deg|degrees|rad|radians|columnmajor|colmajor|rowmajor)$")
+_SAYING = re.compile(
+    r"(wxyz|xyzw|deg|degrees|rad|radians|columnmajor|colmajor|rowmajor|opencv|opengl|blender)$"
+)
 _OF: dict[str, tuple[RoleName, ...]] = {
     "quaternion_order": ("quaternion", "rotation"),
     "euler_units": (
         "fov_x", "fov_y", "rotation", "euler", "yaw", "pitch", "roll", "azimuth", "elevation",
     ),
+    "axes": ("pose", "rotation", "quaternion", "euler"),
 }  # fmt: skip
 """Of which values alone something is said at the end of a key."""
-_TAIL = re.compile(r"(matrix|mat|vector|vec|4x4|3x4|3x3|norm|normali[sz]ed)$")
-_HEAD = re.compile(r"^(camera|cam)(?=.)")
+_TAIL = re.compile(
+    r"(matrix|mat|vector|vec|4x4|3x4|3x3|norm|normali[sz]ed|param|parameter|avg|average|mean|mm|px"
+    r"|pix|pixel)s?$"
+)
+_HEAD = re.compile(r"^(camera|cam|avg|average|mean|norm|normali[sz]ed)(?=.)")
+_LENGTHS: dict[str, RoleName] = {"mm": "focal_mm", "px": "focal_px", "pix": "focal_px"}
 
 
 def normalise_key(key: str) -> str:
@@ -275,12 +282,14 @@ def role_of(key: str) -> Role | None:
 
 def _known(word: str) -> Role | None:
     """Look a normalised key up, as it is and without words that add nothing."""
-    tailless = _TAIL.sub("", word)
-    for candidate in (word, tailless, _HEAD.sub("", word), _HEAD.sub("", tailless)):
-        for key in (candidate, candidate.removesuffix("s")):
-            if key in _ROLES:
-                return _ROLES[key]
-    return None
+    for key in (word, word.removesuffix("s")):
+        if key in _ROLES:
+            return _ROLES[key]
+    if (tail := _TAIL.search(word)) and (role := _known(word[: tail.start()])):
+        length = _LENGTHS.get(tail[1][:3])
+        return Role(length) if length and role.name == "focal" else role
+    head = _HEAD.match(word)
+    return _known(word[head.end() :]) if head else None
 
 
 class CameraValueError(GeoGenError):

@@ -330,7 +330,7 @@ def compose_intrinsics(
         focal = 0.5 / np.tan(angle / 2)
     else:
         _require((lens > _LEAST).all(axis=1), names[0], "lengths > 0", lens)
-        focal = lens if kind == "pixels" else lens[:, :1] / lens[:, 1:]
+        focal = lens if kind == "pixels" else lens[:, :1] / lens[:, 1:2]
     beside = [each for role, each in values.items() if role in CENTRES]
     centre = np.column_stack(beside or [np.zeros((count, 2))])
     centre_kind: Any = "shift"
