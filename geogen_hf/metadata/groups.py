@@ -105,6 +105,7 @@ class Group:
         self.start = 0
         self.composed: Composed | None = None
         self._intrinsics_in_pose = self._of_stored = False
+        self._anywhere = False  # whether boxes of any name may hold intrinsics
         self._rows: dict[Column, IntArray] = {}
         try:
             self._look_around(schema)
@@ -149,6 +150,11 @@ class Group:
             self.intrinsics = self._stated(schema.intrinsics, columns)
         else:
             self.intrinsics = plan_intrinsics(slots)
+            if self.intrinsics.form in ("absent", "incomplete"):
+                self._anywhere = True
+                self._rows.clear()
+                slots = slots_of(self._nearest([c for c in columns if c.numeric]))
+                self.intrinsics = plan_intrinsics(slots)
             unsaid = self.intrinsics.form in ("absent", "incomplete")
             if unsaid and self.poses and self.poses[0].form == "label":
                 label = {"label": self.poses[0].columns[0]}
@@ -214,7 +220,8 @@ class Group:
     def _rows_of(self, column: Column) -> IntArray:
         """For each camera, the row of its value in a column; -1 for none."""
         if column not in self._rows:
-            near = _nearness(column, self._main) >= 0 and column.stars <= self._main.stars
+            near = self._anywhere or _nearness(column, self._main) >= 0
+            near = near and column.stars <= self._main.stars
             none = np.full(len(self), -1, dtype=np.int64)
             self._rows[column] = self._table.find(column, self.codes) if near else none
         return self._rows[column]
