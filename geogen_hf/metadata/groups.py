@@ -220,8 +220,8 @@ class Group:
     def _rows_of(self, column: Column) -> IntArray:
         """For each camera, the row of its value in a column; -1 for none."""
         if column not in self._rows:
-            near = self._anywhere or _nearness(column, self._main) >= 0
-            near = near and column.stars <= self._main.stars
+            near = _nearness(column, self._main) >= 0 and column.stars <= self._main.stars
+            near = near or (self._anywhere and column.steps_with(self._main) >= column.depth)
             none = np.full(len(self), -1, dtype=np.int64)
             self._rows[column] = self._table.find(column, self.codes) if near else none
         return self._rows[column]
