@@ -19,6 +19,7 @@ from test_arrangements import REMEDIED
 from zips import read_zip, zip_of
 
 from geogen_hf.errors import CameraError, MetadataError
+from geogen_hf.export.folder import export_release
 from geogen_hf.metadata.keys import DoubtError
 from geogen_hf.release.convention import CameraOptions
 from geogen_hf.release.release import Release, read_release
@@ -164,6 +165,25 @@ def test_what_the_images_decided_is_remembered(
     assert again.camera_convention.how == "remembered"
     for one, other in zip(first.subjects, again.subjects, strict=True):
         np.testing.assert_array_equal(one.extrinsics, other.extrinsics)
+
+
+def test_keys_from_the_archives_stay_out_of_the_card(
+    heads: Path, cameras: Cameras, tmp_path: Path
+) -> None:
+    value = by_name(cameras, lambda *_: {})
+    for views in value.values():
+        for view in views:
+            longer = np.array(view["K"]) * [[3.0, 3.0, 1.0], [3.0, 3.0, 1.0], [1, 1, 1]]
+            view["matrix<b>2"], view["matrix<i>1"] = longer.tolist(), view.pop("K")
+    folder = with_metadata(heads, tmp_path / "parts", value)
+    export_release(folder, tmp_path / "out", workers=1)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "images proved one of them" in card
+    assert "<i>" not in card
+    (warning, *_) = json.loads((tmp_path / "out" / "provenance.json").read_text())["source"][
+        "cameras"
+    ]["warnings"]
+    assert warning["numbers"] == {"intrinsics": "matrix<i>1"}
 
 
 def test_readings_that_fit_nearly_alike_are_left_to_the_user(

@@ -208,9 +208,13 @@ def _cameras(convention: dict[str, Any], proof: Sequence[str]) -> str:
             f"{len(evidence['pixel_subjects'])}: {evidence['reason']}. The focal length that all "
             "views share is taken as stated. `provenance.json` has all scores."
         )
-    # Names of subjects come from the archives and do not belong into Markdown.
-    of_all = [w["text"] for w in convention["warnings"] if "subject_id" not in w["numbers"]]
-    odd = len(convention["warnings"]) - len(of_all)
+    # Names and keys come from the archives and do not belong into Markdown.
+    foreign = {"exchanged_views", "odd_subject", "settled_by_images"}
+    kinds = [warning["kind"] for warning in convention["warnings"]]
+    of_all = [w["text"] for w in convention["warnings"] if w["kind"] not in foreign]
+    if "settled_by_images" in kinds:
+        of_all.append("The metadata can be read in several ways; the images proved one of them.")
+    odd = kinds.count("exchanged_views") + kinds.count("odd_subject")
     text = " ".join([text, *of_all, *[f"{odd} of these subjects fit badly."] * (odd > 0)])
     for picture in proof:
         text += (

@@ -175,7 +175,7 @@ def read_cameras(
             _remember(memory, choice)
         metadata, resolved = choose(choice, options)
         text = f"The metadata can be read in several ways; the images prove {stated([choice])}."
-        warnings = (CameraWarning("settled_by_images", text), *resolved.warnings)
+        warnings = (CameraWarning("settled_by_images", text, dict(choice)), *resolved.warnings)
         resolved = replace(resolved, warnings=warnings)
     for warning in resolved.warnings if resolved.proof else ():
         logger.warning("cameras: %s", warning.text)
