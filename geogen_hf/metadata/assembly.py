@@ -17,12 +17,13 @@ import numpy as np
 from geogen_hf.cameras.conventions import Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.errors import CameraError, MetadataError, one_line
+from geogen_hf.metadata.documents import join_texts
 from geogen_hf.metadata.groups import Composed, Group
 from geogen_hf.metadata.keys import CameraValueError, stated
 from geogen_hf.metadata.naming import Images, Reading
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.stored_poses import Claims
-from geogen_hf.metadata.table import Trail, join_texts
+from geogen_hf.metadata.table import Trail
 from geogen_hf.report import Kind, Problem
 
 _SCANNER = json.JSONDecoder()

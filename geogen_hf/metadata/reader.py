@@ -19,6 +19,7 @@ import numpy as np
 
 from geogen_hf.errors import MetadataError, one_line
 from geogen_hf.metadata.assembly import Assembly, SubjectCameras
+from geogen_hf.metadata.documents import JsonError, decode_document
 from geogen_hf.metadata.groups import Group, find_apart, find_groups
 from geogen_hf.metadata.keys import (
     SPHERICAL,
@@ -37,7 +38,7 @@ from geogen_hf.metadata.naming import (
     find_readings,
 )
 from geogen_hf.metadata.schema import CameraSchema
-from geogen_hf.metadata.table import JsonError, Table, decode_document
+from geogen_hf.metadata.table import Table
 from geogen_hf.report import Problem, some_of
 
 logger = logging.getLogger(__name__)
