@@ -154,7 +154,7 @@ class Group:
                 self._anywhere = True
                 self._rows.clear()
                 slots = slots_of(self._nearest([c for c in columns if c.numeric]))
-                self.intrinsics = plan_intrinsics(slots)
+                self.intrinsics, self._anywhere = plan_intrinsics(slots), False
             unsaid = self.intrinsics.form in ("absent", "incomplete")
             if unsaid and self.poses and self.poses[0].form == "label":
                 label = {"label": self.poses[0].columns[0]}
