@@ -53,6 +53,7 @@ from geogen_hf.metadata.table import (
     MANY,
     STATEMENTS,
     Column,
+    Slots,
     Table,
     Trail,
     demand_shape,
@@ -141,66 +142,76 @@ class Group:
 
     def _look_around(self, schema: CameraSchema) -> None:
         """Find what else belongs to these cameras: intrinsics, sizes and statements."""
-        claims = schema.claims
         in_pose = [column for pose in self.poses for column in pose.columns]
         columns = [column for column in self._table.columns.values() if column not in in_pose]
-        numbers = self._nearest([c for c in columns if c.numeric])
-        slots = slots_of(numbers)
-        if schema.intrinsics is not None:
-            self.intrinsics = self._stated(schema.intrinsics, columns)
-        else:
-            self.intrinsics = plan_intrinsics(slots)
-            if self.intrinsics.form in ("absent", "incomplete"):
-                self._anywhere = True
-                self._rows.clear()
-                slots = slots_of(self._nearest([c for c in columns if c.numeric]))
-                self.intrinsics, self._anywhere = plan_intrinsics(slots), False
-            unsaid = self.intrinsics.form in ("absent", "incomplete")
+        slots = self._plan_intrinsics(schema, columns)
+        self._find_size(slots)
+        for column in [*in_pose, *self.intrinsics.places, *self._size, *self._crop]:
+            self._check(column)
+        said = self._statements(schema, columns)
+        units: Any = said.pop("units", None)
+        if self.intrinsics.form == "entries" and self.intrinsics.units is None:
+            self.intrinsics = replace(self.intrinsics, units=units)
+        said |= {key: word for key, word in schema.claims.items() if key != "intrinsics_units"}
+        self.poses = tuple(replace(pose, said={**pose.said, **said}) for pose in self.poses)
+
+    def _plan_intrinsics(self, schema: CameraSchema, columns: Sequence[Column]) -> Slots:
+        """Find the intrinsics; the numbers among which they were found."""
+        numeric = [column for column in columns if column.numeric]
+        slots = slots_of(self._nearest(numeric))
+        plan = self._stated(schema.intrinsics, columns) if schema.intrinsics else None
+        if schema.intrinsics is None:
+            plan = plan_intrinsics(slots)
+            unsaid = plan.form in ("absent", "incomplete")
             if unsaid and self.poses and self.poses[0].form == "label":
                 label = {"label": self.poses[0].columns[0]}
-                self.intrinsics = IntrinsicsPlan("label", label, "normalised")
-        stated_units: Any = claims.get("intrinsics_units")
-        self._change: Change = stated_units if stated_units in get_args(Change) else "none"
-        if stated_units and self._change == "none":
-            self.intrinsics = replace(self.intrinsics, units=stated_units)
-        parts = self.intrinsics.parts
-        numbers_stated = bool(parts) and not self.intrinsics.places
-        if (
-            self.intrinsics.form in LENSES
-            and CENTRES.isdisjoint(parts)
-            and "shift" in slots
-            and slots["shift"][0].dims
-        ):
-            parts = {**parts, "shift": slots["shift"][0]}
-            self.intrinsics = replace(self.intrinsics, parts=parts)
-        self._of_stored = (stated_units or numbers_stated) and self._change == "none"
+                plan = IntrinsicsPlan("label", label, "normalised")
+            elif unsaid:
+                self._anywhere = True
+                self._rows.clear()
+                slots = slots_of(self._nearest(numeric))
+                plan, self._anywhere = plan_intrinsics(slots), False
+        plan = plan or IntrinsicsPlan()
+        units: Any = schema.claims.get("intrinsics_units")
+        self._change: Change = units if units in get_args(Change) else "none"
+        if units and self._change == "none":
+            plan = replace(plan, units=units)
+        # What was stated is of the images as they are.
+        numbers_stated = bool(plan.parts) and not plan.places
+        self._of_stored = bool(units or numbers_stated) and self._change == "none"
+        shifts = [column for column in slots.get("shift", ()) if column.dims]
+        if plan.form in LENSES and CENTRES.isdisjoint(plan.parts) and shifts:
+            plan = replace(plan, parts={**plan.parts, "shift": shifts[0]})
+        self.intrinsics = plan
+        return slots
+
+    def _find_size(self, slots: Slots) -> None:
+        """Find the size of images that intrinsics are of, and the box that was kept of them."""
         if self._of_stored:
-            pass  # what was stated is of the images as they are
-        elif "resolution" in slots:
+            return
+        if "resolution" in slots:
             self._size = (slots["resolution"][0],)
         elif "width" in slots and "height" in slots:
             self._size = (slots["width"][0], slots["height"][0])
-        elif (
-            self._change != "none"
-            and self.intrinsics.form != "absent"
-            and self._table.sole_size is None
-        ):
+        self._crop = tuple(slots.get("crop", ())[:1])
+        if self._size or self.intrinsics.form == "absent":
+            return
+        if self._crop:
+            expected = f"the size of images beside {dotted([self._crop[0].path])}"
+            fault = CameraValueError(None, expected, "none", [{"intrinsics_units": "pixels"}])
+        elif self._change != "none" and self._table.sole_size is None:
             expected = f"the size that images were {self._change} from"
-            missing = CameraValueError(None, expected, "none")
-            self._fail(np.ones(len(self), dtype=np.bool_), missing)
-        if "crop" in slots and not self._of_stored:
-            self._crop = (slots["crop"][0],)
-            if not self._size:
-                expected = f"the size of images beside {dotted([self._crop[0].path])}"
-                choices = [{"intrinsics_units": "pixels"}]
-                missing = CameraValueError(None, expected, "none", choices)
-                self._fail(np.ones(len(self), dtype=np.bool_), missing)
-        for column in [*in_pose, *self.intrinsics.places, *self._size, *self._crop]:
-            self._check(column)
+            fault = CameraValueError(None, expected, "none")
+        else:
+            return
+        self._fail(np.ones(len(self), dtype=np.bool_), fault)
+
+    def _statements(self, schema: CameraSchema, columns: Sequence[Column]) -> dict[str, str]:
+        """Read what is said in words, and find numbers that no camera here can have."""
         said: dict[str, str] = {}
         for column in columns:
             role = column.role.name
-            if role == "distortion" or (role == "shift" and role not in parts):
+            if role == "distortion" or (role == "shift" and role not in self.intrinsics.parts):
                 self._demand_zero(column)
             elif role in STATEMENTS and not schema.overrules(role):
                 said |= self._read(column)
@@ -211,11 +222,7 @@ class Group:
             ):
                 expected = f"no {dotted([column.path])}, as in others"
                 self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
-        units: Any = said.pop("units", None)
-        if self.intrinsics.form == "entries" and self.intrinsics.units is None:
-            self.intrinsics = replace(self.intrinsics, units=units)
-        said |= {key: word for key, word in claims.items() if key != "intrinsics_units"}
-        self.poses = tuple(replace(pose, said={**pose.said, **said}) for pose in self.poses)
+        return said
 
     def _rows_of(self, column: Column) -> IntArray:
         """For each camera, the row of its value in a column; -1 for none."""
