@@ -29,7 +29,8 @@ from geogen_hf.sample.render import render
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
 SIZE, SUBJECTS = 64, 4
-LEFT_OPEN = {"f in mm alone", "K of somebody else"}  # of these the images see too little
+# Of these the images see too little.
+LEFT_OPEN = {"f in mm alone", "K of somebody else", "fx fy of larger images"}
 Cameras = list[tuple[np.ndarray, np.ndarray]]  # (7, 4, 4) and (7, 3, 3) of each subject
 
 
@@ -170,11 +171,8 @@ def test_what_the_images_decided_is_remembered(
 def test_keys_from_the_archives_stay_out_of_the_card(
     heads: Path, cameras: Cameras, tmp_path: Path
 ) -> None:
-    value = by_name(cameras, lambda *_: {})
-    for views in value.values():
-        for view in views:
-            longer = np.array(view["K"]) * [[3.0, 3.0, 1.0], [3.0, 3.0, 1.0], [1, 1, 1]]
-            view["matrix<b>2"], view["matrix<i>1"] = longer.tolist(), view.pop("K")
+    numbers = by_name(cameras, lambda _, v: {"a<i>": v, "b<b>": (v * 3 + 1) % 7})
+    value = {name: views[::-1] for name, views in numbers.items()}
     folder = with_metadata(heads, tmp_path / "parts", value)
     export_release(folder, tmp_path / "out", workers=1)
     card = (tmp_path / "out" / "README.md").read_text()
@@ -183,7 +181,7 @@ def test_keys_from_the_archives_stay_out_of_the_card(
     (warning, *_) = json.loads((tmp_path / "out" / "provenance.json").read_text())["source"][
         "cameras"
     ]["warnings"]
-    assert warning["numbers"] == {"intrinsics": "matrix<i>1"}
+    assert warning["numbers"] == {"subject": "key of root", "view": "*.*.a<i>"}
 
 
 def test_readings_that_fit_nearly_alike_are_left_to_the_user(
@@ -225,6 +223,71 @@ def test_a_crop_is_never_taken_for_a_resize(heads: Path, cameras: Cameras, tmp_p
     (subject, _), *_ = read_images(Shard(release.sound_subjects()))
     expected = cameras[0][1] - np.array([[0, 0, edge], [0, 0, edge], [0, 0, 0]])
     np.testing.assert_allclose(subject.intrinsics, expected)
+
+
+def two_exchanged(cameras: Cameras) -> object:
+    first, *others, last = cameras
+    return no_names([last, *others, first])
+
+
+def one_exchanged_with_a_stranger(cameras: Cameras) -> object:
+    return no_names([*cameras[:2], subject_cameras("subj_00009", size=SIZE), cameras[3]])
+
+
+def numbers_wrong_for_one(cameras: Cameras) -> object:
+    view = lambda row, v: {"a": (v + (row == 1)) % 7, "b": (v * 3 + 1) % 7}  # noqa: E731
+    return {name: views[::-1] for name, views in by_name(cameras, view).items()}
+
+
+def two_wrong_lenses(cameras: Cameras) -> object:
+    value = by_name(cameras, lambda *_: {})
+    for view in (view for views in value.values() for view in views):
+        k = np.array(view.pop("K"))
+        near, far = np.diag([0.9, 0.9, 1.0]), np.diag([0.4, 0.4, 1.0])
+        view["matrix_1"], view["matrix_2"] = (k @ near).tolist(), (k @ far).tolist()
+    return value
+
+
+def mm_of_another_sensor(cameras: Cameras) -> object:
+    short = by_name(cameras, lambda row, v: {"f": cameras[row][1][v, 0, 0] / SIZE * 24})
+    for view in (view for views in short.values() for view in views):
+        del view["K"]
+    return short
+
+
+def lens_of_another_size(cameras: Cameras) -> object:
+    """The lens is of images four times as large, the size that of something larger still."""
+    size = {"width": 5 * SIZE, "height": 5 * SIZE}
+    view = lambda row, v: {"fx": 4 * cameras[row][1][v, 0, 0], **size}  # noqa: E731
+    value = by_name(cameras, lambda row, v: {**view(row, v), "fy": view(row, v)["fx"]})
+    for view_ in (view for views in value.values() for view in views):
+        del view_["K"]
+    return value
+
+
+def size_of_something_else(cameras: Cameras) -> object:
+    larger = [(e, k * [[2.0], [2.0], [1.0]]) for e, k in cameras]
+    return {"texture": {"width": 132, "height": 132}, "all": by_name(larger, lambda *_: {})}
+
+
+@pytest.mark.parametrize(
+    "arranged",
+    [
+        two_exchanged,
+        one_exchanged_with_a_stranger,
+        numbers_wrong_for_one,
+        two_wrong_lenses,
+        mm_of_another_sensor,
+        lens_of_another_size,
+        size_of_something_else,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_no_reading_is_taken_where_none_is_right(
+    arranged: Callable[[Cameras], object], heads: Path, cameras: Cameras, tmp_path: Path
+) -> None:
+    with pytest.raises(DoubtError, match="images: they do not settle it"):
+        opened(with_metadata(heads, tmp_path / "parts", arranged(cameras)))
 
 
 @pytest.mark.parametrize("name", sorted(REMEDIED))

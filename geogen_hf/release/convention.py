@@ -24,6 +24,7 @@ from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult, percent
+from geogen_hf.cameras.silhouettes import evenly_spread
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, MetadataError, one_line
 from geogen_hf.images import Pixels
@@ -46,6 +47,7 @@ _MOST_READINGS = 12  # of the metadata that are tried on the images
 # The right reading misfits by less than this share of any other, both with a misfit added that
 # is there whatever the cameras are (pixels of the masks, see `geogen_hf.cameras.proof`).
 _MOST_RATIO, _FLOOR = 0.62, 0.05
+_MOST_LOOKED = 30  # identities whose pictures have to prove it, three at a time
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ def read_cameras(
     """Read the metadata of a release and decide what its matrices mean.
 
     Where that leaves a doubt between a few readings, the one that the images prove is taken, and a
-    warning says so: it has to fit, and far better than any other. `documents` are asked for again
-    then; `complete` is as `read_metadata` takes it.
+    warning says so: it has to fit each identity that is looked at, and far better than any other.
+    `documents` are asked for again then; `complete` is as `read_metadata` takes it.
 
     Raises:
         DoubtError: Several readings are left, which `camera_schema` settles.
@@ -169,8 +171,11 @@ def read_cameras(
         if memory is not None and memory.is_file():
             choice = json.loads(memory.read_text())
         else:
+            once = replace(options, memory=None)
             choice = _settled_by_images(
-                doubt, partial(choose, options=replace(options, memory=None))
+                doubt,
+                partial(choose, options=once),
+                partial(resolve_convention, images=images, options=once),
             )
             _remember(memory, choice)
         metadata, resolved = choose(choice, options)
@@ -183,9 +188,12 @@ def read_cameras(
 
 
 _Read = tuple[Metadata, ResolvedConvention]
+_Resolve = Callable[[Mapping[str, SubjectCameras]], ResolvedConvention]
 
 
-def _settled_by_images(doubt: DoubtError, read: Callable[[Choice], _Read]) -> Choice:
+def _settled_by_images(
+    doubt: DoubtError, read: Callable[[Choice], _Read], resolve: _Resolve
+) -> Choice:
     """The one of several readings that the images prove; else the doubt is raised again."""
     waiting, tried = list(doubt.choices[:_MOST_READINGS]), list[tuple[float, Choice, _Read]]()
     while waiting and len(tried) < _MOST_READINGS:
@@ -203,18 +211,66 @@ def _settled_by_images(doubt: DoubtError, read: Callable[[Choice], _Read]) -> Ch
     if tried:
         misfit, choice, best = tried[0]
         others = [other for other, _, found in tried[1:] if not _is_same(best, found)]
-        clear = misfit + _FLOOR <= _MOST_RATIO * (min(others, default=np.inf) + _FLOOR)
-        fits = best[1].convention is not None and best[1].proof and best[1].proof.settled
-        # Where a crop was, images do not tell: without a box it is tried as a rival of a resize.
-        lenses = [each.intrinsics for each in best[0].cameras.values()]
-        vague = any(lens.change == "cropped" and lens.crop is None for lens in lenses)
-        if clear and fits and not vague:
+        if (
+            _is_clear(misfit, min(others, default=np.inf))
+            and _can_be_seen(choice, best[0].cameras)
+            and _each_is_proven(choice, best[0].cameras, resolve)
+        ):
             return choice
         shown = [
             f"{stated([each])} misfits by {percent(misfit):.2f} %" for misfit, each, _ in tried[:4]
         ]
         doubt.args = (f"{doubt}\n  images: they do not settle it: {'; '.join(shown)}",)
     raise doubt
+
+
+def _is_clear(misfit: float, other: float) -> bool:
+    """Whether one reading fits far better than another."""
+    return misfit + _FLOOR <= _MOST_RATIO * (other + _FLOOR)
+
+
+def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras]) -> bool:
+    """Whether outlines would show it if this were wrong, and the right reading not among others.
+
+    They hardly show focal lengths, nor where a crop was. So none of several lenses is taken, no
+    crop without a box, and a resize only from a size whose middle the principal points are in.
+    """
+    if "intrinsics" in choice:
+        return False
+    for lens in (each.intrinsics for each in cameras.values()):
+        if lens.change == "cropped" and lens.crop is None:
+            return False
+        if lens.change == "resized" and lens.kind == "pixels" and lens.size_wh is not None:
+            off = np.abs(lens.values[:, :2, 2] - lens.size_wh / 2)
+            if lens.centre_kind != "pixels" or (off > 1).any():
+                return False
+    return True
+
+
+def _each_is_proven(
+    choice: Choice, cameras: Mapping[str, SubjectCameras], resolve: _Resolve
+) -> bool:
+    """Whether three identities at a time prove one convention, and nothing is a little wrong.
+
+    So none hides behind others. Told by order, each is looked at, and has to fit its own cameras
+    far better than the next one's.
+    """
+    ordered = "order of " in choice.get("subject", "")
+    if ordered and len(cameras) > _MOST_LOOKED:
+        return False
+    conventions, names = set(), np.array(list(cameras))[evenly_spread(len(cameras), _MOST_LOOKED)]
+    for few in np.array_split(names, -(-len(names) // 3)):
+        found = resolve({name: cameras[name] for name in few})
+        conventions.add(found.convention)
+        settled = found.proof is not None and found.proof.settled
+        if found.convention is None or not settled or found.warnings:
+            return False
+        if ordered:
+            moved = zip(few, np.roll(few, 1), strict=True)
+            other = resolve({to: replace(cameras[name], subject_id=to) for name, to in moved})
+            if not _is_clear(_misfit(found), _misfit(other)):
+                return False
+    return len(conventions) == 1
 
 
 def _misfit(resolved: ResolvedConvention) -> float:
