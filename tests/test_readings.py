@@ -239,6 +239,23 @@ def numbers_wrong_for_one(cameras: Cameras) -> object:
     return {name: views[::-1] for name, views in by_name(cameras, view).items()}
 
 
+def two_imprecise_sets(cameras: Cameras) -> object:
+    rng = np.random.default_rng(0)
+
+    def off_by(degrees: float) -> Cameras:
+        found = []
+        for e, k in cameras:
+            angles = np.radians(degrees) * rng.choice([-1, 1], len(e))
+            turns = np.tile(np.eye(4), (len(e), 1, 1))
+            turns[:, 0, 0] = turns[:, 2, 2] = np.cos(angles)
+            turns[:, 0, 2], turns[:, 2, 0] = np.sin(angles), -np.sin(angles)
+            found.append((turns @ e, k))
+        return found
+
+    near, far = off_by(0.3), off_by(3.0)
+    return {"frames": by_name(near, lambda *_: {}), "views": by_name(far, lambda *_: {})}
+
+
 def two_wrong_lenses(cameras: Cameras) -> object:
     value = by_name(cameras, lambda *_: {})
     for view in (view for views in value.values() for view in views):
@@ -276,6 +293,7 @@ def size_of_something_else(cameras: Cameras) -> object:
         two_exchanged,
         one_exchanged_with_a_stranger,
         numbers_wrong_for_one,
+        two_imprecise_sets,
         two_wrong_lenses,
         mm_of_another_sensor,
         lens_of_another_size,

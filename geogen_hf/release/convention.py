@@ -25,6 +25,7 @@ from geogen_hf.cameras.poses import FloatArray
 from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult, percent
 from geogen_hf.cameras.silhouettes import evenly_spread
+from geogen_hf.cameras.trials import FARTHEST
 from geogen_hf.durable import write_durably
 from geogen_hf.errors import CameraError, FetchError, ImageError, MetadataError, one_line
 from geogen_hf.images import Pixels
@@ -211,8 +212,12 @@ def _settled_by_images(
     if tried:
         misfit, choice, best = tried[0]
         others = [other for other, _, found in tried[1:] if not _is_same(best, found)]
+        second = min(others, default=np.inf)
+        # Of two sets of poses the better one may be imprecise, too, unless the other is no rig.
+        sets = not choice.keys().isdisjoint(("cameras", "extrinsics"))
         if (
-            _is_clear(misfit, min(others, default=np.inf))
+            _is_clear(misfit, second)
+            and not (sets and second < FARTHEST)
             and _can_be_seen(choice, best[0].cameras)
             and _each_is_proven(choice, best[0].cameras, resolve)
         ):
