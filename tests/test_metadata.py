@@ -64,6 +64,19 @@ def test_json_may_be_utf_16_and_a_string_of_json() -> None:
         read_one(Document("a", json.dumps(json.dumps(text)).encode(), "a.json"), views=range(3))
 
 
+def test_a_camera_without_a_lens_gives_way_to_none_of_the_same_name() -> None:
+    cameras = [
+        {"view": view, "w2c": EXTRINSICS[view].tolist(), "K": INTRINSICS[view].tolist()}
+        for view in (0, 1, 2, 2)
+    ]
+    cameras[3]["w2c"] = EXTRINSICS[0].tolist()
+    del cameras[2]["K"]
+    with pytest.raises(MetadataError, match="view 2; expected: K to be"):
+        read_one(
+            Document("subj_1.json", json.dumps(cameras).encode(), "subj_1.json"), views=range(3)
+        )
+
+
 def test_only_numbers_of_cameras_have_to_be_finite() -> None:
     camera = CAMERA | {"far": float("inf"), "depth": [[float("nan")] * 4] * 2}
     found = read_one(document(cameras=[camera] * 3, age=-float("inf")), views=range(3))

@@ -229,7 +229,7 @@ class _Search:
                 # What lacks a value that others have may be no camera: a light, the head.
                 sound = [group.without(group.faults) for group in family if group.usable]
                 others = find_readings(self._columns(sound), self._images, subject, view)
-                if others and others[0].exact == 1:
+                if others and others[0].exact == 1 and not self._share_names(family):
                     family, readings = sound, others
             if readings:
                 fitting.append((family, readings))
@@ -248,6 +248,15 @@ class _Search:
         if len(fitting) > 1:
             raise self._several_sets([each[0] for each, _ in fitting])
         return family, readings[0]
+
+    def _share_names(self, family: Sequence[Group]) -> bool:
+        """Whether all that names a camera with a fault names one without, too."""
+        labels = [each.labels for each in self._columns(family) if each.tier == NAMED]
+        names: dict[bool, set[tuple[object, ...]]] = {True: set(), False: set()}
+        faulty = (row in group.faults for group in family for row in range(len(group)))
+        for bad, name in zip(faulty, zip(*labels, strict=True), strict=True):
+            names[bad].add(name)
+        return not names[True].isdisjoint(names[False])
 
     def _copies(self) -> set[int]:
         """Documents that are there before, with this text and name, in another folder."""
