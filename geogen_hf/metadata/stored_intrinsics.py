@@ -59,6 +59,7 @@ _LENSES: tuple[tuple[IntrinsicsForm, tuple[RoleName, ...]], ...] = (
 )
 LENSES = frozenset(form for form, _ in _LENSES)
 """Forms in which the principal point is in the middle of the image if nothing else is said."""
+_LEAST_CROP = 1 / 3
 _NUMBERS = '{"intrinsics": {"fx": <number>, "fy": <number>, "cx": <number>, "cy": <number>}}'
 _CENTRES: tuple[tuple[RoleName, ...], ...] = (("cx", "cy"), ("principal",), ())
 CENTRES = frozenset({"cx", "cy", "principal", "shift"})
@@ -222,7 +223,9 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
         row = int(np.argmax(bad[stored.change]))
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
         of_pixels = "pixels" in (stored.kind, stored.centre_kind)
-        changes = ["pixels"] * of_pixels + ["cropped"] + ["resized"] * (not off[row])
+        # No head would fill a crop of less than a third, which leaves a resize.
+        crops = stored.crop is not None or bool((scale[row] > _LEAST_CROP).all())
+        changes = ["pixels"] * of_pixels + ["cropped"] * crops + ["resized"] * (not off[row])
         raise DoubtError(
             f"the metadata is of images of another {'aspect' if off[row] else 'size'}",
             where=f"row {row}",

@@ -48,6 +48,8 @@ _MOST_READINGS = 12  # of the metadata that are tried on the images
 # The right reading misfits by less than this share of any other, both with a misfit added that
 # is there whatever the cameras are (pixels of the masks, see `geogen_hf.cameras.proof`).
 _MOST_RATIO, _FLOOR = 0.62, 0.05
+_MOST_OFF_MIDDLE = 0.15  # of the size that images were resized from
+_NEVER = {"exchanged_views", "odd_subject", "mirrored"}  # warnings about the right reading
 _MOST_LOOKED = 30  # identities whose pictures have to prove it, three at a time
 
 
@@ -197,8 +199,10 @@ def _settled_by_images(
 ) -> Choice:
     """The one of several readings that the images prove; else the doubt is raised again."""
     waiting, tried = list(doubt.choices[:_MOST_READINGS]), list[tuple[float, Choice, _Read]]()
+    said: set[object] = set()  # of what was done to the images
     while waiting and len(tried) < _MOST_READINGS:
         choice = waiting.pop(0)
+        said.add(choice.get("intrinsics_units"))
         try:
             found = read(choice)
         except DoubtError as further:
@@ -219,7 +223,7 @@ def _settled_by_images(
             _is_clear(misfit, second)
             and not (sets and second < FARTHEST)
             and _can_be_seen(choice, best[0].cameras)
-            and _each_is_proven(choice, best[0].cameras, resolve)
+            and _each_is_proven(choice, best[0].cameras, resolve, strict="cropped" in said)
         ):
             return choice
         shown = [
@@ -238,7 +242,7 @@ def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras]) -> bool:
     """Whether outlines would show it if this were wrong, and the right reading not among others.
 
     They hardly show focal lengths, nor where a crop was. So none of several lenses is taken, no
-    crop without a box, and a resize only from a size whose middle the principal points are in.
+    crop without a box, and a resize only from a size near whose middle the principal points are.
     """
     if "intrinsics" in choice:
         return False
@@ -246,19 +250,20 @@ def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras]) -> bool:
         if lens.change == "cropped" and lens.crop is None:
             return False
         if lens.change == "resized" and lens.kind == "pixels" and lens.size_wh is not None:
-            off = np.abs(lens.values[:, :2, 2] - lens.size_wh / 2)
-            if lens.centre_kind != "pixels" or (off > 1).any():
+            off = np.abs(lens.values[:, :2, 2] / lens.size_wh - 0.5)
+            if lens.centre_kind != "pixels" or (off > _MOST_OFF_MIDDLE).any():
                 return False
     return True
 
 
 def _each_is_proven(
-    choice: Choice, cameras: Mapping[str, SubjectCameras], resolve: _Resolve
+    choice: Choice, cameras: Mapping[str, SubjectCameras], resolve: _Resolve, *, strict: bool
 ) -> bool:
-    """Whether three identities at a time prove one convention, and nothing is a little wrong.
+    """Whether three identities at a time prove one convention.
 
-    So none hides behind others. Told by order, each is looked at, and has to fit its own cameras
-    far better than the next one's.
+    So none hides behind others. A crop is told from a resize by little: where that is open, nothing
+    may be a little wrong (`strict`). Told by order, each identity is looked at, and has to fit its
+    own cameras far better than the next one's.
     """
     ordered = "order of " in choice.get("subject", "")
     if ordered and len(cameras) > _MOST_LOOKED:
@@ -268,7 +273,8 @@ def _each_is_proven(
         found = resolve({name: cameras[name] for name in few})
         conventions.add(found.convention)
         settled = found.proof is not None and found.proof.settled
-        if found.convention is None or not settled or found.warnings:
+        kinds = {warning.kind for warning in found.warnings}
+        if found.convention is None or not settled or (kinds if strict else kinds & _NEVER):
             return False
         if ordered:
             moved = zip(few, np.roll(few, 1), strict=True)
