@@ -239,6 +239,14 @@ def numbers_wrong_for_one(cameras: Cameras) -> object:
     return {name: views[::-1] for name, views in by_name(cameras, view).items()}
 
 
+def test_an_order_is_taken_only_if_everybody_was_looked_at(
+    heads: Path, cameras: Cameras, tmp_path: Path
+) -> None:
+    folder = with_metadata(heads, tmp_path / "parts", no_names(cameras))
+    with pytest.raises(DoubtError, match="images: they do not settle it"):
+        opened(folder, CameraOptions(pixel_subjects=1))
+
+
 def two_imprecise_sets(cameras: Cameras) -> object:
     rng = np.random.default_rng(0)
 

@@ -66,7 +66,8 @@ class CameraOptions:
         default_intrinsics: `"upstream"` puts the publisher's average lens, 50 mm on a 36 mm sensor,
             where the metadata has none; None refuses that.
         pixel_subjects: How many subjects' silhouettes are looked at, at most; three settle a
-            release in which nothing is wrong. Each takes 0.1 to 0.5 s.
+            release in which nothing is wrong, and up to 30 one whose metadata can be read in
+            several ways. Each takes 0.1 to 0.5 s.
         memory: Folder where a proven convention is kept for the next time the same release is read;
             None keeps nothing.
     """
@@ -266,22 +267,23 @@ def _each_is_proven(
     own cameras far better than the next one's.
     """
     ordered = "order of " in choice.get("subject", "")
-    if ordered and len(cameras) > _MOST_LOOKED:
+    if not cameras or (ordered and len(cameras) > _MOST_LOOKED):
         return False
     conventions, names = set(), np.array(list(cameras))[evenly_spread(len(cameras), _MOST_LOOKED)]
     for few in np.array_split(names, -(-len(names) // 3)):
         found = resolve({name: cameras[name] for name in few})
         conventions.add(found.convention)
-        settled = found.proof is not None and found.proof.settled
         kinds = {warning.kind for warning in found.warnings}
-        if found.convention is None or not settled or (kinds if strict else kinds & _NEVER):
+        if found.proof is None or not found.proof.settled or (kinds if strict else kinds & _NEVER):
             return False
         if ordered:
+            if len(found.proof.pixel_subjects) < len(few):
+                return False
             moved = zip(few, np.roll(few, 1), strict=True)
             other = resolve({to: replace(cameras[name], subject_id=to) for name, to in moved})
             if not _is_clear(_misfit(found), _misfit(other)):
                 return False
-    return len(conventions) == 1
+    return len(conventions) == 1 and None not in conventions
 
 
 def _misfit(resolved: ResolvedConvention) -> float:
