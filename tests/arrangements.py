@@ -90,6 +90,7 @@ def heads(
 
 PLAIN = ("0", "2", "17", "9", "103")
 PADDED = ("subj_00003", "subj_00004", "subj_00011", "subj_00120", "subj_00121")
+SEVEN = tuple(map(str, range(VIEWS)))
 WORDS = ("alice", "bob", "Carol", "dave", "Erin")
 
 
@@ -1197,5 +1198,20 @@ HELD_OUT: dict[str, Arrangement] = {
             ],
         },
         convention=BLENDER,
+    ),
+    "names of images that could be identities": each(
+        SEVEN,
+        lambda h: {"name": [v.png for v in h.views], "cameras": [v.label for v in h.views]},
+        "metadata_id_{0.name}_jsom",
+        convention=C2W,
+    ),
+    "numbers that could be either": Arrangement(
+        lambda every: (
+            (f"{kind}_{h.number:03d}_{v.number}.txt", in_lines(m))
+            for h in every
+            for v in h.views
+            for kind, m in (("cam", v.k), ("pose", v.e))
+        ),
+        SEVEN,
     ),
 }

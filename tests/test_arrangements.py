@@ -8,6 +8,7 @@ from arrangements import ARRANGEMENTS, HELD_OUT, outcome
 REMEDIED = {"left and right", "all, lists of lists", "f in mm alone"}
 REMEDIED |= {"view id in another key", "a number that is no view beside"}
 REMEDIED |= {"spherical, keys nobody knows", "spherical, from the pole", "K of somebody else"}
+REMEDIED |= {"numbers that could be either"}
 REMEDIED |= {"K of larger images", "fx fy of larger images"}
 """Arrangements that leave a doubt, which what the refusal says settles; all others load."""
 

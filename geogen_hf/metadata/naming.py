@@ -34,6 +34,8 @@ _FIT = 0.5  # of the identities, exactly
 _NEARLY = 0.8  # of the images, where no reading fits so many identities
 _MOST_NUMBERS = 3
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}$")
+_IMAGE = re.compile(r"[0-9]+\.(png|jpe?g|webp|exr|tiff?|bmp)", re.ASCII | re.IGNORECASE)
+"""An image of some identity, and no identity."""
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SEPARATORS = re.compile(r"[\W_]+")
 
@@ -291,6 +293,8 @@ def _subject_holes(column: Labels, images: Images, stated: str | None) -> Iterat
         yield from _subjects_by_order(column, images)
         return
     labels = column.distinct
+    if stated is None and all(_IMAGE.fullmatch(str(label)) for label in labels):
+        return
     names = {label: _name_in(label, images) for label in labels}
     if max(names.values(), default=-1) < 0:
         names = {label: _name_in(label, images, glued=True) for label in labels}

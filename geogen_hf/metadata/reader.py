@@ -311,12 +311,17 @@ class _Search:
         once = Images(dict.fromkeys(images.ids, (0,)), images.complete)
         alone = [*columns, Labels("once", [0] * len(group), NAMED)]
         by_identity = wanted - wanted % VIEW_LIMIT
-        for labels, of, codes in ((columns, images, wanted), (alone, once, by_identity)):
-            readings = find_readings(labels, of)
-            known = readings[0].codes if len(readings) == 1 else codes[:0]
-            order = np.argsort(known, kind="stable")
-            if len(known) and np.isin(codes, known).all():
-                return order[np.searchsorted(known[order], codes)]
+        subject, view = self._schema.subject, self._schema.view
+        for labels, of, codes, its_view in (
+            (columns, images, wanted, view),
+            (alone, once, by_identity, None),
+        ):
+            for stated in ((subject, its_view), (None, None)):
+                readings = find_readings(labels, of, *stated)
+                known = readings[0].codes if len(readings) == 1 else codes[:0]
+                order = np.argsort(known, kind="stable")
+                if len(known) and np.isin(codes, known).all():
+                    return order[np.searchsorted(known[order], codes)]
         return None
 
     def _apart(self, groups: Sequence[Group], found: str) -> MetadataError:
