@@ -290,6 +290,12 @@ def lens_of_another_size(cameras: Cameras) -> object:
     return value
 
 
+def resized_from_another_size(cameras: Cameras) -> object:
+    """Too small for a crop, but of images that were smaller than it says."""
+    larger = [(e, k * [[3.9], [3.9], [1.0]]) for e, k in cameras]
+    return by_name(larger, lambda *_: {"resolution": [4 * SIZE, 4 * SIZE]})
+
+
 def size_of_something_else(cameras: Cameras) -> object:
     larger = [(e, k * [[2.0], [2.0], [1.0]]) for e, k in cameras]
     return {"texture": {"width": 132, "height": 132}, "all": by_name(larger, lambda *_: {})}
@@ -306,6 +312,7 @@ def size_of_something_else(cameras: Cameras) -> object:
         mm_of_another_sensor,
         lens_of_another_size,
         size_of_something_else,
+        resized_from_another_size,
     ],
     ids=lambda f: f.__name__,
 )

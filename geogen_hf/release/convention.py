@@ -274,6 +274,8 @@ def _each_is_proven(
         found = resolve({name: cameras[name] for name in few})
         conventions.add(found.convention)
         kinds = {warning.kind for warning in found.warnings}
+        if choice.get("intrinsics_units") == "resized" and "principal_point" in kinds:
+            return False  # it would be in place if that were the size
         if found.proof is None or not found.proof.settled or (kinds if strict else kinds & _NEVER):
             return False
         if ordered:
