@@ -902,3 +902,16 @@ def deep_json(tree: object) -> bytes:
         return json.dumps(tree).encode()
     finally:
         sys.setrecursionlimit(limit)
+
+
+def test_a_focal_length_beside_a_principal_point_may_be_in_mm() -> None:
+    camera = {"extrinsics": POSE, "focal_length": 50.0, "cx": 320.0, "cy": 180.0}
+    with pytest.raises(MetadataError, match="more than 90 degrees") as caught:
+        lens_of(camera)
+    centre = '"cx": "cx", "cy": "cy"'
+    for said in ('"focal_px": "focal_length"', '"focal_mm": "focal_length", "sensor_mm": 36.0'):
+        text = f'{{"intrinsics": {{{said}, {centre}}}}}'
+        assert text in str(caught.value)
+    found = pixel_intrinsics(lens_of(camera, json.loads(text)), 640, 360)
+    expected = [[640 * 50 / 36, 0, 320], [0, 640 * 50 / 36, 180], [0, 0, 1]]
+    np.testing.assert_allclose(found[0], expected)

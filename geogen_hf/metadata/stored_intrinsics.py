@@ -322,6 +322,15 @@ def compose_intrinsics(
         matrices = _matrices(np.column_stack([each.reshape(count, -1) for each in values.values()]))
         focal, centre = np.abs(matrices[:, [0, 1], [0, 1]]), matrices[:, :2, 2]
         unit = plan.units or _unit(np.concatenate([focal, centre], axis=1), names[0])
+        if unit == "pixels" and not plan.units and "focal" in values and (focal < centre).any():
+            others = dict(zip(list(values)[1:], names[1:], strict=True))
+            in_mm = {"focal_mm": names[0], "sensor_mm": UPSTREAM_SENSOR_MM}
+            raise CameraValueError(
+                None,
+                f"{names[0]} in pixels, or in mm",
+                f"a view of more than 90 degrees with {focal[0, 0]:g} pixels",
+                [{"intrinsics": each | others} for each in ({"focal_px": names[0]}, in_mm)],
+            )
         return StoredIntrinsics(unit, matrices, unit, size)
     lens = np.column_stack([each for role, each in values.items() if role not in CENTRES])
     kind: Any = {"focal_px": "pixels", "fov_y": "heights"}.get(plan.form, "widths")

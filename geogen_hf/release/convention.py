@@ -43,12 +43,12 @@ AUTO = "auto"
 UNCHECKED = " unchecked"
 """Appended to the name of a convention, it is taken without a look at the pictures."""
 
-_ALGORITHM = "hull-2"  # part of the names of remembered files: other rules, other files
+_ALGORITHM = "hull-3"  # part of the names of remembered files: other rules, other files
 _MOST_READINGS = 12  # of the metadata that are tried on the images
 # The right reading misfits by less than this share of any other, both with a misfit added that
 # is there whatever the cameras are (pixels of the masks, see `geogen_hf.cameras.proof`).
 _MOST_RATIO, _FLOOR = 0.62, 0.05
-_MOST_OFF_MIDDLE = 0.15  # of the size that images were resized from
+_MOST_OFF_MIDDLE = (0.15, 0.005)  # of the size resized from; where it may have been a crop
 _NEVER = {"exchanged_views", "odd_subject", "mirrored"}  # warnings about the right reading
 _MOST_LOOKED = 30  # identities whose pictures have to prove it, three at a time
 
@@ -223,7 +223,7 @@ def _settled_by_images(
         if (
             _is_clear(misfit, second)
             and not (sets and second < FARTHEST)
-            and _can_be_seen(choice, best[0].cameras)
+            and _can_be_seen(choice, best[0].cameras, strict="cropped" in said)
             and _each_is_proven(choice, best[0].cameras, resolve, strict="cropped" in said)
         ):
             return choice
@@ -239,7 +239,7 @@ def _is_clear(misfit: float, other: float) -> bool:
     return misfit + _FLOOR <= _MOST_RATIO * (other + _FLOOR)
 
 
-def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras]) -> bool:
+def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras], *, strict: bool) -> bool:
     """Whether outlines would show it if this were wrong, and the right reading not among others.
 
     They hardly show focal lengths, nor where a crop was. So none of several lenses is taken, no
@@ -252,7 +252,7 @@ def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras]) -> bool:
             return False
         if lens.change == "resized" and lens.kind == "pixels" and lens.size_wh is not None:
             off = np.abs(lens.values[:, :2, 2] / lens.size_wh - 0.5)
-            if lens.centre_kind != "pixels" or (off > _MOST_OFF_MIDDLE).any():
+            if lens.centre_kind != "pixels" or (off > _MOST_OFF_MIDDLE[strict]).any():
                 return False
     return True
 
