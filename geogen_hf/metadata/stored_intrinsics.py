@@ -218,14 +218,14 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     other = (size_wh != named_wh).any(axis=1)
     if stored.crop is not None:
         other |= (stored.crop[:, :2] != 0).any(axis=1)
-    bad = {"none": other, "resized": off, "cropped": off & False}
+    # No head would fill a crop of less than a third, which leaves a resize.
+    crops = (scale > _LEAST_CROP).all(axis=1) | np.full(len(scale), stored.crop is not None)
+    of_pixels = "pixels" in (stored.kind, stored.centre_kind)
+    bad = {"none": other & (crops | off | of_pixels), "resized": off, "cropped": off & False}
     if bad[stored.change].any():
         row = int(np.argmax(bad[stored.change]))
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
-        of_pixels = "pixels" in (stored.kind, stored.centre_kind)
-        # No head would fill a crop of less than a third, which leaves a resize.
-        crops = stored.crop is not None or bool((scale[row] > _LEAST_CROP).all())
-        changes = ["pixels"] * of_pixels + ["cropped"] * crops + ["resized"] * (not off[row])
+        able = {"pixels": of_pixels, "cropped": crops[row], "resized": not off[row]}
         raise DoubtError(
             f"the metadata is of images of another {'aspect' if off[row] else 'size'}",
             where=f"row {row}",
@@ -233,7 +233,7 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
             "resized, cropped (about the middle, if there is no box), or nothing since the "
             "intrinsics in pixels were written",
             found=named,
-            choices=[{"intrinsics_units": each} for each in changes],
+            choices=[{"intrinsics_units": each} for each, can in able.items() if can],
         )
     return named_wh
 
