@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrangements import ARRANGEMENTS, HELD_OUT, documents
+from arrangements import ARRANGEMENTS, HELD_OUT, SEVEN, documents
 from arrangements import SIZE as OWN_SIZE
 from arrangements import heads as heads_of
 from PIL import Image
@@ -28,7 +28,9 @@ from geogen_hf.sample import head_of, subject_cameras, write_release
 from geogen_hf.sample.render import render
 from geogen_hf.source.parts import ALL_PARTS, METADATA_PART, locate_parts
 
-SIZE, SUBJECTS = 64, 4
+pytestmark = pytest.mark.slow
+
+SIZE, SUBJECTS = 48, 3
 # Of these the images see too little.
 LEFT_OPEN = {"f in mm alone", "K of somebody else", "fx fy of larger images"}
 Cameras = list[tuple[np.ndarray, np.ndarray]]  # (7, 4, 4) and (7, 3, 3) of each subject
@@ -231,7 +233,7 @@ def two_exchanged(cameras: Cameras) -> object:
 
 
 def one_exchanged_with_a_stranger(cameras: Cameras) -> object:
-    return no_names([*cameras[:2], subject_cameras("subj_00009", size=SIZE), cameras[3]])
+    return no_names([*cameras[:2], subject_cameras("subj_00009", size=SIZE)])
 
 
 def numbers_wrong_for_one(cameras: Cameras) -> object:
@@ -326,7 +328,8 @@ def test_no_reading_is_taken_where_none_is_right(
 @pytest.mark.parametrize("name", sorted(REMEDIED))
 def test_what_the_metadata_alone_leaves_open(name: str, tmp_path: Path) -> None:
     said = {**ARRANGEMENTS, **HELD_OUT}[name]
-    every = heads_of(said.names, one_lens=said.one_lens, orbit=said.orbit, shifted=said.shifted)
+    names = said.names if said.names == SEVEN else said.names[:3]
+    every = heads_of(names, one_lens=said.one_lens, orbit=said.orbit, shifted=said.shifted)
     for row, part in enumerate(ALL_PARTS[:-1]):
         images: dict[str, bytes] = {}
         for index in range(row, len(every), 7):

@@ -50,7 +50,7 @@ _MOST_READINGS = 12  # of the metadata that are tried on the images
 _MOST_RATIO, _FLOOR = 0.62, 0.05
 _MOST_OFF_MIDDLE = (0.15, 0.005)  # of the size resized from; where it may have been a crop
 _NEVER = {"exchanged_views", "odd_subject", "mirrored"}  # warnings about the right reading
-_MOST_LOOKED = 30  # identities whose pictures have to prove it, three at a time
+_MOST_LOOKED, _FEW = 30, 3  # identities whose pictures have to prove it, and so many at a time
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def read_cameras(
         if memory is not None and memory.is_file():
             choice = json.loads(memory.read_text())
         else:
-            once = replace(options, memory=None)
+            few = min(options.pixel_subjects, _FEW)
+            once = replace(options, memory=None, pixel_subjects=few)
             choice = _settled_by_images(
                 doubt,
                 partial(choose, options=once),
@@ -270,7 +271,7 @@ def _each_is_proven(
     if not cameras or (ordered and len(cameras) > _MOST_LOOKED):
         return False
     conventions, names = set(), np.array(list(cameras))[evenly_spread(len(cameras), _MOST_LOOKED)]
-    for few in np.array_split(names, -(-len(names) // 3)):
+    for few in np.array_split(names, -(-len(names) // _FEW)):
         found = resolve({name: cameras[name] for name in few})
         conventions.add(found.convention)
         kinds = {warning.kind for warning in found.warnings}
