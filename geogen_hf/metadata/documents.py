@@ -131,6 +131,8 @@ def _split(node: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
 
     Keys that are names of identities stay as they are.
     """
+    if len(node) < 4:  # two numbers with two things each
+        return node
     numbered = {
         key: found
         for key, value in node.items()
@@ -149,6 +151,8 @@ def _split(node: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
 
 def _nested(node: dict[str, Any]) -> dict[str, Any]:
     """An object with `camera.pose.rotation` as one with an object in an object for it."""
+    if not any("." in key for key in node):
+        return node
     nested: dict[str, Any] = {}
     for key, value in node.items():
         *outer, last = key.split(".", 8) if "." in key else [key]
