@@ -225,7 +225,7 @@ def _settled_by_images(
             _is_clear(misfit, second)
             and not (sets and second < FARTHEST)
             and _can_be_seen(choice, best[0].cameras, strict="cropped" in said)
-            and _each_is_proven(choice, best[0].cameras, resolve, strict="cropped" in said)
+            and _each_is_proven(choice, best, resolve, strict="cropped" in said)
         ):
             return choice
         shown = [
@@ -258,21 +258,20 @@ def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras], *, stric
     return True
 
 
-def _each_is_proven(
-    choice: Choice, cameras: Mapping[str, SubjectCameras], resolve: _Resolve, *, strict: bool
-) -> bool:
+def _each_is_proven(choice: Choice, read: _Read, resolve: _Resolve, *, strict: bool) -> bool:
     """Whether three identities at a time prove one convention.
 
     So none hides behind others. A crop is told from a resize by little: where that is open, nothing
     may be a little wrong (`strict`). Told by order, each identity is looked at, and has to fit its
     own cameras far better than the next one's.
     """
-    ordered = "order of " in choice.get("subject", "")
+    cameras, ordered = read[0].cameras, "order of " in choice.get("subject", "")
     if not cameras or (ordered and len(cameras) > _MOST_LOOKED):
         return False
     conventions, names = set(), np.array(list(cameras))[evenly_spread(len(cameras), _MOST_LOOKED)]
     for few in np.array_split(names, -(-len(names) // _FEW)):
-        found = resolve({name: cameras[name] for name in few})
+        some = {name: cameras[name] for name in few}
+        found = read[1] if len(some) == len(cameras) else resolve(some)
         conventions.add(found.convention)
         kinds = {warning.kind for warning in found.warnings}
         if choice.get("intrinsics_units") == "resized" and "principal_point" in kinds:
