@@ -918,3 +918,8 @@ def test_a_focal_length_beside_a_principal_point_may_be_in_mm() -> None:
     found = pixel_intrinsics(lens_of(camera, json.loads(text)), 640, 360)
     expected = [[640 * 50 / 36, 0, 320], [0, 640 * 50 / 36, 180], [0, 0, 1]]
     np.testing.assert_allclose(found[0], expected)
+
+
+def test_numbers_in_text_are_no_lists_of_characters() -> None:
+    assert lens_of({"extrinsics": POSE, "params": [500, 320, 180]}).kind == "pixels"
+    assert lens_of({"extrinsics": POSE, "params": "500 320 180"}).kind == "absent"

@@ -219,13 +219,14 @@ class Table:
             value, dims = value[0], dims[1:]
         shapes, other = OTHERWISE.get(pattern[-1].lower() if pattern else "", ((), role))
         role = other if dims in shapes else role
-        if role.name == "matrix" and dims == (3,) and dims in shapes:
+        listed = type(value) is list
+        if listed and role.name == "matrix" and dims == (3,) and dims in shapes:
             value, dims = [value[0], *value], (4,)  # one focal length for both
         if role.name == "rotation" and dims == (4, 4):  # and no four quaternions
             role = Role("pose", role.said)
         if role.name in LABELS and dims == () and type(value) is not float:
             self._put(value, pattern, keys, None)
-        if role.name in _NAMES and len(dims) == 1 and set(map(type, value)) <= {int, str}:
+        if listed and role.name in _NAMES and len(dims) == 1 and {*map(type, value)} <= {int, str}:
             self._items(value, pattern, keys)
             return
         accepted = ACCEPTED.get(role.name)
@@ -236,13 +237,13 @@ class Table:
             self._put(value, pattern, keys, role)
         elif stated and np.prod(dims) <= _MOST_NUMBERS:
             self._put(value, pattern, keys, _UNKNOWN, dims)
-        elif type(value) is list and _holds(dims, accepted or BARE + SQUARES):
+        elif listed and _holds(dims, accepted or BARE + SQUARES):
             self._items(value, pattern, keys)
         elif dims in BARE + SQUARES or (accepted is None and dims in _VECTORS):
             self._put(value, pattern, keys, _UNKNOWN, dims)
         elif role.name in POSES:
             self._put(value, pattern, keys, role)
-        elif type(value) is list and accepted and () in accepted:
+        elif listed and accepted and () in accepted:
             self._items(value, pattern, keys)
 
     def _put(
