@@ -106,7 +106,6 @@ class Group:
         self.start = 0
         self.composed: Composed | None = None
         self._intrinsics_in_pose = self._of_stored = False
-        self._anywhere = False  # whether boxes of any name may hold intrinsics
         self._rows: dict[Column, IntArray] = {}
         try:
             self._look_around(schema)
@@ -159,19 +158,17 @@ class Group:
         """Find the intrinsics; the numbers among which they were found."""
         numeric = [column for column in columns if column.numeric]
         slots = slots_of(self._nearest(numeric))
-        plan = self._stated(schema.intrinsics, columns) if schema.intrinsics else None
-        if schema.intrinsics is None:
+        if schema.intrinsics is not None:
+            plan = self._stated(schema.intrinsics, columns)
+        else:
             plan = plan_intrinsics(slots)
             unsaid = plan.form in ("absent", "incomplete")
             if unsaid and self.poses and self.poses[0].form == "label":
                 label = {"label": self.poses[0].columns[0]}
                 plan = IntrinsicsPlan("label", label, "normalised")
             elif unsaid:
-                self._anywhere = True
-                self._rows.clear()
-                slots = slots_of(self._nearest(numeric))
-                plan, self._anywhere = plan_intrinsics(slots), False
-        plan = plan or IntrinsicsPlan()
+                slots = slots_of(self._nearest(numeric, anywhere=True))
+                plan = plan_intrinsics(slots)
         units: Any = schema.claims.get("intrinsics_units")
         self._change: Change = units if units in get_args(Change) else "none"
         if units and self._change == "none":
@@ -224,20 +221,23 @@ class Group:
                 self._fail(self._rows_of(column) >= 0, CameraValueError(None, expected, "one"))
         return said
 
-    def _rows_of(self, column: Column) -> IntArray:
-        """For each camera, the row of its value in a column; -1 for none."""
-        if column not in self._rows:
+    def _rows_of(self, column: Column, *, anywhere: bool = False) -> IntArray:
+        """For each camera, the row of its value in a column; -1 for none.
+
+        A value that all cameras share may be `anywhere`, in a box of any name, and is known then.
+        """
+        if anywhere or column not in self._rows:
             near = _nearness(column, self._main) >= 0 and column.stars <= self._main.stars
-            near = near or (self._anywhere and column.steps_with(self._main) >= column.depth)
+            near = near or (anywhere and column.steps_with(self._main) >= column.depth)
             none = np.full(len(self), -1, dtype=np.int64)
             self._rows[column] = self._table.find(column, self.codes) if near else none
         return self._rows[column]
 
-    def _nearest(self, columns: Iterable[Column]) -> list[Column]:
+    def _nearest(self, columns: Iterable[Column], *, anywhere: bool = False) -> list[Column]:
         """The columns that most of these cameras have a value in; the nearest one for each role."""
         found: dict[RoleName, list[Column]] = {}
         for column in columns:
-            if (self._rows_of(column) < 0).mean() <= _MOST_ABSENT:
+            if (self._rows_of(column, anywhere=anywhere) < 0).mean() <= _MOST_ABSENT:
                 found.setdefault(column.role.name, []).append(column)
         return [
             column
