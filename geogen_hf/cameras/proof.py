@@ -46,7 +46,7 @@ MOST_SUBJECTS = 12
 # cameras come to 0.02 … 0.05 as stated where nothing is wrong, and adjusted to 0.5 at most, with
 # 0.02 … 0.58 of the second's misfit; wrong ones to 0.4 and more, and 0.63 and more of the second's.
 _CLEAR_MISFIT, _CLEAR_RATIO = 0.12, 0.25
-_MOST_MISFIT, _MOST_RATIO, _MOST_RATIO_OF_FEW = 0.8, 0.62, 0.4
+_MOST_MISFIT, MOST_RATIO, _MOST_RATIO_OF_FEW = 0.8, 0.62, 0.4
 _LEAST_VOTES = 0.75
 _ENOUGH_SUBJECTS = 4
 _LEAST_NULL_RATIO = 1.0
@@ -230,7 +230,7 @@ def _objection(
     second = rest[0].misfit if rest else FARTHEST
     if first.misfit > _MOST_MISFIT:
         return "no reading fits, so the cameras are imprecise or belong to other pictures"
-    if first.misfit > _MOST_RATIO * second if enough else (own > _MOST_RATIO_OF_FEW * others).any():
+    if first.misfit > MOST_RATIO * second if enough else (own > _MOST_RATIO_OF_FEW * others).any():
         difference = first.convention.difference(rest[0].convention)
         return f"that is too close; the two differ in {difference}"
     votes = float((own <= others).mean())

@@ -16,10 +16,10 @@ import numpy as np
 
 from geogen_hf.cameras.conventions import Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.errors import CameraError, MetadataError, one_line
+from geogen_hf.errors import CameraError, one_line
 from geogen_hf.metadata.documents import join_texts
 from geogen_hf.metadata.groups import Composed, Group
-from geogen_hf.metadata.keys import CameraValueError, stated
+from geogen_hf.metadata.keys import CameraValueError, DoubtError
 from geogen_hf.metadata.naming import Images, Reading
 from geogen_hf.metadata.stored_intrinsics import StoredIntrinsics
 from geogen_hf.metadata.stored_poses import Claims
@@ -123,12 +123,12 @@ class Assembly:
             name = self._images.ids[subjects[row]] if subjects[row] >= 0 else None
             if name is not None and views[row] < 0 and self._has_all(name):
                 continue  # what names no view is no camera, but a light, a mirrored image
-            error = MetadataError(
+            error = DoubtError(
                 f"{self._source(group, row)}: cannot be read as camera metadata",
                 where=which if name is None else f"{name[:100]} {which}",
                 expected=fault.expected,
                 found=fault.found,
-                remedy=f"say it with {stated(fault.choices)}" if fault.choices else None,
+                choices=fault.choices,
             )
             self.problems.append(Problem("bad metadata", name, one_line(error)))
 

@@ -364,7 +364,7 @@ class _Search:
             expected="a matrix of 4x4, 3x4, 16 or 12 numbers a camera, or a rotation and a "
             "translation under known keys",
             found=found + self._left_out,
-            remedy=None if choices else remedy,
+            remedy=remedy,
         )
 
     def _several_sets(self, sets: Sequence[Group]) -> MetadataError:

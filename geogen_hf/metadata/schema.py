@@ -12,7 +12,8 @@ names stand, in the words of the description that `inspect` shows and of refusal
                     `"name"`, `"frames.*.file_path"`, `"order of subjects"`; `"number 1 of file"`
                     for the first number in a name; `"…, counted from 1"` where the images count
                     from 0
-`view`              PLACE of the views' numbers, likewise
+`view`              PLACE of the views' numbers, likewise; `"…, alone"` where only names that are
+                    nothing but a number count
 `extrinsics`        PATH to a matrix of 4x4, 3x4, 4x3, 16 or 12 numbers, a projection, 25 or 7
 `rotation`          PATH to 3x3 or 9 numbers; with `translation`
 `quaternion`        PATH to four numbers; with `translation` and `quaternion_order`
@@ -44,8 +45,9 @@ names stand, in the words of the description that `inspect` shows and of refusal
                     `fov_y` (radians), `fov_x_deg` or `fov_y_deg`; with `cx cy` or `principal`, or
                     without where that is in the middle of the image; or an empty table where there
                     are none to be read
-`intrinsics_units`  `"pixels"` of the images as they are; `"resized"` or `"cropped"` (about their
-                    middle) for images that were made so of the size that the metadata names;
+`intrinsics_units`  `"pixels"` of the images as they are; `"resized"` if images of the size that the
+                    metadata names were resized, `"cropped"` if they were cropped: to the `crop`
+                    that it has, or else about the middle;
                     `"normalised"` (divided by the image size) or `"ndc"` (PyTorch3D's)
 =================== ==============================================================================
 """

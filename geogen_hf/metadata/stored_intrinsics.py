@@ -221,9 +221,10 @@ def _named_size(stored: StoredIntrinsics, size_wh: FloatArray) -> FloatArray:
     # No head would fill a crop of less than a third, which leaves a resize.
     crops = (scale > _LEAST_CROP).all(axis=1) | np.full(len(scale), stored.crop is not None)
     of_pixels = "pixels" in (stored.kind, stored.centre_kind)
-    bad = {"none": other & (crops | off | of_pixels), "resized": off, "cropped": off & False}
-    if bad[stored.change].any():
-        row = int(np.argmax(bad[stored.change]))
+    open_ = {"none": other & (crops | off | of_pixels), "resized": off, "cropped": ()}
+    bad = np.flatnonzero(open_[stored.change])
+    if len(bad):
+        row = int(bad[0])
         image, named = ("{:g} × {:g}".format(*each[row]) for each in (size_wh, named_wh))
         able = {"pixels": of_pixels, "cropped": crops[row], "resized": not off[row]}
         raise DoubtError(

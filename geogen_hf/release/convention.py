@@ -22,7 +22,7 @@ import numpy as np
 from geogen_hf._version import __version__
 from geogen_hf.cameras.conventions import CANDIDATES, Convention, canonicalise
 from geogen_hf.cameras.poses import FloatArray
-from geogen_hf.cameras.proof import MOST_SUBJECTS, score_conventions
+from geogen_hf.cameras.proof import MOST_RATIO, MOST_SUBJECTS, score_conventions
 from geogen_hf.cameras.scores import CameraWarning, ConventionResult, percent
 from geogen_hf.cameras.silhouettes import evenly_spread
 from geogen_hf.cameras.trials import FARTHEST
@@ -45,11 +45,11 @@ UNCHECKED = " unchecked"
 
 _ALGORITHM = "hull-3"  # part of the names of remembered files: other rules, other files
 _MOST_READINGS = 12  # of the metadata that are tried on the images
-# The right reading misfits by less than this share of any other, both with a misfit added that
-# is there whatever the cameras are (pixels of the masks, see `geogen_hf.cameras.proof`).
-_MOST_RATIO, _FLOOR = 0.62, 0.05
-_MOST_OFF_MIDDLE = (0.15, 0.005)  # of the size resized from; where it may have been a crop
-_NEVER = {"exchanged_views", "odd_subject", "mirrored"}  # warnings about the right reading
+_FLOOR = 0.05  # pixels of the masks: a misfit that is there whatever the cameras are
+# How far principal points may be off the middle of a size that images were resized from, as a part
+# of it; and where it may have been a crop as well.
+_MOST_OFF, _MOST_OFF_IF_CROPPED = 0.15, 0.005
+_NEVER = {"exchanged_views", "odd_subject", "mirrored"}  # no right reading has such a warning
 _MOST_LOOKED, _FEW = 30, 3  # identities whose pictures have to prove it, and so many at a time
 
 
@@ -237,15 +237,16 @@ def _settled_by_images(
 
 def _is_clear(misfit: float, other: float) -> bool:
     """Whether one reading fits far better than another."""
-    return misfit + _FLOOR <= _MOST_RATIO * (other + _FLOOR)
+    return misfit + _FLOOR <= MOST_RATIO * (other + _FLOOR)
 
 
 def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras], *, strict: bool) -> bool:
-    """Whether outlines would show it if this were wrong, and the right reading not among others.
+    """Whether outlines show that this choice is wrong, even if none of the choices is right.
 
     They hardly show focal lengths, nor where a crop was. So none of several lenses is taken, no
-    crop without a box, and a resize only from a size near whose middle the principal points are.
+    crop without a box, and a resize only if principal points are near the middle of that size.
     """
+    most_off = _MOST_OFF_IF_CROPPED if strict else _MOST_OFF
     if "intrinsics" in choice:
         return False
     for lens in (each.intrinsics for each in cameras.values()):
@@ -253,7 +254,7 @@ def _can_be_seen(choice: Choice, cameras: Mapping[str, SubjectCameras], *, stric
             return False
         if lens.change == "resized" and lens.kind == "pixels" and lens.size_wh is not None:
             off = np.abs(lens.values[:, :2, 2] / lens.size_wh - 0.5)
-            if lens.centre_kind != "pixels" or (off > _MOST_OFF_MIDDLE[strict]).any():
+            if lens.centre_kind != "pixels" or (off > most_off).any():
                 return False
     return True
 
