@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,10 @@ def by_name(cameras: Cameras, view: Callable[[int, int], dict[str, Any]]) -> dic
     }
 
 
+def every_view(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (view for views in value.values() for view in views)
+
+
 def other_numbers(cameras: Cameras) -> object:
     """One of two keys that nobody knows is the view."""
     return {
@@ -86,10 +90,9 @@ def no_names(cameras: Cameras) -> object:
 def another_pose(cameras: Cameras) -> object:
     """Poses of the body stand beside those of the camera."""
     value = by_name(cameras, lambda _, v: {})
-    for views in value.values():
-        for view in views:
-            view["camera"] = {"pose": view.pop("w2c")}
-            view["head"] = {"pose": np.diag([1.0, -1.0, -1.0, 1.0]).tolist()}
+    for view in every_view(value):
+        view["camera"] = {"pose": view.pop("w2c")}
+        view["head"] = {"pose": np.diag([1.0, -1.0, -1.0, 1.0]).tolist()}
     return value
 
 
@@ -190,10 +193,9 @@ def test_readings_that_fit_nearly_alike_are_left_to_the_user(
     heads: Path, cameras: Cameras, tmp_path: Path
 ) -> None:
     value = by_name(cameras, lambda *_: {})
-    for views in value.values():
-        for view in views:
-            longer = np.array(view["K"]) * [[1.04, 1.04, 1.0], [1.04, 1.04, 1.0], [1, 1, 1]]
-            view["matrix_2"], view["matrix_1"] = longer.tolist(), view.pop("K")
+    for view in every_view(value):
+        longer = np.array(view["K"]) * [[1.04, 1.04, 1.0], [1.04, 1.04, 1.0], [1, 1, 1]]
+        view["matrix_2"], view["matrix_1"] = longer.tolist(), view.pop("K")
     folder = with_metadata(heads, tmp_path / "parts", value)
     with pytest.raises(DoubtError, match="images: they do not settle it") as caught:
         opened(folder)
@@ -284,11 +286,9 @@ def mm_of_another_sensor(cameras: Cameras) -> object:
 
 def lens_of_another_size(cameras: Cameras) -> object:
     """The lens is of images four times as large, the size that of something larger still."""
-    size = {"width": 5 * SIZE, "height": 5 * SIZE}
-    view = lambda row, v: {"fx": 4 * cameras[row][1][v, 0, 0], **size}  # noqa: E731
-    value = by_name(cameras, lambda row, v: {**view(row, v), "fy": view(row, v)["fx"]})
-    for view_ in (view for views in value.values() for view in views):
-        del view_["K"]
+    value = by_name(cameras, lambda *_: {"width": 5 * SIZE, "height": 5 * SIZE})
+    for view in every_view(value):
+        view["fx"] = view["fy"] = 4 * view.pop("K")[0][0]
     return value
 
 
